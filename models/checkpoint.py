@@ -1,0 +1,166 @@
+"""One file that says what it is: weights, architecture, process, parameterization, meaning of the data, versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import sde_lib
+from sde_lib import LinearSDE, ScoreModel
+
+from .mlp import MLP
+from .unet import UNet
+
+__all__ = ["FILE_NAME", "NETWORKS", "describe", "load", "read_header", "save", "write_tensors"]
+
+FILE_NAME = "checkpoint.safetensors"
+FORMAT, VERSION = "sde-score-model", 1
+NETWORKS: dict[str, type[nn.Module]] = {"MLP": MLP, "UNet": UNet}
+
+
+def save(model: ScoreModel, path: str | Path, *, ema: Mapping[str, Tensor] | None = None, step: int | None = None) -> None:
+    """Write a model to one safetensors file that load needs nothing else for; the file is replaced whole or not at all.
+
+    ema are averaged weights, by the names of model.network.state_dict(), kept beside the model's own (raw) ones; step is the
+    training step. Raises TypeError when the network is not a module, or the process holds what JSON cannot.
+    """
+    if not isinstance(model.network, nn.Module):
+        raise TypeError("the model's network is a plain function, whose weights cannot be saved: wrap it in a torch.nn.Module")
+    sets = {"raw": model.network.state_dict()} | ({} if ema is None else {"ema": ema})
+    tensors = {f"{which}/{name}": value for which, weights in sets.items() for name, value in weights.items()}
+    header = {
+        "network": {"name": type(model.network).__name__, "arguments": getattr(model.network, "arguments", None)},
+        "sde": describe(model.sde),
+        "parameterization": describe(model.parameterization),
+        "data": None if model.data is None else describe(model.data),
+        "weights": {"raw": "raw", "ema": "raw" if ema is None else "ema"},
+        "step": step,
+        "torch": str(torch.__version__),
+    }
+    write_tensors(path, tensors, {"format": FORMAT, "version": str(VERSION), "model": json.dumps(header)})
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file beside its place, sync it, and rename it: a crash leaves the old file or the new one."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, temporary, metadata)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint says of itself: network, sde, parameterization, data, weights, step, torch. Raises as load does."""
+    with _open(path) as file:
+        return _header(path, file.metadata())
+
+
+def load(
+    path: str | Path,
+    weights: str = "ema",
+    *,
+    network: nn.Module | None = None,
+    sde: LinearSDE | None = None,
+    device: torch.device | str = "cpu",
+) -> ScoreModel:
+    """The ScoreModel in a checkpoint, or in the checkpoint of a run's folder, in evaluation mode.
+
+    weights is "ema" or "raw" (the same where no average was kept). A network or process of the user's own class is not in the
+    file, and is given here. Nothing pickled is read. Raises FileNotFoundError when there is no such file, ValueError when it is
+    damaged, foreign, newer than this code, or made with classes that are not here.
+    """
+    with _open(path) as file:
+        header = _header(path, file.metadata())
+        if weights not in header["weights"]:
+            raise ValueError(f"weights={weights!r}: {path} has {' and '.join(header['weights'])}")
+        prefix = header["weights"][weights] + "/"
+        state = {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
+    network = _network(path, header["network"]) if network is None else network
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    if missing or unexpected:
+        raise ValueError(
+            f"the weights in {path} do not fit the network: {len(missing)} missing, {len(unexpected)} unknown, "
+            f"for example {(missing + unexpected)[0]!r}; pass the network that they were trained with"
+        )
+    model = ScoreModel(
+        network,
+        sde if sde is not None else _rebuild(path, header["sde"], "sde"),
+        _rebuild(path, header["parameterization"], None),
+        None if header["data"] is None else _rebuild(path, header["data"], None),
+    )
+    return model.to(device).eval()
+
+
+def describe(value: Any) -> Any:
+    """A frozen dataclass of sde_lib as JSON: its class's name and its fields. Raises TypeError for what JSON cannot keep."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value) if f.repr}
+        return {"name": type(value).__name__, "fields": fields}
+    if isinstance(value, (tuple, list)):
+        return [describe(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"{value!r} cannot be kept in a checkpoint: write it as a frozen dataclass of numbers and strings")
+
+
+def _rebuild(path: str | Path, described: Any, argument: str | None) -> Any:
+    if isinstance(described, list):
+        return tuple(_rebuild(path, item, argument) for item in described)
+    if not isinstance(described, dict):
+        return described
+    name = described["name"]
+    if name not in sde_lib.__all__:
+        remedy = f"pass it, load(path, {argument}={name}(...))" if argument else "build the ScoreModel from its parts"
+        raise ValueError(f"{path} was made with {name}, which sde_lib does not have: {remedy}")
+    fields = {key: _rebuild(path, value, argument) for key, value in described["fields"].items()}
+    return getattr(sde_lib, name)(**fields)
+
+
+def _network(path: str | Path, described: dict[str, Any]) -> nn.Module:
+    name, arguments = described["name"], described["arguments"]
+    if name not in NETWORKS or arguments is None:
+        raise ValueError(f"{path} holds the weights of {name}, which models does not have: pass it, load(path, network={name}(...))")
+    return NETWORKS[name](**arguments)
+
+
+def _open(path: str | Path) -> Any:
+    path = Path(path)
+    if path.is_dir():
+        path = path / FILE_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint at {path}: give a .safetensors file, or the folder of a run")
+    try:
+        return safe_open(path, framework="pt")
+    except SafetensorError as error:
+        head = path.read_bytes()[:2]
+        if head in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            raise ValueError(
+                f"{path} is a pickle, which can run code when it is read, and was not opened: "
+                "load its weights into a network yourself, with torch.load(weights_only=True), and use save"
+            ) from None
+        raise ValueError(f"{path} is damaged, or not a safetensors file ({error}): use another copy") from None
+
+
+def _header(path: str | Path, metadata: dict[str, str] | None) -> dict[str, Any]:
+    if metadata is None or metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is a safetensors file of another kind, without the description that save writes: "
+            "load its weights into a network, build a ScoreModel, and use save"
+        )
+    if int(metadata["version"]) > VERSION:
+        raise ValueError(f"{path} has format version {metadata['version']}, and this code reads up to {VERSION}: update it")
+    return json.loads(metadata["model"])

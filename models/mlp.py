@@ -1,0 +1,45 @@
+"""A time-conditioned multi-layer perceptron for data of any shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .layers import NoiseEmbedding, zero_init
+from .registry import arguments_of
+
+__all__ = ["MLP"]
+
+
+class MLP(nn.Module):
+    """States (B, *shape) and noise labels (B,) to (B, *shape), by depth residual layers of the given width.
+
+    Raises ValueError for an empty shape.
+
+    >>> MLP((7, 3), width=16)(torch.zeros(2, 7, 3), torch.zeros(2)).shape
+    torch.Size([2, 7, 3])
+    """
+
+    def __init__(self, shape: Sequence[int], width: int = 128, depth: int = 3, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.arguments = arguments_of(locals())
+        if not shape:
+            raise ValueError("MLP needs the shape of one datum, such as data.shape[1:], and got ()")
+        dims = math.prod(shape)
+        self.embedding = NoiseEmbedding(width)
+        self.first = nn.Linear(dims, width)
+        self.hidden = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width)) for _ in range(depth)
+        )
+        self.last = zero_init(nn.Linear(width, dims))
+
+    def forward(self, x: Tensor, noise_label: Tensor) -> Tensor:
+        """The output at states x and labels (B,)."""
+        embedding = self.embedding(noise_label)
+        h = self.first(x.flatten(1))
+        for layer in self.hidden:
+            h = h + layer(h + embedding)
+        return self.last(torch.nn.functional.silu(h)).reshape(x.shape)

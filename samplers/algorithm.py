@@ -1,0 +1,52 @@
+"""Predictor and Corrector: a step is an object with hyper-parameters and no memory of its own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor
+
+from sde_lib.base import SDE
+from sde_lib.noise import Noise
+from sde_lib.reverse import ReverseSDE
+
+__all__ = ["Corrector", "Predictor", "Step"]
+
+
+class Step(NamedTuple):
+    """What a step gives: the new state, the same before its last noise was added, and the memory for the next step."""
+
+    x: Tensor
+    mean: Tensor
+    memory: Any = None
+
+
+class Predictor(ABC):
+    """A step back in time. Subclasses are frozen dataclasses, with one method to write: step.
+
+    order is the order of convergence on the probability flow, and is measured by the tests; requires is the kind of process
+    that the step can use; a multistep predictor's memory is begun anew whenever something else moves the state.
+    """
+
+    order: ClassVar[int]
+    requires: ClassVar[type[SDE]] = SDE
+    multistep: ClassVar[bool] = False
+
+    def init(self, rsde: ReverseSDE, x: Tensor, t: Tensor) -> Any:
+        """The memory before the first step."""
+        return None
+
+    @abstractmethod
+    def step(self, rsde: ReverseSDE, x: Tensor, t: Tensor, s: Tensor, memory: Any, noise: Noise) -> Step:
+        """From x, (B, *shape), at time t to time s < t, both 0-d float64 tensors on the CPU."""
+
+
+class Corrector(ABC):
+    """A move that keeps the law of the state at one time. Subclasses are frozen dataclasses, with one method: correct."""
+
+    requires: ClassVar[type[SDE]] = SDE
+
+    @abstractmethod
+    def correct(self, rsde: ReverseSDE, x: Tensor, t: Tensor, noise: Noise) -> Step:
+        """From x, (B, *shape), at time t to another state at time t."""

@@ -1,0 +1,58 @@
+"""Langevin dynamics as a corrector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from samplers.algorithm import Corrector, Step
+from sde_lib.linear import LinearSDE
+from sde_lib.noise import Noise
+from sde_lib.reverse import ReverseSDE
+from sde_lib.tensors import expand
+
+__all__ = ["Langevin"]
+
+
+@dataclass(frozen=True)
+class Langevin(Corrector):
+    """steps times x <- x + h score + sqrt(2 h) z at one time.
+
+    step="time": h = 2 (snr sigma_t)^2. It depends on t alone, so that the law of x_t is kept (up to the bias of a finite
+    step, about snr^2 of the variance) and rows are independent. step="batch": h = 2 (snr |z| / |score|)^2 with norms averaged
+    over the batch, as published; every row then depends on its neighbours, and in few dimensions the law is not kept.
+    Raises ValueError for another rule, or numbers that are not positive.
+
+    Reference: Song et al., 2021, arXiv 2011.13456, Algorithms 4 and 5 (step="batch"); Song and Ermon, 2019, arXiv 1907.05600,
+    Algorithm 1 (a step in proportion to sigma^2).
+
+    >>> Langevin(snr=0.1)
+    Langevin(snr=0.1, steps=1, step='time')
+    """
+
+    snr: float = 0.16
+    steps: int = 1
+    step: Literal["time", "batch"] = "time"
+    requires = LinearSDE
+
+    def __post_init__(self) -> None:
+        if self.step not in ("time", "batch") or self.snr <= 0 or self.steps < 1:
+            raise ValueError(f"{self!r}: snr > 0, steps >= 1 and step 'time' or 'batch' are needed")
+
+    def correct(self, rsde: ReverseSDE, x: Tensor, t: Tensor, noise: Noise) -> Step:
+        """steps moves; a network call each."""
+        sigma = expand(rsde.sde.at(t).sigma, x)
+        mean = x
+        for _ in range(self.steps):
+            score, z = rsde.score(x, t), noise(x)
+            size = self.snr * sigma if self.step == "time" else self.snr * _norm(z) / _norm(score)
+            mean = x + (2 * size**2) * score
+            x = mean + (2 * size) * z
+        return Step(x, mean)
+
+
+def _norm(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x.flatten(1), dim=1).mean()

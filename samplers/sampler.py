@@ -1,0 +1,218 @@
+"""Sampler: the one loop.  FlowSampler: the adaptive probability-flow ODE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from samplers.algorithm import Corrector, Predictor
+from samplers.constraints import Constraint
+from samplers.times import Grid, Uniform
+from sde_lib.base import SDE
+from sde_lib.noise import Noise, RowNoise, Stream
+from sde_lib.ode import integrate
+from sde_lib.reverse import ReverseSDE
+
+__all__ = ["FlowSampler", "Frame", "Sampler", "Samples"]
+
+
+class Frame(NamedTuple):
+    """The state of a sampler after step i (0: the start): its time t, x and mean (B, *shape), network calls so far."""
+
+    i: int
+    t: float
+    x: Tensor
+    mean: Tensor
+    nfe: int
+
+
+class Samples(NamedTuple):
+    """Samples x, (B, *shape), and the number of batched network calls that they took, counted."""
+
+    x: Tensor
+    nfe: int
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Predictor-corrector sampling: at each time of the grid the corrector, then the predictor on to the next time.
+
+    last says what the result is: "mean" drops the last noise, "denoise" spends one more evaluation on E[x0 | x], "sample" is
+    the state itself. Sample i depends on (seed, i) alone: its draws to the bit, its value to round-off.
+
+    Reference: Song et al., 2021, arXiv 2011.13456, Algorithm 1 (the order is that of the authors' code: corrector first).
+
+    >>> from samplers import EulerMaruyama, Uniform
+    >>> from sde_lib import GaussianOracle, VPSDE
+    >>> sampler = Sampler(EulerMaruyama(), times=Uniform(100))
+    >>> sampler.sample(VPSDE(), GaussianOracle(torch.zeros(2), 1.0).score(VPSDE()), (4, 2)).nfe
+    100
+    """
+
+    predictor: Predictor
+    corrector: Corrector | None = None
+    times: Grid = Uniform(1000)
+    last: Literal["mean", "denoise", "sample"] = "mean"
+
+    def __post_init__(self) -> None:
+        if self.last not in ("mean", "denoise", "sample"):
+            raise ValueError(f"last={self.last!r}: one of 'mean', 'denoise' and 'sample' was needed")
+
+    def sample(
+        self,
+        sde: SDE,
+        score_fn: Any,
+        shape: Sequence[int],
+        *,
+        seed: int = 0,
+        index: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        x_T: Tensor | None = None,
+        constraint: Constraint | None = None,
+        noise: Noise | None = None,
+    ) -> Samples:
+        """Samples of the given shape (B, *shape), rows index..index+B-1 of the seed.
+
+        x_T replaces the start, which is otherwise drawn from the prior; constraint is, for example, Inpaint(known, mask);
+        noise replaces every draw, in the order: start, corrector, predictor, and the constraint after each of them.
+        Raises TypeError when an algorithm cannot use the process, ValueError when score_fn belongs to another process.
+        """
+        frame = None
+        for frame in self.stream(  # noqa: B007
+            sde, score_fn, shape, seed=seed, index=index, device=device, dtype=dtype, x_T=x_T, constraint=constraint, noise=noise
+        ):
+            pass
+        assert frame is not None
+        x, nfe = (frame.mean if self.last == "mean" else frame.x), frame.nfe
+        if self.last == "denoise":
+            with torch.no_grad():
+                x, nfe = ReverseSDE(sde, score_fn).predict(x, self.times(sde)[-1]).x0, nfe + 1
+        return Samples(x if constraint is None else constraint.finish(x), nfe)
+
+    @torch.no_grad()  # a decorator: opened inside the body of a generator, it would leak into the caller between frames
+    def stream(
+        self,
+        sde: SDE,
+        score_fn: Any,
+        shape: Sequence[int],
+        *,
+        seed: int = 0,
+        index: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        x_T: Tensor | None = None,
+        constraint: Constraint | None = None,
+        noise: Noise | None = None,
+    ) -> Iterator[Frame]:
+        """The states on the way, as sample makes them: a Frame for the start and one after each step."""
+        rsde = ReverseSDE(sde, score_fn)
+        for algorithm in (self.predictor, self.corrector):
+            if algorithm is not None:
+                rsde.require(algorithm.requires, type(algorithm).__name__)
+        like = torch.empty(tuple(shape), device=device, dtype=dtype)
+        source = _sources(seed, index, like.shape[0], noise)
+        times = self.times(sde).unbind()
+        x = mean = _start(sde, like, x_T, source[Stream.PRIOR])
+        if constraint is not None:
+            x, mean, _ = constraint(sde, x, mean, times[0], source[Stream.CONSTRAINT])
+        yield Frame(0, times[0].item(), x, mean, rsde.calls)
+        memory = self.predictor.init(rsde, x, times[0])
+        disturbed = self.predictor.multistep and (self.corrector is not None or constraint is not None)
+        for i, (t, s) in enumerate(zip(times, times[1:], strict=False), start=1):
+            if self.corrector is not None:
+                x, mean, _ = self.corrector.correct(rsde, x, t, source[Stream.CORRECTOR])
+                if constraint is not None:
+                    x, mean, _ = constraint(sde, x, mean, t, source[Stream.CONSTRAINT])
+            if disturbed:
+                memory = self.predictor.init(rsde, x, t)
+            x, mean, memory = self.predictor.step(rsde, x, t, s, memory, source[Stream.STEP])
+            if constraint is not None:
+                x, mean, _ = constraint(sde, x, mean, s, source[Stream.CONSTRAINT])
+            yield Frame(i, s.item(), x, mean, rsde.calls)
+
+
+@dataclass(frozen=True)
+class FlowSampler:
+    """The probability-flow ODE from T to t_min, every sample with its own step size.
+
+    last is "sample" for the state at t_min or "denoise" for one more evaluation, E[x0 | x]. method is "dopri5" or "dop853".
+
+    Reference: Song et al., 2021, arXiv 2011.13456, equation 13 and appendix D.
+
+    >>> from sde_lib import GaussianOracle, VPSDE
+    >>> FlowSampler().sample(VPSDE(), GaussianOracle(torch.zeros(2), 1.0).score(VPSDE()), (4, 2)).x.shape
+    torch.Size([4, 2])
+    """
+
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    method: str = "dopri5"
+    t_min: float | None = None
+    last: Literal["denoise", "sample"] = "sample"
+
+    def __post_init__(self) -> None:
+        if self.last not in ("denoise", "sample"):
+            raise ValueError(f"last={self.last!r}: 'denoise' or 'sample' was needed, since a flow has no last noise to drop")
+
+    @torch.no_grad()
+    def sample(
+        self,
+        sde: SDE,
+        score_fn: Any,
+        shape: Sequence[int],
+        *,
+        seed: int = 0,
+        index: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        x_T: Tensor | None = None,
+        noise: Noise | None = None,
+    ) -> Samples:
+        """Samples of the given shape (B, *shape), rows index..index+B-1 of the seed; x_T and noise replace the start.
+
+        nfe is the number of batched calls, that of the slowest sample. Raises RuntimeError, with the reason, when a sample
+        cannot be carried to t_min.
+        """
+        like = torch.empty(tuple(shape), device=device, dtype=dtype)
+        x_T = _start(sde, like, x_T, _sources(seed, index, like.shape[0], noise)[Stream.PRIOR])
+        t_min = sde.t_min if self.t_min is None else self.t_min
+        rsde = ReverseSDE(sde, score_fn)
+        whole = not hasattr(score_fn, "take")
+
+        def flow(x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
+            part = rsde if whole or len(rows) == len(x_T) else ReverseSDE(sde, score_fn.take(rows))
+            return part.flow(x, t)
+
+        solution = integrate(
+            flow, x_T, sde.T, t_min, rtol=self.rtol, atol=self.atol, method=self.method, keep_rows=whole
+        )
+        if solution.failures():
+            raise RuntimeError(f"the probability flow could not be solved: {solution.failures()}")
+        if self.last == "sample":
+            return Samples(solution.y, solution.calls)
+        t = torch.tensor(t_min, dtype=torch.float64)
+        return Samples(rsde.predict(solution.y, t).x0, solution.calls + 1)
+
+
+def _sources(seed: int, index: int, rows: int, noise: Noise | None) -> dict[Stream, Noise]:
+    """A source of noise for each use; a given one serves them all."""
+    streams = (Stream.PRIOR, Stream.STEP, Stream.CORRECTOR, Stream.CONSTRAINT)
+    if noise is not None:
+        return dict.fromkeys(streams, noise)
+    numbers = torch.arange(index, index + rows)
+    return {stream: RowNoise(seed, numbers, stream) for stream in streams}
+
+
+def _start(sde: SDE, like: Tensor, x_T: Tensor | None, noise: Noise) -> Tensor:
+    if like.ndim < 2:
+        raise ValueError(f"a shape of {tuple(like.shape)} was asked for, and (samples, *shape) is needed")
+    if x_T is None:
+        return sde.prior(like).sample(noise(like))
+    if x_T.shape != like.shape:
+        raise ValueError(f"x_T has shape {tuple(x_T.shape)}, and samples of shape {tuple(like.shape)} were asked for")
+    return x_T.to(like)

@@ -1,0 +1,45 @@
+"""The mathematics: processes, what networks predict, losses, integrators, randomness, and data whose truth is known."""
+
+from sde_lib.base import SDE
+from sde_lib.data import Images, Standardize
+from sde_lib.gaussian import Gaussian
+from sde_lib.linear import LinearSDE
+from sde_lib.losses import DenoisingScoreMatching, ImportanceTime, UniformTime
+from sde_lib.noise import RowNoise
+from sde_lib.oracles import GaussianOracle, MixtureOracle
+from sde_lib.prediction import EDM, Data, Epsilon, Prediction, Score, V, Velocity, WithVariance
+from sde_lib.processes import SubVPSDE, VESDE, VPSDE
+from sde_lib.reverse import ReverseSDE
+from sde_lib.schedules import CosineBeta, LinearBeta
+from sde_lib.score import ScoreModel
+from sde_lib.tabulated import Tabulated
+
+__all__ = [
+    "EDM",
+    "SDE",
+    "VESDE",
+    "VPSDE",
+    "CosineBeta",
+    "Data",
+    "DenoisingScoreMatching",
+    "Epsilon",
+    "Gaussian",
+    "GaussianOracle",
+    "Images",
+    "ImportanceTime",
+    "LinearBeta",
+    "LinearSDE",
+    "MixtureOracle",
+    "Prediction",
+    "ReverseSDE",
+    "RowNoise",
+    "Score",
+    "ScoreModel",
+    "Standardize",
+    "SubVPSDE",
+    "Tabulated",
+    "UniformTime",
+    "V",
+    "Velocity",
+    "WithVariance",
+]

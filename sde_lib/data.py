@@ -1,0 +1,119 @@
+"""What the numbers mean: the only place where ranges, levels and scales of data are known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sde_lib.tensors import check_state
+
+__all__ = ["DataTransform", "Images", "Standardize"]
+
+
+class DataTransform(Protocol):
+    """What Images and Standardize have in common: the way from raw data to states and back."""
+
+    def encode(self, raw: Tensor) -> Tensor: ...  # noqa: D102
+    def decode(self, x: Tensor) -> Tensor: ...  # noqa: D102
+    def log_det(self, dims: int) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Images:
+    """Integers 0..levels-1 as states: level k owns the bin [low + k w, low + (k + 1) w], w = (high - low) / levels.
+
+    encode gives the bin's centre, dequantize a point inside it, decode the level whose bin holds the point (so that
+    decode(encode(k)) == k, and out-of-range states go to the nearest level). The usual 8-bit images scaled by x / 127.5 - 1 are
+    Images(256, low=-1 - 1/255, high=1 + 1/255). Raises ValueError for integers outside the range, TypeError for floats.
+
+    Reference: Theis, van den Oord, Bethge, 2016, arXiv 1511.01844, section 3.1 (uniform dequantization).
+
+    >>> images = Images(levels=4)
+    >>> images.encode(torch.tensor([0, 3])), images.decode(torch.tensor([-0.9, 5.0]))
+    (tensor([-0.7500,  0.7500]), tensor([0, 3], dtype=torch.uint8))
+    """
+
+    levels: int = 256
+    low: float = -1.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.levels < 2 or self.high <= self.low:
+            raise ValueError(f"{self!r}: at least two levels and low < high are needed")
+
+    @property
+    def bin_width(self) -> float:
+        """w = (high - low) / levels, in units of the states."""
+        return (self.high - self.low) / self.levels
+
+    def check(self, codes: Tensor) -> None:
+        """Refuse what are not integers 0..levels-1."""
+        if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
+            raise TypeError(
+                f"images have dtype {codes.dtype}, and integers 0..{self.levels - 1} were needed: "
+                "round and convert them, or use Standardize and log_likelihood for data without levels"
+            )
+        low, high = (int(codes.min()), int(codes.max())) if codes.numel() else (0, 0)
+        if low < 0 or high >= self.levels:
+            raise ValueError(
+                f"images have values from {low} to {high}, and 0..{self.levels - 1} was needed: "
+                f"set levels={high + 1} or more, or rescale them"
+            )
+
+    def encode(self, codes: Tensor) -> Tensor:
+        """Bin centres, float32: low + (k + 1/2) w."""
+        return self.dequantize(codes, torch.tensor(0.5))
+
+    def dequantize(self, codes: Tensor, u: Tensor) -> Tensor:
+        """The point u in [0, 1) inside each bin, low + (k + u) w, in the dtype of u; u broadcasts to codes."""
+        self.check(codes)
+        return self.low + (codes.to(u.dtype) + u) * self.bin_width
+
+    def decode(self, x: Tensor) -> Tensor:
+        """The levels nearest to the states: uint8 up to 256 levels, else int64."""
+        codes = ((x.double() - self.low) / self.bin_width).floor().clamp(0, self.levels - 1)
+        return codes.to(torch.uint8 if self.levels <= 256 else torch.int64)
+
+    def log_det(self, dims: int) -> float:
+        """Nats to add to log p(state) for the log-density in units of levels: dims log w."""
+        return dims * math.log(self.bin_width)
+
+
+@dataclass(frozen=True)
+class Standardize:
+    """Real numbers as states: x = (raw - mean) / std, one mean and one positive std for the whole set.
+
+    >>> Standardize(mean=10.0, std=2.0).encode(torch.tensor([[12.0]]))
+    tensor([[1.]])
+    """
+
+    mean: float
+    std: float
+
+    def __post_init__(self) -> None:
+        if not (self.std > 0 and math.isfinite(self.mean) and math.isfinite(self.std)):
+            raise ValueError(f"{self!r}: a finite mean and a positive, finite std are needed; are the data constant?")
+
+    @classmethod
+    def of(cls, raw: Tensor) -> Standardize:
+        """The transform that gives a data set, (N, *shape), mean 0 and standard deviation 1."""
+        check_state(raw, "data")
+        values = raw.double()
+        return cls(values.mean().item(), values.std(correction=0).item())
+
+    def encode(self, raw: Tensor) -> Tensor:
+        """(raw - mean) / std."""
+        check_state(raw, "data")
+        return (raw - self.mean) / self.std
+
+    def decode(self, x: Tensor) -> Tensor:
+        """mean + std x."""
+        return self.mean + self.std * x
+
+    def log_det(self, dims: int) -> float:
+        """Nats to add to log p(state) for the log-density of the raw data: -dims log std."""
+        return -dims * math.log(self.std)

@@ -1,0 +1,153 @@
+"""LinearSDE: a whole process from two functions of time."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sde_lib.base import SDE
+from sde_lib.gaussian import Gaussian
+from sde_lib.tensors import Time, as_time, expand, sum_over_state
+
+__all__ = ["Level", "LinearSDE", "Rates"]
+
+
+class Level(NamedTuple):
+    """How much signal and noise a state holds, shaped like t: x = alpha x0 + sigma eps, log_snr = log(alpha^2 / sigma^2)."""
+
+    alpha: Tensor
+    sigma: Tensor
+    log_snr: Tensor
+
+
+class Rates(NamedTuple):
+    """The coefficients of dx = f x dt + sqrt(g2) dw, shaped like t."""
+
+    f: Tensor
+    g2: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearSDE(SDE):
+    """A process whose kernel is N(alpha(t) x0, sigma(t)^2), given by these two functions.
+
+    A subclass writes alpha and sigma with torch operations on a float64 tensor t, and has everything else:
+    f = alpha' / alpha and g^2 = (sigma^2)' - 2 f sigma^2 come from forward-mode differentiation.
+    The constructor raises ValueError unless the log-SNR strictly decreases from t_min to T.
+
+    Reference: Kingma, Salimans, Poole, Ho, 2021, arXiv 2107.00630, section 3 (alpha, sigma, SNR); Sarkka and Solin, 2019, chapter 6.
+
+    >>> class Sine(LinearSDE):
+    ...     def alpha(self, t): return torch.cos(1.5 * t)
+    ...     def sigma(self, t): return torch.sin(1.5 * t)
+    >>> Sine().rates(0.5).g2
+    tensor(2.7948, dtype=torch.float64)
+    """
+
+    def __post_init__(self) -> None:
+        if not 0 < self.t_min < self.T:
+            raise ValueError(f"{type(self).__name__} got t_min={self.t_min} and T={self.T}: 0 < t_min < T is needed")
+        log_snr = self.at(torch.linspace(self.t_min, self.T, 257, dtype=torch.float64)).log_snr
+        if not bool((log_snr.diff() < 0).all() and log_snr.isfinite().all()):
+            raise ValueError(
+                f"the log-SNR of {self!r} is not finite and strictly decreasing on [t_min, T]: "
+                "alpha must fall, or sigma grow, at every time; check both, or move t_min and T"
+            )
+
+    @abstractmethod
+    def alpha(self, t: Tensor) -> Tensor:
+        """Scale of the data in x_t, shaped like t, in (0, 1] for shipped processes."""
+
+    @abstractmethod
+    def sigma(self, t: Tensor) -> Tensor:
+        """Standard deviation of the noise in x_t, shaped like t, positive."""
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        """log alpha(t); to be overridden where alpha underflows."""
+        return self.alpha(t).log()
+
+    def at(self, t: Time) -> Level:
+        """Signal, noise and log-SNR at a time; never differentiates."""
+        t = as_time(t)
+        log_alpha, sigma = self.log_alpha(t), self.sigma(t)
+        return Level(log_alpha.exp(), sigma, 2 * (log_alpha - sigma.log()))
+
+    def rates(self, t: Time) -> Rates:
+        """f = alpha' / alpha and g^2 = (sigma^2)' - 2 f sigma^2 at a time."""
+        t = as_time(t)
+        f, sigma, sigma_slope = self._slopes(t)
+        return Rates(f, 2 * sigma * (sigma_slope - f * sigma))
+
+    def _slopes(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(log alpha)', sigma and sigma'. Forward mode: reverse mode fails under inference_mode and vmap."""
+        one = torch.ones_like(t)
+        _, f = torch.func.jvp(self.log_alpha, (t,), (one,))
+        sigma, sigma_slope = torch.func.jvp(self.sigma, (t,), (one,))
+        return f, sigma, sigma_slope
+
+    def path_slopes(self, t: Time) -> tuple[Tensor, Tensor]:
+        """alpha'(t) and sigma'(t): the velocity of the path x = alpha x0 + sigma eps is alpha' x0 + sigma' eps."""
+        t = as_time(t)
+        _, alpha_slope = torch.func.jvp(self.alpha, (t,), (torch.ones_like(t),))
+        return alpha_slope, self._slopes(t)[2]
+
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
+        """The time in [t_min, T] at which the log-SNR is the given one (clamped to the ends), by bisection."""
+        low = torch.full_like(log_snr, self.t_min, dtype=torch.float64)
+        high = torch.full_like(low, self.T)
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            earlier = self.at(middle).log_snr < log_snr
+            low, high = torch.where(earlier, low, middle), torch.where(earlier, middle, high)
+        return 0.5 * (low + high)
+
+    def drift(self, x: Tensor, t: Time) -> Tensor:
+        """f(t) x."""
+        return expand(self.rates(t).f, x) * x
+
+    def diffusion(self, x: Tensor, t: Time) -> Tensor:
+        """g(t)."""
+        return expand(self.rates(t).g2.sqrt(), x)
+
+    def kernel(self, x0: Tensor, t: Time) -> Gaussian:
+        """Law of x_t given x0: N(alpha x0, sigma^2)."""
+        alpha, sigma, _ = self.at(t)
+        return Gaussian(expand(alpha, x0) * x0, expand(sigma, x0))
+
+    def transition(self, x_s: Tensor, s: Time, t: Time) -> Gaussian:
+        """Law of x_t given x_s, s < t: N(a x_s, sigma_t^2 - a^2 sigma_s^2), a = alpha_t / alpha_s."""
+        a, std = self.transition_coefficients(s, t)
+        return Gaussian(expand(a, x_s) * x_s, expand(std, x_s))
+
+    def transition_coefficients(self, s: Time, t: Time) -> tuple[Tensor, Tensor]:
+        """Scale and standard deviation of x_t given x_s, s < t.
+
+        The variance sigma_t^2 - a^2 sigma_s^2 is sigma_t^2 (1 - SNR_t / SNR_s), which does not cancel when s is close to t.
+        """
+        from_, to = self.at(s), self.at(t)
+        return to.alpha / from_.alpha, to.sigma * torch.sqrt(-torch.expm1(to.log_snr - from_.log_snr))
+
+    def posterior(self, x_t: Tensor, x0: Tensor, s: Time, t: Time) -> Gaussian:
+        """Law of x_s given x_t and x0, s < t.
+
+        With r = SNR_t / SNR_s: mean r (alpha_s / alpha_t) x_t + alpha_s (1 - r) x0, variance sigma_s^2 (1 - r).
+        Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equations 6 and 7.
+        """
+        to, from_ = self.at(s), self.at(t)
+        log_r = from_.log_snr - to.log_snr
+        rest = -torch.expm1(log_r)
+        of_x, of_x0 = log_r.exp() * to.alpha / from_.alpha, to.alpha * rest
+        mean = expand(of_x, x_t) * x_t + expand(of_x0, x_t) * x0
+        return Gaussian(mean, expand(to.sigma * rest.sqrt(), x_t))
+
+    def prior(self, like: Tensor) -> Gaussian:
+        """N(0, sigma(T)^2)."""
+        return Gaussian(torch.zeros_like(like), self.at(self.T).sigma)
+
+    def prior_mismatch(self, x0: Tensor) -> Tensor:
+        """Bound on KL(law of x_T given x0 || prior), in nats, (B,): alpha_T^2 |x0|^2 / (2 sigma_T^2)."""
+        return sum_over_state(x0**2) * (0.5 * self.at(self.T).log_snr.exp())

@@ -1,0 +1,209 @@
+"""Adaptive ODE integration in which every row has its own step size and its own fate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.integrate import DOP853, RK45
+from torch import Tensor
+
+from sde_lib.tensors import Time, as_time, expand
+
+__all__ = ["METHODS", "Solution", "Status", "integrate"]
+
+
+class Status(IntEnum):
+    """How the integration of a row ended; str() gives a sentence."""
+
+    DONE = 0
+    TOO_MANY_STEPS = 1
+    STEP_TOO_SMALL = 2
+    NOT_FINITE = 3
+
+    def __str__(self) -> str:
+        return (
+            "reached the end of the interval",
+            "used all its steps before the end: raise max_steps, or loosen rtol and atol",
+            "needed a step below the resolution of time: the score is too rough there; raise t_min, or loosen rtol and atol",
+            "met NaN or infinity: check that the score is finite on the whole interval",
+        )[self]
+
+
+class Solution(NamedTuple):
+    """The end of an integration: y as given; per row the time reached and the status; evaluations in calls and in rows."""
+
+    y: Tensor
+    t: Tensor
+    status: Tensor
+    calls: int
+    rows: int
+
+    def failures(self) -> str:
+        """A sentence on the rows that did not reach the end; empty when all did."""
+        lost = self.status.nonzero().flatten().tolist()
+        if not lost:
+            return ""
+        worst = lost[0]
+        return (
+            f"{len(lost)} of {len(self.status)} rows failed, the first being row {worst}, which at t = "
+            f"{self.t[worst].item():.4g} {Status(int(self.status[worst]))}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Method:
+    order: int  # of the error estimate
+    nodes: Tensor
+    stages: Tensor
+    weights: Tensor
+    errors: tuple[Tensor, ...]
+
+
+def _method(order: int, scipy_method: type, *errors: str) -> _Method:
+    def tensor(name: str) -> Tensor:
+        return torch.from_numpy(np.array(getattr(scipy_method, name), dtype=np.float64))
+
+    return _Method(order, tensor("C"), tensor("A"), tensor("B"), tuple(map(tensor, errors)))
+
+
+METHODS = {"dopri5": _method(4, RK45, "E"), "dop853": _method(7, DOP853, "E5", "E3")}
+"""Dormand and Prince, 1980, order 5(4); Hairer, Norsett, Wanner, 1993, order 8(5,3): coefficients as scipy keeps them."""
+
+SAFETY, SMALLEST, LARGEST = 0.9, 0.2, 5.0
+
+
+def integrate(
+    fn: Callable[[Tensor, Tensor, Tensor], Tensor],
+    y0: Tensor,
+    t0: Time,
+    t1: Time,
+    *,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    method: str = "dopri5",
+    max_steps: int = 10_000,
+    keep_rows: bool = False,
+) -> Solution:
+    """Integrate dy/dt = fn(y, t, rows) from t0 to t1, forward or backward, each row on its own.
+
+    y0 is (B, *shape); fn gets the b rows still under way, y (b, *shape), t (b,) float64 inside [t0, t1], and their numbers
+    rows (b,), and answers in the shape of y. A row's error is the root mean square over its entries of
+    error / (atol + rtol |y|); a step is accepted below 1, and the next one chosen by a PI controller. Rows that end leave the
+    batch, unless keep_rows says that fn cannot do without them. Times land on t1 exactly, and never beyond.
+    Raises ValueError for an unknown method or tolerances that are not positive; a row that fails says so in status.
+
+    Reference: Dormand and Prince, 1980; Hairer, Norsett, Wanner, 1993, sections II.4 and II.5 (first step, dop853's error);
+    Gustafsson, 1991 (PI control).
+
+    >>> integrate(lambda y, t, rows: -y, torch.ones(1, 1, dtype=torch.float64), 0.0, 1.0, rtol=1e-9, atol=1e-9).y
+    tensor([[0.3679]], dtype=torch.float64)
+    """
+    if method not in METHODS:
+        raise ValueError(f"method {method!r} is not known: use one of {', '.join(map(repr, METHODS))}")
+    if not (rtol > 0 and atol > 0):
+        raise ValueError(f"rtol={rtol} and atol={atol}: both must be positive")
+    m = METHODS[method]
+    B, device = y0.shape[0], y0.device
+    start, end = as_time(t0).to(device).expand(B), as_time(t1).to(device).expand(B)
+    direction = torch.sign(end - start)
+    out, times = y0.clone(), start.clone()
+    status = torch.full((B,), int(Status.TOO_MANY_STEPS), device=device)
+    calls = evaluated = 0
+
+    def f(y: Tensor, t: Tensor, rows: Tensor) -> Tensor:
+        nonlocal calls, evaluated
+        calls, evaluated = calls + 1, evaluated + len(rows)
+        return fn(y, t, rows)
+
+    def norm(v: Tensor, scale: Tensor) -> Tensor:
+        return ((v / scale) ** 2).flatten(1).mean(1).double().sqrt()
+
+    rows = torch.arange(B, device=device)
+    y, t = out, times
+    k = f(y, t, rows)
+    h = _first_step(f, y, t, rows, k, end, direction, m, rtol, atol, norm)
+    last_error = torch.full_like(t, 1e-4)
+    active = torch.ones_like(t, dtype=torch.bool)
+    rejected = torch.zeros_like(active)
+    for _ in range(max_steps):
+        remaining = (end[rows] - t).abs()
+        final = h >= remaining * (1 - 1e-12)
+        h = torch.where(final, remaining, h)
+        signed = direction[rows] * h
+        stages = [k]
+        for i in range(1, len(m.nodes)):
+            dy = _combine(m.stages[i, :i], stages)
+            stages.append(f(y + expand(signed, y) * dy, _inside(t + m.nodes[i] * signed, start[rows], end[rows]), rows))
+        y_new = y + expand(signed, y) * _combine(m.weights, stages)
+        t_new = torch.where(final, end[rows], t + signed)
+        k_new = f(y_new, t_new, rows)
+        stages.append(k_new)
+        scale = atol + rtol * torch.maximum(y.abs(), y_new.abs())
+        error = h * _estimate(m, stages, scale, norm)
+        finite = error.isfinite()
+        accept = (error < 1) & finite & active
+        # An accepted step grows by the PI rule, and not right after a rejection; a rejected one shrinks by the I rule.
+        exponent = 1 / (m.order + 1)
+        safe = error.clamp_min(1e-10)
+        grow = (SAFETY * safe ** (-0.7 * exponent) * last_error ** (0.4 * exponent)).clamp(SMALLEST, LARGEST)
+        grow = torch.where(rejected, grow.clamp_max(1.0), grow)
+        shrink = torch.where(finite, SAFETY * safe**-exponent, torch.full_like(error, 0.1)).clamp(0.1, 1.0)
+        h = h * torch.where(accept, grow, shrink)
+        last_error, rejected = torch.where(accept, safe.clamp_min(1e-4), last_error), ~accept
+        y = torch.where(expand(accept, y).bool(), y_new, y)
+        k = torch.where(expand(accept, y).bool(), k_new, k)
+        t = torch.where(accept, t_new, t)
+
+        arrived = active & accept & final
+        stuck = active & ~accept & (h <= 4 * torch.finfo(torch.float64).eps * torch.maximum(t.abs(), end[rows].abs()))
+        leaving = arrived | stuck
+        if bool(leaving.any()):
+            gone = rows[leaving]
+            out[gone], times[gone] = y[leaving], t[leaving]
+            fate = torch.where(finite, int(Status.STEP_TOO_SMALL), int(Status.NOT_FINITE))
+            status[gone] = torch.where(arrived, int(Status.DONE), fate)[leaving]
+            active = active & ~leaving
+            if not bool(active.any()):
+                break
+            if not keep_rows:
+                rows, y, k, t, h, last_error, rejected, active = (
+                    v[~leaving] for v in (rows, y, k, t, h, last_error, rejected, active)
+                )
+    else:
+        out[rows[active]], times[rows[active]] = y[active], t[active]
+    return Solution(out, times, status, calls, evaluated)
+
+
+def _inside(t: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    return torch.maximum(torch.minimum(t, torch.maximum(start, end)), torch.minimum(start, end))
+
+
+def _combine(weights: Tensor, stages: list[Tensor]) -> Tensor:
+    return sum((w * k for w, k in zip(weights, stages, strict=True) if w != 0), torch.zeros_like(stages[0]))
+
+
+def _estimate(m: _Method, stages: list[Tensor], scale: Tensor, norm: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Error of a step divided by h; dop853 blends its two estimates as its authors do."""
+    first, *more = (norm(_combine(weights, stages), scale) for weights in m.errors)
+    for second in more:
+        first = first**2 / torch.sqrt(first**2 + 0.01 * second**2).clamp_min(1e-300)
+    return first
+
+
+def _first_step(f, y, t, rows, k, end, direction, m, rtol, atol, norm):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    """Hairer, Norsett, Wanner, 1993, section II.4: a step of which both slope and curvature are small."""
+    scale = atol + rtol * y.abs()
+    span = (end - t).abs()
+    size, slope = norm(y, scale), norm(k, scale)
+    h0 = torch.where((size < 1e-5) | (slope < 1e-5), torch.full_like(size, 1e-6), 0.01 * size / slope)
+    h0 = torch.minimum(h0.nan_to_num(1e-6), span)
+    y1 = y + expand(direction * h0, y) * k
+    curvature = norm(f(y1, _inside(t + direction * h0, t, end), rows) - k, scale) / h0
+    steepest = torch.maximum(slope, curvature).nan_to_num(1e15)
+    h1 = torch.where(steepest <= 1e-15, (h0 * 1e-3).clamp_min(1e-6), (0.01 / steepest) ** (1 / (m.order + 1)))
+    return torch.minimum(torch.minimum(100 * h0, h1), span)

@@ -1,0 +1,161 @@
+"""Data whose truth is known: the exact score, density and samples at every time, under every linear process."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sde_lib.linear import LinearSDE
+from sde_lib.noise import RowNoise
+from sde_lib.tensors import Time, as_time
+
+__all__ = ["ExactScore", "GaussianOracle", "MixtureOracle"]
+
+
+class Oracle(Protocol):
+    """A data law with a known log-density, and score, of x_t = alpha x0 + sigma eps, in float64; alpha, sigma are (B,)."""
+
+    def log_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...  # noqa: D102
+    def score_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...  # noqa: D102
+
+
+@dataclass(frozen=True, eq=False)
+class ExactScore:
+    """The true score of an oracle under a process: a score function, computed in float64 and given in the dtype of x.
+
+    >>> from sde_lib import VPSDE
+    >>> ExactScore(GaussianOracle(torch.zeros(2), 1.0), VPSDE())(torch.ones(1, 2), 0.5)
+    tensor([[-1., -1.]])
+    """
+
+    oracle: Oracle
+    sde: LinearSDE
+
+    def __call__(self, x: Tensor, t: Time) -> Tensor:
+        """grad log p_t(x), (B, *shape); t is () or (B,)."""
+        level = self.sde.at(as_time(t).to(x.device).expand(x.shape[0]))
+        return self.oracle.score_density(x.double(), level.alpha, level.sigma).to(x.dtype)
+
+    def take(self, rows: Tensor) -> ExactScore:
+        """Itself: nothing here belongs to a row."""
+        return self
+
+
+def _log_prob(oracle: Oracle, x: Tensor, sde: LinearSDE | None, t: Time) -> Tensor:
+    if sde is None:
+        one = torch.ones(x.shape[0], dtype=torch.float64, device=x.device)
+        return oracle.log_density(x.double(), one, 0 * one)
+    level = sde.at(as_time(t).to(x.device).expand(x.shape[0]))
+    return oracle.log_density(x.double(), level.alpha, level.sigma)
+
+
+class GaussianOracle:
+    """Gaussian data N(mean, std^2), or N(mean, covariance) with a full covariance.
+
+    mean is (*shape); std is a number or broadcasts to mean; covariance is (d, d), d the number of entries of mean.
+    Raises ValueError unless exactly one of std and covariance is given.
+
+    >>> oracle = GaussianOracle(torch.zeros(2), std=2.0)
+    >>> oracle.log_prob(torch.zeros(1, 2))
+    tensor([-3.2242], dtype=torch.float64)
+    """
+
+    def __init__(self, mean: Tensor, std: Tensor | float | None = None, *, covariance: Tensor | None = None) -> None:
+        if (std is None) == (covariance is None):
+            raise ValueError("a Gaussian needs either std or covariance, and got both or neither")
+        self.shape = tuple(mean.shape)
+        self.mean = mean.double().flatten()
+        self.axes: Tensor | None = None
+        if covariance is None:
+            self.variances = (torch.as_tensor(std, dtype=torch.float64).expand(self.shape).flatten()) ** 2
+        else:
+            self.variances, self.axes = torch.linalg.eigh(covariance.double())
+
+    def _whiten(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """(x - alpha mean) along the axes, and the variances alpha^2 v + sigma^2 there: both (B, d)."""
+        centred = x.flatten(1) - alpha[:, None] * self.mean.to(x.device)
+        if self.axes is not None:
+            centred = centred @ self.axes.to(x.device)
+        return centred, (alpha**2)[:, None] * self.variances.to(x.device) + (sigma**2)[:, None]
+
+    def log_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """log N(x; alpha mean, alpha^2 covariance + sigma^2), (B,)."""
+        centred, variances = self._whiten(x, alpha, sigma)
+        return -0.5 * (centred**2 / variances + torch.log(2 * math.pi * variances)).sum(1)
+
+    def score_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """-(alpha^2 covariance + sigma^2)^-1 (x - alpha mean), (B, *shape)."""
+        centred, variances = self._whiten(x, alpha, sigma)
+        score = -centred / variances
+        return (score if self.axes is None else score @ self.axes.to(x.device).T).reshape(x.shape)
+
+    def score(self, sde: LinearSDE) -> ExactScore:
+        """The exact score function under a process."""
+        return ExactScore(self, sde)
+
+    def log_prob(self, x: Tensor, sde: LinearSDE | None = None, t: Time = 0.0) -> Tensor:
+        """log p_t(x) in nats, (B,), float64; without a process, that of the data."""
+        return _log_prob(self, x, sde, t)
+
+    def sample(self, n: int, seed: int = 0) -> Tensor:
+        """n data, (n, *shape), float64."""
+        z = RowNoise(seed, n)(torch.empty(n, len(self.mean), dtype=torch.float64)) * self.variances.sqrt()
+        return (self.mean + (z if self.axes is None else z @ self.axes.T)).reshape(n, *self.shape)
+
+
+class MixtureOracle:
+    """A mixture of Gaussians: weights (K,), means (K, *shape), stds (K,) or (K, *shape). The weights are normalised.
+
+    >>> oracle = MixtureOracle(weights=[0.2, 0.8], means=torch.tensor([[-1.0], [1.0]]), stds=torch.tensor([0.1, 0.1]))
+    >>> oracle.sample(1000, seed=0).mean() > 0.5
+    tensor(True)
+    """
+
+    def __init__(self, weights: Tensor | list[float], means: Tensor, stds: Tensor | list[float]) -> None:
+        w = torch.as_tensor(weights, dtype=torch.float64)
+        self.log_weights = (w / w.sum()).log()
+        self.shape = tuple(means.shape[1:])
+        self.means = means.double().flatten(1)
+        stds = torch.as_tensor(stds, dtype=torch.float64)
+        stds = stds.reshape(len(w), -1) if stds.ndim > 1 else stds[:, None]
+        if not len(w) == len(means) == len(stds):
+            raise ValueError(f"a mixture got {len(w)} weights, {len(means)} means and {len(stds)} stds: one of each is needed")
+        self.variances = stds.expand_as(self.means) ** 2
+
+    def components(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log of weight times density (B, K); x - alpha mean, and variances: (B, K, d)."""
+        variances = (alpha**2)[:, None, None] * self.variances.to(x.device) + (sigma**2)[:, None, None]
+        centred = x.flatten(1)[:, None] - alpha[:, None, None] * self.means.to(x.device)
+        log_density = -0.5 * (centred**2 / variances + torch.log(2 * math.pi * variances)).sum(2)
+        return self.log_weights.to(x.device) + log_density, centred, variances
+
+    def log_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """log of the mixture at x_t, (B,)."""
+        return self.components(x, alpha, sigma)[0].logsumexp(1)
+
+    def score_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Gradient of log_density, (B, *shape)."""
+        joint, centred, variances = self.components(x, alpha, sigma)
+        return -(joint.softmax(1)[..., None] * centred / variances).sum(1).reshape(x.shape)
+
+    def score(self, sde: LinearSDE) -> ExactScore:
+        """The exact score function under a process."""
+        return ExactScore(self, sde)
+
+    def log_prob(self, x: Tensor, sde: LinearSDE | None = None, t: Time = 0.0) -> Tensor:
+        """log p_t(x) in nats, (B,), float64; without a process, that of the data."""
+        return _log_prob(self, x, sde, t)
+
+    def sample(self, n: int, seed: int = 0) -> Tensor:
+        """n data, (n, *shape), float64."""
+        noise = RowNoise(seed, n)
+        u = noise.uniform(torch.empty(n, 1, dtype=torch.float64))
+        cumulative = self.log_weights.exp().cumsum(0)
+        k = torch.searchsorted(cumulative, u.squeeze(1).contiguous()).clamp_max(len(cumulative) - 1)
+        z = noise(torch.empty(n, self.means.shape[1], dtype=torch.float64))
+        return (self.means[k] + self.variances[k].sqrt() * z).reshape(n, *self.shape)
+

@@ -1,0 +1,237 @@
+"""What a network's output means: the pair (a, b) of a x0 + b eps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from sde_lib.linear import Level, LinearSDE
+from sde_lib.tensors import as_time, expand
+
+__all__ = ["EDM", "LABELS", "Data", "Epsilon", "Parameterization", "Prediction", "Score", "V", "Velocity", "WithVariance"]
+
+Coefficient = Tensor | float
+
+
+def _index(sde: LinearSDE, t: Tensor) -> Tensor:
+    if not hasattr(sde, "index"):
+        raise ValueError(f"label='index' needs a process with a table, and got {sde!r}: use Tabulated, or label='time'")
+    return sde.index(t)
+
+
+LABELS: dict[str, Callable[[LinearSDE, Tensor], Tensor]] = {
+    "time": lambda sde, t: 999 * as_time(t) / sde.T,
+    "index": _index,
+    "sigma": lambda sde, t: sde.at(t).sigma,
+    "log_sigma": lambda sde, t: -sde.at(t).log_snr / 8,
+}
+"""The ways to tell a network how noisy its input is: 999 t/T, the index in a table, sigma, or log(sigma/alpha)/4."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network said about x, read in any of the field's ways; each reading is computed when it is asked for.
+
+    x = alpha x0 + sigma eps and output = a x0 + b eps are two equations for x0 and eps. x and output are (B, *shape),
+    the coefficients 0-d or (B,). log_variance, shaped like x, is a learned reverse variance, or None.
+
+    >>> x, level = torch.tensor([[3.0]]), Level(torch.tensor(0.6), torch.tensor(0.8), torch.tensor(-0.5754))
+    >>> Prediction(x, torch.tensor([[1.5]]), level, 0.0, 1.0).x0
+    tensor([[3.]])
+    """
+
+    x: Tensor
+    output: Tensor
+    level: Level
+    a: Coefficient
+    b: Coefficient
+    log_variance: Tensor | None = None
+
+    @property
+    def determinant(self) -> Tensor:
+        """alpha b - sigma a."""
+        return self.level.alpha * self.b - self.level.sigma * self.a
+
+    def _mix(self, of_x: Tensor, of_output: Tensor) -> Tensor:
+        return expand(of_x, self.x) * self.x + expand(of_output, self.x) * self.output
+
+    @property
+    def x0(self) -> Tensor:
+        """The data, (b x - sigma output) / (alpha b - sigma a): the posterior mean E[x0 | x]."""
+        return self._mix(self.b / self.determinant, -self.level.sigma / self.determinant)
+
+    @property
+    def eps(self) -> Tensor:
+        """The noise, (alpha output - a x) / (alpha b - sigma a)."""
+        return self._mix(-self.a / self.determinant, self.level.alpha / self.determinant)
+
+    @property
+    def score(self) -> Tensor:
+        """-eps / sigma."""
+        scale = self.level.sigma * self.determinant
+        return self._mix(self.a / scale, -self.level.alpha / scale)
+
+    @property
+    def v(self) -> Tensor:
+        """alpha eps - sigma x0 (Salimans and Ho, 2022, arXiv 2202.00512, section 4)."""
+        alpha, sigma, _ = self.level
+        return self._mix(-(alpha * self.a + sigma * self.b) / self.determinant, (alpha**2 + sigma**2) / self.determinant)
+
+
+@dataclass(frozen=True)
+class Parameterization(ABC):
+    """What a network is asked for. label names the noise label that it is given, one of LABELS."""
+
+    label: str = "time"
+
+    def __post_init__(self) -> None:
+        if self.label not in LABELS:
+            raise ValueError(f"label {self.label!r} is not known: use one of {', '.join(map(repr, LABELS))}")
+
+    @abstractmethod
+    def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
+        """(a, b): the network is asked for a x0 + b eps. level is sde.at(t)."""
+
+    def scale(self, level: Level) -> Coefficient:
+        """What x is multiplied by before the network sees it."""
+        return 1.0
+
+    def noise_label(self, sde: LinearSDE, t: Tensor) -> Tensor:
+        """The time input of the network, shaped like t."""
+        return LABELS[self.label](sde, t)
+
+    def split(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The output that target speaks of, and the learned log-variance beside it, if there is one."""
+        return output, None
+
+
+@dataclass(frozen=True)
+class Epsilon(Parameterization):
+    """The network predicts the noise eps. Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equation 12.
+
+    >>> Epsilon(label="index")
+    Epsilon(label='index')
+    """
+
+    def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
+        """(0, 1)."""
+        return 0.0, 1.0
+
+
+@dataclass(frozen=True)
+class Data(Parameterization):
+    """The network predicts the data x0. Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, section 3.2.
+
+    >>> Data().target(None, None, None)
+    (1.0, 0.0)
+    """
+
+    def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
+        """(1, 0)."""
+        return 1.0, 0.0
+
+
+@dataclass(frozen=True)
+class Score(Parameterization):
+    """The network predicts the score, -eps / sigma. Reference: Song and Ermon, 2019, arXiv 1907.05600, equation 5.
+
+    >>> Score(label="sigma")
+    Score(label='sigma')
+    """
+
+    def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
+        """(0, -1/sigma)."""
+        return 0.0, -1 / level.sigma
+
+
+@dataclass(frozen=True)
+class V(Parameterization):
+    """The network predicts v = alpha eps - sigma x0. Reference: Salimans and Ho, 2022, arXiv 2202.00512, section 4.
+
+    >>> V()
+    V(label='time')
+    """
+
+    def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
+        """(-sigma, alpha)."""
+        return -level.sigma, level.alpha
+
+
+@dataclass(frozen=True)
+class Velocity(Parameterization):
+    """The network predicts dx/dt along x = alpha x0 + sigma eps. Reference: Lipman et al., 2023, arXiv 2210.02747, equation 13.
+
+    >>> Velocity()
+    Velocity(label='time')
+    """
+
+    def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
+        """(alpha', sigma')."""
+        return sde.path_slopes(t)
+
+
+@dataclass(frozen=True)
+class EDM(Parameterization):
+    """The preconditioning whose input and target have unit variance for data of standard deviation sigma_data.
+
+    Written for any process by its noise-to-signal ratio sigma / alpha.
+    Reference: Karras, Aittala, Aila, Laine, 2022, arXiv 2206.00364, table 1 and equation 7.
+
+    >>> EDM(sigma_data=0.5)
+    EDM(label='log_sigma', sigma_data=0.5)
+    """
+
+    label: str = "log_sigma"
+    sigma_data: float = 0.5
+
+    def _norm(self, level: Level) -> Tensor:
+        return torch.sqrt(level.sigma**2 + (self.sigma_data * level.alpha) ** 2)
+
+    def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
+        """(sigma / sigma_data, -alpha sigma_data) / sqrt(sigma^2 + alpha^2 sigma_data^2)."""
+        norm = self._norm(level)
+        return level.sigma / (self.sigma_data * norm), -level.alpha * self.sigma_data / norm
+
+    def scale(self, level: Level) -> Coefficient:
+        """1 / sqrt(sigma^2 + alpha^2 sigma_data^2)."""
+        return 1 / self._norm(level)
+
+
+@dataclass(frozen=True)
+class WithVariance(Parameterization):
+    """Another parameterization, whose network has twice the channels (axis 1): the second half is a log-variance.
+
+    Reference: Nichol and Dhariwal, 2021, arXiv 2102.09672, section 3.1 (the diagonal form).
+
+    >>> WithVariance(Epsilon(label="index")).split(torch.zeros(2, 6, 8, 8))[1].shape
+    torch.Size([2, 3, 8, 8])
+    """
+
+    label: str = field(default="time", init=False, repr=False)
+    of: Parameterization = Epsilon()
+
+    def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
+        """That of the other parameterization."""
+        return self.of.target(sde, t, level)
+
+    def scale(self, level: Level) -> Coefficient:
+        """That of the other parameterization."""
+        return self.of.scale(level)
+
+    def noise_label(self, sde: LinearSDE, t: Tensor) -> Tensor:
+        """That of the other parameterization."""
+        return self.of.noise_label(sde, t)
+
+    def split(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The two halves along axis 1; raises ValueError where that axis is odd."""
+        if output.shape[1] % 2:
+            raise ValueError(
+                f"WithVariance got an output of shape {tuple(output.shape)}: "
+                "axis 1 must hold the prediction and, after it, as many log-variances"
+            )
+        mean, log_variance = output.chunk(2, dim=1)
+        return mean, log_variance

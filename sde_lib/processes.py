@@ -1,0 +1,155 @@
+"""The processes of the papers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sde_lib.linear import LinearSDE, Rates
+from sde_lib.schedules import LinearBeta, integral_of
+from sde_lib.tensors import Time, as_time
+
+__all__ = ["SubVPSDE", "VESDE", "VPSDE"]
+
+Beta = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, init=False)
+class _BetaSDE(LinearSDE):
+    """What VP and sub-VP share: the schedule beta, its integral B, and alpha = exp(-B/2)."""
+
+    beta: Beta
+
+    def __init__(
+        self,
+        beta_min: float | None = None,
+        beta_max: float | None = None,
+        *,
+        beta: Beta | None = None,
+        T: float | None = None,
+        t_min: float | None = None,
+    ) -> None:
+        if beta is not None and not (beta_min is None and beta_max is None):
+            raise ValueError(
+                f"{type(self).__name__} got a schedule beta and also beta_min or beta_max: give one or the other"
+            )
+        if beta is None:
+            beta = LinearBeta(0.1 if beta_min is None else beta_min, 20.0 if beta_max is None else beta_max)
+        object.__setattr__(self, "beta", beta)
+        object.__setattr__(self, "T", getattr(beta, "T", 1.0) if T is None else T)
+        object.__setattr__(self, "t_min", type(self).t_min if t_min is None else t_min)
+        self.__post_init__()
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """exp(-B(t)/2)."""
+        return self.log_alpha(t).exp()
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        """-B(t)/2."""
+        return -0.5 * integral_of(self.beta, t)
+
+    def _t_of_integral(self, B: Tensor) -> Tensor:
+        return self.beta.inverse_integral(B).clamp(self.t_min, self.T)
+
+
+@dataclass(frozen=True, init=False)
+class VPSDE(_BetaSDE):
+    """Variance preserving: dx = -beta(t)/2 x dt + sqrt(beta(t)) dw, alpha^2 + sigma^2 = 1.
+
+    VPSDE(beta_min=0.1, beta_max=20.0) has a linear beta; VPSDE(beta=CosineBeta()), or any callable beta(t), another.
+    Raises ValueError when a schedule is given together with beta_min or beta_max.
+
+    Reference: Song et al., 2021, arXiv 2011.13456, equations 11 and 29 (the limit of DDPM, arXiv 2006.11239).
+
+    >>> VPSDE().at(0.5).alpha
+    tensor(0.2812, dtype=torch.float64)
+    """
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """sqrt(1 - exp(-B(t)))."""
+        return torch.sqrt(-torch.expm1(-integral_of(self.beta, t)))
+
+    def rates(self, t: Time) -> Rates:
+        """f = -beta/2, g^2 = beta."""
+        beta = self.beta(as_time(t))
+        return Rates(-0.5 * beta, beta)
+
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
+        """B = log(1 + exp(-log_snr)), then the schedule's inverse."""
+        if not hasattr(self.beta, "inverse_integral"):
+            return super().t_of_log_snr(log_snr)
+        return self._t_of_integral(torch.nn.functional.softplus(-as_time(log_snr), threshold=40))
+
+
+@dataclass(frozen=True, init=False)
+class SubVPSDE(_BetaSDE):
+    """sub-VP: the mean of VP and a smaller variance, sigma = 1 - exp(-B(t)), g^2 = beta (1 - exp(-2 B)).
+
+    Takes what VPSDE takes. t_min is 1e-3: at 1e-5 sigma is 1e-6, below what a float32 state can hold.
+
+    Reference: Song et al., 2021, arXiv 2011.13456, equations 12 and 29.
+
+    >>> SubVPSDE().t_min
+    0.001
+    """
+
+    t_min: float = 1e-3
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """1 - exp(-B(t)), a standard deviation."""
+        return -torch.expm1(-integral_of(self.beta, t))
+
+    def rates(self, t: Time) -> Rates:
+        """f = -beta/2, g^2 = beta (1 - exp(-2 B))."""
+        t = as_time(t)
+        beta = self.beta(t)
+        return Rates(-0.5 * beta, -beta * torch.expm1(-2 * integral_of(self.beta, t)))
+
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
+        """exp(-log_snr/2) = 2 sinh(B/2), then the schedule's inverse."""
+        if not hasattr(self.beta, "inverse_integral"):
+            return super().t_of_log_snr(log_snr)
+        return self._t_of_integral(2 * torch.asinh(0.5 * torch.exp(-0.5 * as_time(log_snr))))
+
+
+@dataclass(frozen=True)
+class VESDE(LinearSDE):
+    """Variance exploding: dx = g dw with sigma(t) = sigma_min (sigma_max / sigma_min)^t, alpha = 1.
+
+    sigma(0) is sigma_min, not 0: what the process calls x_0 is the data plus noise of standard deviation sigma_min.
+    sigma_max should be about the largest distance between two data (arXiv 2006.09011, technique 1).
+
+    Reference: Song et al., 2021, arXiv 2011.13456, equations 9 and 30 (the limit of NCSN, arXiv 1907.05600).
+
+    >>> VESDE(sigma_max=100.0).at(1.0).sigma
+    tensor(100.0000, dtype=torch.float64)
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+
+    @property
+    def _log_ratio(self) -> float:
+        return math.log(self.sigma_max / self.sigma_min)
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """1."""
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """sigma_min (sigma_max / sigma_min)^t."""
+        return self.sigma_min * torch.exp(t * self._log_ratio)
+
+    def rates(self, t: Time) -> Rates:
+        """f = 0, g^2 = 2 sigma^2 log(sigma_max / sigma_min)."""
+        t = as_time(t)
+        return Rates(torch.zeros_like(t), 2 * self._log_ratio * self.sigma(t) ** 2)
+
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
+        """t = (-log_snr/2 - log sigma_min) / log(sigma_max / sigma_min)."""
+        t = (-0.5 * as_time(log_snr) - math.log(self.sigma_min)) / self._log_ratio
+        return t.clamp(self.t_min, self.T)

@@ -1,0 +1,107 @@
+"""ScoreModel: a network, the process it was trained under, and what its output means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sde_lib.data import DataTransform
+from sde_lib.linear import LinearSDE
+from sde_lib.prediction import Parameterization, Prediction
+from sde_lib.tensors import Time, as_time, expand
+
+__all__ = ["Conditioned", "ScoreFn", "ScoreModel"]
+
+
+class ScoreFn(Protocol):
+    """Any callable that gives the score of the law of x_t: (x (B, *shape), t () or (B,)) -> (B, *shape)."""
+
+    def __call__(self, x: Tensor, t: Tensor, /) -> Tensor: ...
+
+
+class ScoreModel(nn.Module):
+    """A network with its process and parameterization: a score function that carries all that is needed to use it.
+
+    network(scale * x, noise_label, **cond) -> output, with noise_label (B,), is a module or any callable. data says what the
+    numbers of the states mean (Images or Standardize), or is None. The network may be autocast: what follows is float32 or better.
+
+    >>> from sde_lib import Epsilon, VPSDE
+    >>> model = ScoreModel(lambda x, label: 0.1 * x, VPSDE(), Epsilon())
+    >>> model(torch.ones(2, 3), 0.5).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(
+        self,
+        network: Callable[..., Tensor],
+        sde: LinearSDE,
+        parameterization: Parameterization,
+        data: DataTransform | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.sde, self.parameterization, self.data = network, sde, parameterization, data
+
+    def forward(self, x: Tensor, t: Time, **cond: Any) -> Tensor:
+        """The score at x, (B, *shape), and time t, () or (B,)."""
+        return self.predict(x, t, **cond).score
+
+    def predict(self, x: Tensor, t: Time, **cond: Any) -> Prediction:
+        """Everything the network says about x at time t. Raises ValueError when it answers in another shape."""
+        t = as_time(t)
+        level = self.sde.at(t)
+        scale = self.parameterization.scale(level)
+        label = self.parameterization.noise_label(self.sde, t)
+        if label.is_floating_point():
+            label = label.to(x.dtype)
+        label = label.to(x.device).expand(x.shape[0])
+        inputs = x if isinstance(scale, float) and scale == 1 else expand(torch.as_tensor(scale), x) * x
+        output, log_variance = self.parameterization.split(self.network(inputs, label, **cond))
+        if output.shape != x.shape:
+            raise ValueError(
+                f"the network answered with shape {tuple(output.shape)} to a state of shape {tuple(x.shape)}: "
+                "the two must agree; check its number of output channels, or wrap the parameterization in WithVariance"
+            )
+        output = output.to(torch.promote_types(output.dtype, x.dtype))
+        a, b = self.parameterization.target(self.sde, t, level)
+        return Prediction(x, output, level, a, b, log_variance)
+
+    def bind(self, **cond: Any) -> Conditioned:
+        """A score function with conditions fixed; each is a tensor with a row for each sample, or one value for all."""
+        return Conditioned(self, cond)
+
+    def take(self, rows: Tensor) -> ScoreModel:
+        """Itself: nothing here belongs to a row."""
+        return self
+
+    def extra_repr(self) -> str:
+        """The process, the parameterization and the meaning of the data."""
+        return f"sde={self.sde!r}, parameterization={self.parameterization!r}, data={self.data!r}"
+
+
+class Conditioned:
+    """A ScoreModel with its conditions: what samplers and solvers are given.
+
+    >>> from sde_lib import Epsilon, VPSDE
+    >>> model = ScoreModel(lambda x, label, y: y[:, None] * x, VPSDE(), Epsilon())
+    >>> model.bind(y=torch.tensor([0.0, 1.0, 2.0])).take(torch.tensor([2])).cond
+    {'y': tensor([2.])}
+    """
+
+    def __init__(self, model: ScoreModel, cond: dict[str, Any]) -> None:
+        self.model, self.cond, self.sde = model, cond, model.sde
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """The score under the conditions."""
+        return self.predict(x, t).score
+
+    def predict(self, x: Tensor, t: Tensor) -> Prediction:
+        """Everything the network says under the conditions."""
+        return self.model.predict(x, t, **self.cond)
+
+    def take(self, rows: Tensor) -> Conditioned:
+        """The same for the given rows alone."""
+        taken = {key: c[rows] if isinstance(c, Tensor) and c.ndim > 0 else c for key, c in self.cond.items()}
+        return Conditioned(self.model, taken)

@@ -1,0 +1,55 @@
+"""The two rules by which times meet states."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["Time", "as_time", "check_state", "expand", "sum_over_state"]
+
+Time = Tensor | float
+
+
+def as_time(t: Time) -> Tensor:
+    """Give a time in the precision of the schedules, float64, on whatever device it is."""
+    return torch.as_tensor(t, dtype=torch.float64)
+
+
+def expand(c: Tensor, x: Tensor) -> Tensor:
+    """Shape a function of time so that it multiplies the state x, (B, *shape), row by row.
+
+    A 0-d float64 tensor on the CPU multiplies any x without promoting it or moving, and passes as it is; one of shape (B,)
+    would promote x to float64, or broadcast along the wrong axis, and is cast and reshaped.
+    Raises ValueError when c is neither 0-d nor (B,).
+    """
+    if c.ndim == 0:
+        return c
+    if c.shape != x.shape[:1]:
+        raise ValueError(
+            f"a time of shape {tuple(c.shape)} meets a state of shape {tuple(x.shape)}: "
+            "give one time for all rows, or one for each row, of shape (B,)"
+        )
+    return c.to(device=x.device, dtype=x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def sum_over_state(x: Tensor) -> Tensor:
+    """Sum everything but the rows: (B, *shape) to (B,)."""
+    return x.flatten(1).sum(1)
+
+
+def check_state(x: Tensor, name: str = "x") -> None:
+    """Refuse what no algorithm can use: integers, a missing batch axis, and values that are not finite."""
+    if not x.is_floating_point():
+        raise TypeError(
+            f"{name} has dtype {x.dtype}, and a floating-point tensor was needed: "
+            "encode integers first, for example with Images(levels=256).encode"
+        )
+    if x.ndim < 2:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}, and (rows, *shape) was needed: add the missing axis")
+    bad = int((~torch.isfinite(x)).sum())
+    if bad:
+        raise ValueError(
+            f"{name} has {bad} values that are NaN or infinite, of {math.prod(x.shape)}: clean or mask them first"
+        )
