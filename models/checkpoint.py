@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import sde_lib
 from sde_lib import LinearSDE, ScoreModel
 
+from .files import write_tensors
 from .mlp import MLP
 from .unet import UNet
 
-__all__ = ["FILE_NAME", "NETWORKS", "describe", "load", "read_header", "save", "write_tensors"]
+__all__ = ["FILE_NAME", "NETWORKS", "describe", "load", "read_header", "save"]
 
 FILE_NAME = "checkpoint.safetensors"
 FORMAT, VERSION = "sde-score-model", 1
@@ -47,20 +46,6 @@ def save(model: ScoreModel, path: str | Path, *, ema: Mapping[str, Tensor] | Non
         "torch": str(torch.__version__),
     }
     write_tensors(path, tensors, {"format": FORMAT, "version": str(VERSION), "model": json.dumps(header)})
-
-
-def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file beside its place, sync it, and rename it: a crash leaves the old file or the new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, temporary, metadata)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_header(path: str | Path) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class UNet(nn.Module):
         attention: Sequence[int] = (1,),
         heads: int = 1,
         dropout: float = 0.0,
+        highest_frequency: float = 4.0,
     ) -> None:
         super().__init__()
         self.arguments = arguments_of(locals())
@@ -52,7 +53,7 @@ class UNet(nn.Module):
                 layers.append(SelfAttention(outgoing, heads))
             return nn.ModuleList(layers)
 
-        self.embedding = NoiseEmbedding(width)
+        self.embedding = NoiseEmbedding(width, highest_frequency)
         self.first = nn.Conv2d(shape[0], channels, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         self.shrink, self.widen = nn.ModuleList(), nn.ModuleList()

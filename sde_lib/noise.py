@@ -89,10 +89,8 @@ class RowNoise:
         return self._next(like, _sign)
 
     def permutation(self, n: int) -> Tensor:
-        """A random order of n things, int64; uses the first row alone."""
-        keys = self.take(torch.zeros(1, dtype=torch.int64)).uniform(torch.empty(1, n, dtype=torch.float64))
-        self.draw += 1
-        return keys[0].argsort(stable=True)
+        """A random order of n things, int64; for noise of a single row."""
+        return self.uniform(torch.empty(1, n, dtype=torch.float64))[0].argsort(stable=True)
 
     def take(self, index: Tensor) -> RowNoise:
         """The same noise for some of the rows, from the same draw on."""

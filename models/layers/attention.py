@@ -15,6 +15,7 @@ class SelfAttention(nn.Module):
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B.
 
+    >>> import torch
     >>> SelfAttention(8, heads=2)(torch.zeros(1, 8, 3, 5)).shape
     torch.Size([1, 8, 3, 5])
     """

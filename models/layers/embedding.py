@@ -11,7 +11,10 @@ __all__ = ["NoiseEmbedding"]
 
 
 class NoiseEmbedding(nn.Module):
-    """Sines and cosines of the noise label at geometric frequencies 1 to 1e-4, then two linear layers: (B,) to (B, width).
+    """Sines and cosines of the noise label, then two linear layers: (B,) to (B, width).
+
+    Frequencies go geometrically from highest down to 1e-4 of it. The highest should turn a few times over the range of the
+    labels: one that turns hundreds of times makes the network rough in time, and adaptive solvers slow.
 
     Reference: Vaswani et al., 2017, arXiv 1706.03762, section 3.5; Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B.
 
@@ -21,9 +24,9 @@ class NoiseEmbedding(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, width: int, frequencies: int = 32) -> None:
+    def __init__(self, width: int, highest: float = 4.0, frequencies: int = 32) -> None:
         super().__init__()
-        octaves = torch.exp(-math.log(1e4) * torch.arange(frequencies) / max(frequencies - 1, 1))
+        octaves = highest * torch.exp(-math.log(1e4) * torch.arange(frequencies) / max(frequencies - 1, 1))
         self.register_buffer("frequencies", octaves, persistent=False)
         self.layers = nn.Sequential(nn.Linear(2 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
 

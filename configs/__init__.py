@@ -1,0 +1,1 @@
+"""Experiments as small differences from one default, in plain values; no torch here."""

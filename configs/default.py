@@ -1,0 +1,40 @@
+"""What every experiment starts from: a small U-Net on 8x8 handwritten digits, in five minutes on two cores."""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The default experiment. Components are strings that configs/names.py explains; everything else is a plain value."""
+    config = ConfigDict()
+    config.name = "digits"  # the run's folder is runs/<process>-<name>
+    config.seed = 0
+    config.data = "digits"
+    config.sde = "vp"
+    config.parameterization = "epsilon"
+    config.network = "unet(channels=32, multipliers=(1, 2), blocks=1, attention=(1,))"
+    config.objective = "dsm(weighting='likelihood', times=importance)"
+
+    config.train = ConfigDict()
+    config.train.steps = 3000
+    config.train.batch_size = 64
+    config.train.learning_rate = 2e-3
+    config.train.warmup = 100  # steps over which the learning rate rises from 0
+    config.train.clip = 1.0  # largest norm of the gradient
+    config.train.ema = 0.999
+    config.train.log_every = 50
+    config.train.save_every = 1000
+
+    config.sample = ConfigDict()
+    config.sample.num = 64
+    config.sample.batch_size = 64
+    config.sample.sampler = (
+        "pc(predictor=reverse_diffusion, corrector=langevin(snr=0.16), times=log_snr(steps=100, t_min=0.001))"
+    )
+
+    config.likelihood = ConfigDict()
+    config.likelihood.divergence = "hutchinson(probes=1)"
+    config.likelihood.dequantize = "uniform(draws=1)"
+    config.likelihood.rtol = 1e-4
+    config.likelihood.atol = 1e-4
+    config.likelihood.batch_size = 180
+    return config

@@ -1,0 +1,10 @@
+"""VP on digits: the default experiment."""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    """The default, as it is."""
+    return default.get_config()

@@ -1,0 +1,75 @@
+"""Bits/dim of models that need no network, for comparison."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+
+from sde_lib import Images, RowNoise
+from sde_lib.noise import Stream
+
+__all__ = ["Baseline", "baselines", "categorical", "gaussian_mixture", "standard_normal"]
+
+
+class Baseline(NamedTuple):
+    """A model's name, and its mean bits/dim on the test images with the standard error."""
+
+    name: str
+    mean: float
+    standard_error: float
+
+
+def baselines(train: Tensor, test: Tensor, images: Images, seed: int) -> list[Baseline]:
+    """The three baselines on integer images (N, *shape), each fitted to train and scored on test."""
+    return [categorical(train, test, images), gaussian_mixture(train, test, images, seed), standard_normal(test, images, seed)]
+
+
+def categorical(train: Tensor, test: Tensor, images: Images) -> Baseline:
+    """Independent pixels, each with the frequencies of its levels in train; half a count is added to each level."""
+    counts = torch.nn.functional.one_hot(train.flatten(1).long(), images.levels).sum(0).double() + 0.5
+    log_p = (counts / counts.sum(1, keepdim=True)).log2()
+    bits = -log_p.expand(len(test), -1, -1).gather(2, test.flatten(1).long()[..., None])[..., 0].mean(1)
+    return _summary("independent categorical pixels", bits)
+
+
+def gaussian_mixture(train: Tensor, test: Tensor, images: Images, seed: int) -> Baseline:
+    """A mixture of Gaussians with full covariances, its number of components chosen on the last fifth of train."""
+    x, y = (_dequantized(codes, images, seed + i) for i, codes in enumerate((train, test)))
+    fit, held_out = x[: -len(x) // 5], x[-len(x) // 5 :]
+
+    def mixture(components: int, data: np.ndarray) -> GaussianMixture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return GaussianMixture(components, reg_covar=5e-4, max_iter=50, random_state=seed % 2**32).fit(data)
+
+    most = min(9, len(fit))
+    best = max(range(1, most + 1), key=lambda components: mixture(components, fit).score(held_out))
+    nats = torch.from_numpy(mixture(best, x).score_samples(y))
+    return _summary(f"mixture of {best} Gaussians, full covariance", _bits(nats, images, y.shape[1]))
+
+
+def standard_normal(test: Tensor, images: Images, seed: int) -> Baseline:
+    """N(0, 1) in the units of the states: what a model scores that has learned nothing."""
+    y = torch.from_numpy(_dequantized(test, images, seed + 1))
+    nats = -0.5 * (y**2 + math.log(2 * math.pi)).sum(1)
+    return _summary("standard normal", _bits(nats, images, y.shape[1]))
+
+
+def _dequantized(codes: Tensor, images: Images, seed: int) -> np.ndarray:
+    u = RowNoise(seed, len(codes), Stream.DEQUANTIZE).uniform(torch.empty(codes.shape, dtype=torch.float64))
+    return images.dequantize(codes, u).flatten(1).numpy()
+
+
+def _bits(nats: Tensor, images: Images, dims: int) -> Tensor:
+    return -(nats + images.log_det(dims)) / (dims * math.log(2))
+
+
+def _summary(name: str, bits: Tensor) -> Baseline:
+    return Baseline(name, bits.mean().item(), bits.std().item() / len(bits) ** 0.5)

@@ -1,0 +1,46 @@
+"""Pictures of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.files import write_atomically
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402
+
+__all__ = ["image_grid", "loss_curve", "save_picture"]
+
+
+def image_grid(codes: Tensor, levels: int, columns: int) -> np.ndarray:
+    """Integer images (N, C, H, W), C 1 or 3, in rows of so many, as uint8 (height, width[, 3]), with a thin border between."""
+    n, channels, height, width = codes.shape
+    rows = -(-n // columns)
+    pixels = torch.full((rows * columns, channels, height + 1, width + 1), 128.0)
+    pixels[:n, :, :-1, :-1] = codes.float() * (255 / (levels - 1))
+    sheet = pixels.reshape(rows, columns, channels, height + 1, width + 1).permute(2, 0, 3, 1, 4)
+    sheet = sheet.reshape(channels, rows * (height + 1), columns * (width + 1))[:, :-1, :-1]
+    picture = sheet.round().to(torch.uint8).permute(1, 2, 0).numpy()
+    return picture[..., 0] if channels == 1 else picture
+
+
+def save_picture(picture: np.ndarray, path: Path, scale: int = 6) -> None:
+    """Write a picture as PNG, each pixel scale times as large."""
+    large = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+    grey = {"cmap": "gray", "vmin": 0, "vmax": 255} if picture.ndim == 2 else {}
+    write_atomically(path, lambda temporary: plt.imsave(temporary, large, format="png", **grey))
+
+
+def loss_curve(steps: list[int], losses: list[float], path: Path) -> None:
+    """Draw the training loss against the step, on a logarithmic axis."""
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    axes.plot(steps, losses, linewidth=1)
+    axes.set(xlabel="step", ylabel="training loss", yscale="log" if min(losses) > 0 else "linear")
+    axes.grid(alpha=0.3, which="both")
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
+    plt.close(figure)

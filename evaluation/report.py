@@ -1,0 +1,94 @@
+"""Samples and bits/dim of a trained model, as files in its folder and as text."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from evaluation.baselines import baselines
+from evaluation.figures import image_grid, save_picture
+from likelihood import BitsPerDim, bits_per_dim
+from models.files import write_atomically
+from samplers import EulerMaruyama, LogSNR, Sampler
+from sde_lib import ScoreModel
+from training.experiment import Sampling, Scoring
+
+__all__ = ["compare", "draw_samples", "reverse_strip", "score_images"]
+
+
+def draw_samples(model: ScoreModel, sampling: Sampling, shape: tuple[int, ...], seed: int, stem: Path) -> int:
+    """Sample in batches, write stem.png and stem.npy (integers, (num, *shape)), and give the network calls of a batch."""
+    parts, nfe = [], 0
+    device = next(model.parameters()).device
+    for index in tqdm(range(0, sampling.num, sampling.batch_size), desc="sampling", unit=" batches", leave=False):
+        size = min(sampling.batch_size, sampling.num - index)
+        x, nfe = sampling.sampler.sample(model.sde, model, (size, *shape), seed=seed, index=index, device=device)
+        parts.append(model.data.decode(x).cpu())
+    codes = torch.cat(parts)
+    columns = math.ceil(math.sqrt(min(len(codes), 256)))
+    save_picture(image_grid(codes[:256], model.data.levels, columns), stem.with_suffix(".png"))
+
+    def write(path: Path) -> None:
+        with open(path, "wb") as file:
+            np.save(file, codes.numpy())
+
+    write_atomically(stem.with_suffix(".npy"), write)
+    return nfe
+
+
+def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Path, rows: int = 4, columns: int = 12) -> None:
+    """Draw samples on their way from noise to data, left to right, each state in units of its own standard deviation."""
+    sampler = Sampler(EulerMaruyama(), times=LogSNR(110, t_min=1e-3))
+    device = next(model.parameters()).device
+    every = sampler.times.steps // (columns - 1)
+    shown = []
+    for frame in sampler.stream(model.sde, model, (rows, *shape), seed=seed, device=device):
+        if frame.i % every == 0:
+            alpha, sigma, _ = model.sde.at(frame.t)
+            shown.append(model.data.decode(frame.mean / torch.sqrt(alpha**2 + sigma**2)).cpu())
+    strip = torch.stack(shown[:columns], dim=1).flatten(0, 1)
+    save_picture(image_grid(strip, model.data.levels, columns), path)
+
+
+def score_images(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) -> BitsPerDim:
+    """Bits/dim of integer images, with a progress bar."""
+    device = next(model.parameters()).device
+    batches = tqdm(codes.to(device).split(scoring.batch_size), desc="likelihood", unit=" batches", leave=False)
+    return bits_per_dim(
+        model.sde,
+        model,
+        batches,
+        images=model.data,
+        dequantize=scoring.dequantize,
+        divergence=scoring.divergence,
+        rtol=scoring.rtol,
+        atol=scoring.atol,
+        seed=seed,
+    )
+
+
+def compare(result: BitsPerDim, train: Tensor, test: Tensor, model: ScoreModel, seed: int, path: Path, seconds: float) -> str:
+    """Text with a model's bits/dim and that of the baselines on the same images; the same goes to a JSON file."""
+    others = baselines(train, test, model.data, seed)
+    record = {
+        "bits_per_dim": result.mean,
+        "standard_error": result.standard_error,
+        "images": len(result.per_image),
+        "parts": result.parts._asdict(),
+        "sigma_over_bin": result.sigma_over_bin,
+        "network_calls": result.nfe,
+        "seconds": round(seconds, 2),
+        "seed": seed,
+        "baselines": [other._asdict() for other in others],
+    }
+    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(record, indent=2) + "\n"))
+    lines = [("this model", result.mean, result.standard_error), *others]
+    table = "\n".join(f"  {mean:7.4f} +- {error:.4f}   {name}" for name, mean, error in lines)
+    return f"test bits/dim ({len(test)} images; lower is better; +- is one standard error)\n{table}\n  {result}"
+

@@ -1,0 +1,225 @@
+"""Train, sample and score models: python run.py --sde vp --mode train."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin make a busy machine crawl; read when torch is imported
+
+MODES = ("train", "sample", "likelihood")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command and give its exit code: 0, 1 for failure, 2 for usage, 130 when interrupted."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    overrides = _overrides(parser, rest)
+    _refuse_strangers(parser)
+    from training.errors import Failure, Usage
+    from training.session import Interrupted
+
+    warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
+    try:
+        _refuse_unused(arguments)
+        commands = {"train": train, "sample": sample, "likelihood": likelihood}
+        commands[arguments.mode](arguments, overrides)
+        return 0
+    except Interrupted as stop:
+        print(f"\nstopped at step {stop.step} and saved; go on with:\n  {_command(arguments, 'train')} --resume")
+        return 130
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    except (Usage, Failure, ValueError, TypeError, RuntimeError, OSError) as error:
+        if arguments.debug:
+            raise
+        print(f"run.py: {error}", file=sys.stderr)
+        return 2 if isinstance(error, Usage) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Train, sample and score models of score-based diffusion.",
+        epilog="Any key of the config can be set: --config.train.steps=200. --dry-run shows what a config builds.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--mode", choices=MODES, default="train", help="what to do (default: train)")
+    parser.add_argument("--sde", help="the process: vp, subvp, ve, or my_package:MySDE; arguments as in 'vp(beta_max=10.0)'")
+    parser.add_argument("--config", help="a config of configs/, or a .py file with get_config() (default: that of the process)")
+    parser.add_argument("--workdir", type=Path, help="the run's folder (default: a new one in runs/, or the newest of the process)")
+    parser.add_argument("--resume", action="store_true", help="go on with the training in --workdir, or with the newest run")
+    parser.add_argument("--num", type=int, help="how many samples")
+    parser.add_argument("--seed", type=int, help="seed of samples and likelihoods (default: the config's)")
+    parser.add_argument("--out", type=Path, help="where samples go: this path with .png and .npy (default: in the run's folder)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be used, and stop")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _overrides(parser: argparse.ArgumentParser, rest: list[str]) -> list[tuple[str, str]]:
+    """--config.key=value or --config.key value, as pairs."""
+    pairs, rest = [], list(rest)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--config."):
+            parser.error(f"{word!r} is not known; see --help")
+        key, equals, value = word.removeprefix("--config.").partition("=")
+        if not equals:
+            if not rest:
+                parser.error(f"{word} needs a value: {word}=...")
+            value = rest.pop(0)
+        pairs.append((key, value))
+    return pairs
+
+
+def _refuse_unused(arguments: argparse.Namespace) -> None:
+    """A flag that the mode has no use for is a mistake."""
+    from training.errors import Usage
+
+    used = {"train": {"config", "resume"}, "sample": {"num", "out"}, "likelihood": set()}
+    for flag in ("config", "resume", "num", "out"):
+        if getattr(arguments, flag) and flag not in used[arguments.mode]:
+            modes = " and ".join(mode for mode in MODES if flag in used[mode])
+            raise Usage(f"--{flag} belongs to --mode {modes}, and --mode {arguments.mode} has no use for it")
+
+
+def _refuse_strangers(parser: argparse.ArgumentParser) -> None:
+    """The names of our packages are names that other folders have too."""
+    import models
+
+    here = Path(__file__).resolve().parent
+    if not Path(models.__file__ or "").resolve().is_relative_to(here):
+        parser.error(f"'models' was found at {models.__file__}, which is not part of this project: run from another folder")
+
+
+def _device(arguments: argparse.Namespace) -> str:
+    import torch
+
+    from training.errors import Usage
+
+    name = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):
+        raise Usage(f"--device {name} cannot be used here: choose cpu, or a device that this installation of torch has") from None
+    return name
+
+
+def _command(arguments: argparse.Namespace, mode: str) -> str:
+    sde = f" --sde '{arguments.sde}'" if arguments.sde and "(" in arguments.sde else f" --sde {arguments.sde}" if arguments.sde else ""
+    return f"python run.py{sde} --mode {mode} --workdir {arguments.workdir}"
+
+
+def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+    """Train, sample, score, and say what to do next."""
+    from evaluation.report import compare, draw_samples, reverse_strip, score_images
+    from training import session
+    from training.config import find_config, override, restore
+    from training.experiment import assemble
+    from training.folders import CONFIG_NAME, existing_run, new_run
+
+    if arguments.resume:
+        arguments.workdir = existing_run(arguments.sde, arguments.workdir)
+        config = restore(arguments.workdir / CONFIG_NAME)
+    else:
+        config = find_config(arguments.config, arguments.sde)
+    for key, value in overrides:
+        override(config, key, value)
+    if arguments.seed is not None:
+        config.seed = arguments.seed
+    experiment = assemble(config)
+    print(experiment)
+    if arguments.dry_run:
+        return
+    device = _device(arguments)
+    if not arguments.resume:
+        arguments.workdir = new_run(experiment.name, arguments.workdir)
+    folder = arguments.workdir
+    print(f"folder     {folder.resolve()}\n")
+    session.train(experiment, config, folder, device, resume=arguments.resume)
+
+    model, data, shape = experiment.model, experiment.data, tuple(experiment.data.train.shape[1:])
+    draw_samples(model, experiment.sampling, shape, experiment.seed, folder / "samples")
+    reverse_strip(model, shape, experiment.seed, folder / "reverse.png")
+    start = time.perf_counter()
+    result = score_images(model, experiment.scoring, data.test, experiment.seed)
+    seconds = time.perf_counter() - start
+    text = compare(result, data.train, data.test, model, experiment.seed, folder / "likelihood.json", seconds)
+    step = experiment.settings.steps
+    session.append_metrics(folder, {"step": step, "bits_per_dim": result.mean, "standard_error": result.standard_error})
+    print(f"\n{text}\n\nthe run is in {folder.resolve()}: samples.png, reverse.png, loss.png, checkpoint.safetensors, ...\nnext:")
+    for mode in ("sample", "likelihood"):
+        print(f"  {_command(arguments, mode)}")
+    print(f"  python -c \"from models import load; print(load('{folder}'))\"")
+
+
+def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+    """Sample from a run."""
+    import dataclasses
+
+    from evaluation.report import draw_samples
+    from training.errors import Usage
+
+    folder, experiment, model = _restored(arguments, overrides)
+    sampling = experiment.sampling
+    if arguments.num is not None:
+        if arguments.num < 1:
+            raise Usage(f"--num {arguments.num}: at least one sample is needed")
+        sampling = dataclasses.replace(sampling, num=arguments.num)
+    if arguments.dry_run:
+        return
+    stem = folder / "samples" if arguments.out is None else arguments.out
+    seed, start = experiment.seed, time.perf_counter()
+    nfe = draw_samples(model, sampling, tuple(experiment.data.train.shape[1:]), seed, stem)
+    seconds = time.perf_counter() - start
+    print(f"{sampling.num} samples, seed {seed}, {nfe} network calls a batch, {seconds:.1f} s:")
+    for suffix in (".png", ".npy"):
+        print(f"  {stem.with_suffix(suffix).resolve()}")
+
+
+def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+    """Bits/dim of the test images under a run's model, beside the baselines."""
+    from evaluation.report import compare, score_images
+
+    folder, experiment, model = _restored(arguments, overrides)
+    if arguments.dry_run:
+        return
+    data, start = experiment.data, time.perf_counter()
+    result = score_images(model, experiment.scoring, data.test, experiment.seed)
+    path, seconds = folder / "likelihood.json", time.perf_counter() - start
+    print(compare(result, data.train, data.test, model, experiment.seed, path, seconds))
+    print(f"  {path.resolve()}")
+
+
+def _restored(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> tuple:
+    """The folder, experiment and trained model of a run."""
+    from models import load
+    from training.config import override, restore
+    from training.errors import Usage
+    from training.experiment import assemble
+    from training.folders import CONFIG_NAME, existing_run
+
+    folder = existing_run(arguments.sde, arguments.workdir)
+    config = restore(folder / CONFIG_NAME)
+    for key, value in overrides:
+        if key.split(".")[0] not in ("sample", "likelihood"):
+            raise Usage(f"--config.{key} was settled when the run was trained: only sample.* and likelihood.* can be set now")
+        override(config, key, value)
+    if arguments.seed is not None:
+        config.seed = arguments.seed
+    experiment = assemble(config)
+    model = load(folder, network=experiment.model.network, sde=experiment.model.sde, device=_device(arguments))
+    print(f"run        {folder.resolve()}")
+    if arguments.dry_run:
+        print(experiment)
+    return folder, experiment, model
+
+
+if __name__ == "__main__":
+    sys.exit(main())

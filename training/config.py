@@ -1,0 +1,125 @@
+"""The config of a run: found, overridden, checked, saved; a key that nobody reads is an error."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from training.errors import Usage
+
+__all__ = ["Reads", "dump", "find_config", "override", "restore"]
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+class Reads:
+    """A config that remembers which of its keys were read.
+
+    >>> config = Reads(ConfigDict({"a": 1, "b": {"c": 2}}))
+    >>> config.b.c, config.unread()
+    (2, ['a'])
+    """
+
+    def __init__(self, config: ConfigDict, prefix: str = "", seen: set[str] | None = None) -> None:
+        self._config, self._prefix, self._seen = config, prefix, set() if seen is None else seen
+
+    def __getattr__(self, key: str) -> Any:
+        value = getattr(self._config, key)
+        if isinstance(value, ConfigDict):
+            return Reads(value, f"{self._prefix}{key}.", self._seen)
+        self._seen.add(self._prefix + key)
+        return value
+
+    def unread(self) -> list[str]:
+        """The keys that nobody read."""
+        return [key for key in flat(self._config) if key not in self._seen]
+
+
+def find_config(name: str | None, sde: str | None) -> ConfigDict:
+    """The config of a short name, of a path to a file with get_config(), or the one for a process; raises Usage if there is none."""
+    short = (sde or "vp").split("(")[0]
+    if name is None:
+        name = f"{short}_digits" if (CONFIGS / f"{short}_digits.py").exists() else "default"
+    path = Path(name) if name.endswith(".py") else CONFIGS / f"{name}.py"
+    if not path.is_file():
+        known = sorted(p.stem for p in CONFIGS.glob("*.py") if p.stem not in ("__init__", "names"))
+        raise Usage(f"there is no config {name!r}: use one of {', '.join(known)}, or the path of a .py file with get_config()")
+    config = _module(path).get_config()
+    if sde is not None and (name == "default" or "(" in sde or path.stem.split("_")[0] != short):
+        config.sde = sde
+    return config
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise Usage(f"config {path} cannot be run: {type(error).__name__}: {error}") from None
+    if not hasattr(module, "get_config"):
+        raise Usage(f"config {path} has no function get_config()")
+    return module
+
+
+def override(config: ConfigDict, key: str, text: str) -> None:
+    """Set one key, a.b.c, from the command line, in the type that it has. Raises Usage for unknown keys and other types."""
+    known = flat(config)
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
+        raise Usage(f"--config.{key}: there is no such key; {hint}")
+    old = known[key]
+    value: Any = text
+    if not isinstance(old, str):
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            raise Usage(f"--config.{key}={text}: {_a(old)} was needed, such as {old!r}") from None
+        if isinstance(old, float) and type(value) is int:
+            value = float(value)
+        if type(value) is not type(old):
+            raise Usage(f"--config.{key}={text}: {_a(old)} was needed, such as {old!r}, and got {_a(value)}")
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        config = config[parent]
+    config[leaf] = value
+
+
+def _a(value: Any) -> str:
+    name = type(value).__name__
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
+
+
+def flat(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
+    """The keys of a config with their values, nested keys joined by dots."""
+    out: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[prefix + key] = value
+    return out
+
+
+def dump(config: ConfigDict) -> str:
+    """A config as JSON, to be kept in the run's folder."""
+    return json.dumps(config.to_dict(), indent=2)
+
+
+def restore(path: Path) -> ConfigDict:
+    """The config kept in a run's folder. Raises Usage when it is missing or damaged."""
+    try:
+        return ConfigDict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise Usage(f"{path.parent} has no {path.name}: give the folder of a run with --workdir, or train one first") from None
+    except ValueError as error:
+        raise Usage(f"{path} is damaged ({error}): restore it, or train again") from None

@@ -1,0 +1,5 @@
+"""Data sets: each a class that says what its numbers mean."""
+
+from training.data.digits import Digits
+
+__all__ = ["Digits"]

@@ -1,0 +1,27 @@
+"""Handwritten digits that come with scikit-learn."""
+
+from __future__ import annotations
+
+import torch
+from sklearn.datasets import load_digits
+
+from sde_lib import Images
+
+__all__ = ["Digits"]
+
+
+class Digits:
+    """1,797 images of 8x8 with 17 grey levels; the last 360, as in the order of the file, are the test set.
+
+    train and test are uint8, (1437, 1, 8, 8) and (360, 1, 8, 8); transform says what they mean.
+
+    Reference: Alpaydin and Kaynak, 1998, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository.
+
+    >>> Digits().test.shape
+    torch.Size([360, 1, 8, 8])
+    """
+
+    def __init__(self) -> None:
+        images = torch.from_numpy(load_digits().images).to(torch.uint8)[:, None]
+        self.train, self.test = images[:-360], images[-360:]
+        self.transform = Images(levels=17)

@@ -1,0 +1,108 @@
+"""Everything a config describes, built at once, so that a mistake is found before any work is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from ml_collections import ConfigDict
+
+from sde_lib import DenoisingScoreMatching, ScoreModel
+from training.build import build
+from training.config import Reads
+from training.errors import Usage
+from training.trainer import Settings
+
+__all__ = ["Experiment", "Sampling", "Scoring", "assemble"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample: the sampler, how many, and in batches of which size."""
+
+    sampler: Any
+    num: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How to compute bits/dim."""
+
+    divergence: Any
+    dequantize: Any
+    rtol: float
+    atol: float
+    batch_size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """The objects of a config."""
+
+    name: str
+    seed: int
+    data: Any
+    model: ScoreModel
+    objective: DenoisingScoreMatching
+    settings: Settings
+    sampling: Sampling
+    scoring: Scoring
+
+    def __str__(self) -> str:
+        network = self.model.network
+        arguments = ", ".join(f"{key}={value!r}" for key, value in getattr(network, "arguments", {}).items())
+        parameters = sum(p.numel() for p in network.parameters()) if isinstance(network, torch.nn.Module) else 0
+        lines = {
+            "run": f"{self.name}, seed {self.seed}",
+            "data": f"{len(self.data.train)} train, {len(self.data.test)} test, {tuple(self.data.train.shape[1:])}, {self.data.transform}",
+            "process": repr(self.model.sde),
+            "network": f"{type(network).__name__}({arguments}), {parameters:,} parameters",
+            "output": repr(self.model.parameterization),
+            "objective": repr(self.objective),
+            "training": repr(self.settings),
+            "sampling": repr(self.sampling),
+            "scoring": repr(self.scoring),
+        }
+        return "\n".join(f"{key:<10} {value}" for key, value in lines.items())
+
+
+def assemble(config: ConfigDict) -> Experiment:
+    """Build the objects of a config. Raises Usage for a component that is refused, and for a key that nothing reads."""
+    reads = Reads(config)
+    data = build("data", reads.data)
+    seed = reads.seed
+    torch.manual_seed(seed)  # the initial weights
+    model = ScoreModel(
+        build("network", reads.network, tuple(data.train.shape[1:])),
+        build("sde", reads.sde),
+        build("parameterization", reads.parameterization),
+        data.transform,
+    )
+    try:
+        settings = Settings(**{field.name: getattr(reads.train, field.name) for field in fields(Settings)})
+    except ValueError as error:
+        raise Usage(f"config.{error}") from None
+    sampling = Sampling(build("sampler", reads.sample.sampler), reads.sample.num, reads.sample.batch_size)
+    scoring = Scoring(
+        build("divergence", reads.likelihood.divergence),
+        build("dequantize", reads.likelihood.dequantize),
+        reads.likelihood.rtol,
+        reads.likelihood.atol,
+        reads.likelihood.batch_size,
+    )
+    experiment = Experiment(
+        name=f"{reads.sde.split('(')[0].split(':')[-1].lower()}-{reads.name}",
+        seed=seed,
+        data=data,
+        model=model,
+        objective=build("objective", reads.objective),
+        settings=settings,
+        sampling=sampling,
+        scoring=scoring,
+    )
+    unread = reads.unread()
+    if unread:
+        raise Usage(f"config.{unread[0]} is read by nothing: remove it, or correct its name")
+    return experiment

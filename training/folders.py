@@ -1,0 +1,43 @@
+"""Where runs are: runs/<process>-<name>, and -2, -3, ... where that is taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.checkpoint import FILE_NAME
+from training.config import restore
+from training.errors import Usage
+
+__all__ = ["CONFIG_NAME", "existing_run", "new_run"]
+
+CONFIG_NAME = "config.json"
+
+
+def new_run(name: str, workdir: Path | None) -> Path:
+    """The folder for a new run, not made yet. Raises Usage when the given one holds a run, or is not a folder."""
+    if workdir is not None:
+        if workdir.exists() and not workdir.is_dir():
+            raise Usage(f"--workdir {workdir} is a file, and a folder was needed")
+        if (workdir / CONFIG_NAME).exists():
+            raise Usage(f"--workdir {workdir} holds a run: add --resume to go on with it, or name another folder")
+        return workdir
+    number = 1
+    while (folder := Path("runs") / (name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return folder
+
+
+def existing_run(sde: str | None, workdir: Path | None) -> Path:
+    """The given run, or the newest one in runs/ (of the process, if one is named) that has a checkpoint. Raises Usage when there is none."""
+    if workdir is not None:
+        if not (workdir / CONFIG_NAME).is_file():
+            raise Usage(f"--workdir {workdir} is not the folder of a run: it has no {CONFIG_NAME}")
+        return workdir
+    runs = [path.parent for path in Path("runs").glob(f"*/{FILE_NAME}") if (path.parent / CONFIG_NAME).is_file()]
+    if sde is not None:
+        runs = [run for run in runs if restore(run / CONFIG_NAME).sde.split("(")[0] == sde.split("(")[0]]
+    if not runs:
+        which = "" if sde is None else f" of process {sde!r}"
+        train = f"python run.py --sde {sde or 'vp'} --mode train"
+        raise Usage(f"there is no run{which} in {Path('runs').resolve()}: train one with {train}, or name one with --workdir")
+    return max(runs, key=lambda run: (run / FILE_NAME).stat().st_mtime)

@@ -1,0 +1,105 @@
+"""A run in its folder: training with progress, interruption and resuming, and what is written on the way."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from evaluation.figures import loss_curve
+from models.files import write_atomically
+from training.config import dump
+from training.experiment import Experiment
+from training.folders import CONFIG_NAME
+from training.trainer import Trainer
+
+__all__ = ["METRICS_NAME", "Interrupted", "append_metrics", "train"]
+
+METRICS_NAME = "metrics.jsonl"
+
+
+class Interrupted(Exception):  # noqa: N818
+    """Training was asked to stop, and has saved; step is how far it got."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(step)
+        self.step = step
+
+
+class _StopRequest:
+    """Turns Ctrl-C and SIGTERM into a flag while it is entered; a second Ctrl-C stops at once."""
+
+    def __enter__(self) -> _StopRequest:
+        self.asked = False
+        self._before = {which: signal.signal(which, self._ask) for which in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _ask(self, which: int, frame: FrameType | None) -> None:
+        self.asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def __exit__(self, *_: object) -> None:
+        for which, handler in self._before.items():
+            signal.signal(which, handler)
+
+
+def train(experiment: Experiment, config: ConfigDict, folder: Path, device: str, *, resume: bool) -> None:
+    """Train to the end of the config's steps. Raises Interrupted after saving when stopped, Failure when the loss diverges."""
+    model = experiment.model.to(device)
+    data = experiment.data.train.to(device)
+    trainer = Trainer(model, data, experiment.objective, experiment.settings, experiment.seed, folder)
+    if resume:
+        trainer.resume()
+        _forget_after(folder / METRICS_NAME, trainer.step)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
+    batch = experiment.settings.batch_size
+    started, first = time.perf_counter(), trainer.step
+    bar = tqdm(
+        total=experiment.settings.steps * batch, initial=first * batch, unit=" images", desc="training", dynamic_ncols=True
+    )
+    with bar, _StopRequest() as stop:
+        for step, loss in trainer.run():
+            bar.update(batch)
+            if loss is not None:
+                seconds = time.perf_counter() - started
+                bar.set_postfix(step=step, loss=f"{loss:.4g}")
+                rate = (step - first) * batch / seconds
+                append_metrics(folder, {"step": step, "loss": loss, "images_per_second": round(rate, 1), "seconds": round(seconds, 2)})
+            if stop.asked and step < experiment.settings.steps:
+                trainer.save()
+                raise Interrupted(step)
+    rows = [row for row in read_metrics(folder) if "loss" in row]
+    loss_curve([row["step"] for row in rows], [row["loss"] for row in rows], folder / "loss.png")
+    experiment.model.network.load_state_dict(trainer.average.module.state_dict())
+    experiment.model.eval()
+
+
+def append_metrics(folder: Path, row: dict[str, Any]) -> None:
+    """Add a line to the run's metrics."""
+    with open(folder / METRICS_NAME, "a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the run's metrics; one cut short by a crash is left out."""
+    rows = []
+    for line in (folder / METRICS_NAME).read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Drop what was logged after the step that a run goes on from: it will be logged again."""
+    if path.exists():
+        kept = [json.dumps(row) + "\n" for row in read_metrics(path.parent) if row.get("step", 0) <= step]
+        write_atomically(path, lambda temporary: temporary.write_text("".join(kept)))

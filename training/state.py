@@ -1,0 +1,52 @@
+"""What a run needs to go on as if it had never stopped, in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from models.files import write_tensors
+from training.errors import Failure
+
+__all__ = ["STATE_NAME", "read_state", "write_state"]
+
+STATE_NAME = "state.safetensors"
+
+
+def write_state(path: Path, step: int, network: nn.Module, average: AveragedModel, optimizer: Optimizer) -> None:
+    """Write the step, the weights, their average and the optimizer's moments; all else follows from the seed and the step."""
+    tensors: dict[str, Tensor] = {f"raw/{name}": value for name, value in network.state_dict().items()}
+    tensors |= {f"ema/{name}": value for name, value in average.state_dict().items()}
+    for i, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{i}/{name}": torch.as_tensor(value) for name, value in moments.items()}
+    write_tensors(path, tensors, {"step": str(step)})
+
+
+def read_state(path: Path, network: nn.Module, average: AveragedModel, optimizer: Optimizer) -> int:
+    """Put everything back where write_state took it from, and give the step. Raises Failure when the file is missing or damaged."""
+    groups: dict[str, dict[str, Any]] = {"raw": {}, "ema": {}, "optimizer": {}}
+    try:
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118
+                group, name = key.split("/", 1)
+                groups[group][name] = file.get_tensor(key)
+            step = int(file.metadata()["step"])
+    except (SafetensorError, FileNotFoundError) as error:
+        raise Failure(f"{path}, from which the run would go on, cannot be read ({error}): train anew in another folder") from None
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in groups["optimizer"].items():
+        i, name = key.split("/")
+        moments.setdefault(int(i), {})[name] = value
+    try:
+        network.load_state_dict(groups["raw"])
+        average.load_state_dict(groups["ema"])
+    except RuntimeError:
+        raise Failure(f"the weights in {path} do not fit the network of the config: go on with the config it was made with") from None
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    return step

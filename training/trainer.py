@@ -1,0 +1,147 @@
+"""The training loop: step k depends on (seed, k) and on the weights before it, and on nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel
+
+from models.checkpoint import FILE_NAME, save
+from sde_lib import DenoisingScoreMatching, Images, RowNoise, ScoreModel
+from sde_lib.noise import Stream
+from training.ema import average_of
+from training.errors import Failure
+from training.state import STATE_NAME, read_state, write_state
+
+__all__ = ["Progress", "Settings", "Trainer"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train: Adam with warm-up and clipping, an average of the weights, and how often to report and save."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup: int
+    clip: float
+    ema: float
+    log_every: int
+    save_every: int
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "learning_rate", "clip", "log_every", "save_every"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"train.{name} is {getattr(self, name)}, and a positive number was needed")
+        if self.warmup < 0 or not 0 <= self.ema < 1:
+            raise ValueError(f"train.warmup={self.warmup} and train.ema={self.ema}: warmup >= 0 and 0 <= ema < 1 are needed")
+
+
+class Progress(NamedTuple):
+    """After a step: how many are done, and, every log_every steps, the mean loss since the last report (else None)."""
+
+    step: int
+    loss: float | None
+
+
+class Trainer:
+    """A model in training on integer images, with its optimizer and average, and the folder where they are kept."""
+
+    def __init__(
+        self, model: ScoreModel, data: Tensor, objective: DenoisingScoreMatching, settings: Settings, seed: int, folder: Path
+    ) -> None:
+        self.model, self.data, self.objective, self.settings = model, data, objective, settings
+        self.seed, self.folder = seed, folder
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, foreach=True)
+        self.average: AveragedModel = average_of(model.network, settings.ema)
+        self.step = 0
+        self._sources: dict[Stream, RowNoise] = {}
+        self._orders: dict[int, Tensor] = {}
+
+    def run(self) -> Iterator[Progress]:
+        """Train to the last step, a Progress after each; saves every save_every steps and at the end.
+
+        Raises Failure when the loss is no longer finite; nothing that is not finite is saved.
+        """
+        self.model.train()
+        total = torch.zeros((), device=self.data.device)
+        since = 0
+        while self.step < self.settings.steps:
+            total += self._update()
+            since += 1
+            loss = None
+            last = self.step == self.settings.steps
+            if self.step % self.settings.log_every == 0 or last:
+                loss, since = total.item() / since, 0
+                total.zero_()
+                if not math.isfinite(loss):
+                    raise Failure(
+                        f"the loss is {loss} at step {self.step}, and training has stopped; {self._kept()}: "
+                        "lower train.learning_rate, or check that the data have no extreme values"
+                    )
+            if self.step % self.settings.save_every == 0 or last:
+                self.save()
+            yield Progress(self.step, loss)
+
+    def _update(self) -> Tensor:
+        torch.manual_seed((self.seed * 1_000_003 + self.step) % 2**63)  # dropout, and whatever a user's network draws
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * min(1.0, (self.step + 1) / max(self.settings.warmup, 1))
+        x0, t, z = self._batch()
+        loss = self.objective(self.model, x0, t=t, z=z).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.average.update_parameters(self.model.network)
+        self.step += 1
+        return loss.detach()
+
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Dequantized data, times and noise of this step; every epoch is a new order of the whole set."""
+        B, n = self.settings.batch_size, len(self.data)
+        first, last = self.step * B, (self.step + 1) * B
+        epochs = range(first // n, (last - 1) // n + 1)
+        order = torch.cat([self._order(epoch) for epoch in epochs])[first - epochs[0] * n :][:B]
+        codes = self.data[order]
+        images = self.model.data
+        assert isinstance(images, Images)
+        x0 = images.dequantize(codes, self._noise(Stream.DEQUANTIZE).uniform(torch.empty(codes.shape, device=codes.device)))
+        u = self._noise(Stream.TRAIN_TIME).uniform(torch.empty(B, 1, dtype=torch.float64, device=codes.device))[:, 0]
+        return x0, self.objective.times.sample(self.model.sde, u), self._noise(Stream.TRAIN_NOISE)(x0)
+
+    def _noise(self, stream: Stream) -> RowNoise:
+        """The noise of this step: that of a batch is new at each step, and replayed when a run goes on."""
+        if stream not in self._sources:
+            self._sources[stream] = RowNoise(self.seed, self.settings.batch_size, stream)
+        self._sources[stream].draw = self.step
+        return self._sources[stream]
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._orders:
+            recent = {e: order for e, order in self._orders.items() if e == epoch - 1}
+            self._orders = recent | {epoch: RowNoise(self.seed, 1, Stream.DATA, draw=epoch).permutation(len(self.data)).to(self.data.device)}
+        return self._orders[epoch]
+
+    def save(self) -> None:
+        """Write checkpoint and state. Raises Failure rather than write weights that are not finite."""
+        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            raise Failure(f"the weights at step {self.step} are not finite, and were not saved; {self._kept()}")
+        network, folder = self.model.network, self.folder
+        write_state(folder / STATE_NAME, self.step, network, self.average, self.optimizer)
+        save(self.model, folder / FILE_NAME, ema=self.average.module.state_dict(), step=self.step)
+
+    def resume(self) -> None:
+        """Go on from the folder's state. Raises Failure when there is none that can be read."""
+        self.step = read_state(self.folder / STATE_NAME, self.model.network, self.average, self.optimizer)
+
+    def _kept(self) -> str:
+        path = self.folder / FILE_NAME
+        return f"the last good checkpoint is {path}" if path.exists() else "no checkpoint had been saved"
