@@ -112,7 +112,13 @@ def _device(arguments: argparse.Namespace) -> str:
 
 
 def _command(arguments: argparse.Namespace, mode: str) -> str:
-    sde = f" --sde '{arguments.sde}'" if arguments.sde and "(" in arguments.sde else f" --sde {arguments.sde}" if arguments.sde else ""
+    sde = (
+        f" --sde '{arguments.sde}'"
+        if arguments.sde and "(" in arguments.sde
+        else f" --sde {arguments.sde}"
+        if arguments.sde
+        else ""
+    )
     return f"python run.py{sde} --mode {mode} --workdir {arguments.workdir}"
 
 

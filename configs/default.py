@@ -10,7 +10,7 @@ def get_config() -> ConfigDict:
     config.seed = 0
     config.data = "digits"
     config.sde = "vp"
-    config.parameterization = "epsilon"
+    config.parameterization = "v"
     config.network = "unet(channels=32, multipliers=(1, 2), blocks=1, attention=(1,))"
     config.objective = "dsm(weighting='likelihood', times=importance)"
 
@@ -27,9 +27,7 @@ def get_config() -> ConfigDict:
     config.sample = ConfigDict()
     config.sample.num = 64
     config.sample.batch_size = 64
-    config.sample.sampler = (
-        "pc(predictor=reverse_diffusion, corrector=langevin(snr=0.16), times=log_snr(steps=100, t_min=0.001))"
-    )
+    config.sample.sampler = "pc(predictor=reverse_diffusion, corrector=langevin(snr=0.16), times=log_snr(steps=100, t_min=0.001))"
 
     config.likelihood = ConfigDict()
     config.likelihood.divergence = "hutchinson(probes=1)"

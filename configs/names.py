@@ -1,7 +1,8 @@
 """Short names for the command line and the configs: the only table of them.
 
 A component of a config is a string such as "vp", "vp(beta_max=10.0)" or "my_package:MySDE(depth=3)": a short name of its kind,
-or a module and a class, with keyword arguments. An argument that is itself a component is looked up under the kind and the argument's name.
+or a module and a class, with keyword arguments. An argument that is itself a component is looked up under the kind and
+the argument's name.
 """
 
 NAMES: dict[str, dict[str, str]] = {

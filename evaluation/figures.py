@@ -12,7 +12,7 @@ from torch import Tensor
 from models.files import write_atomically
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 __all__ = ["image_grid", "loss_curve", "save_picture"]
 

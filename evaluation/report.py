@@ -91,4 +91,3 @@ def compare(result: BitsPerDim, train: Tensor, test: Tensor, model: ScoreModel, 
     lines = [("this model", result.mean, result.standard_error), *others]
     table = "\n".join(f"  {mean:7.4f} +- {error:.4f}   {name}" for name, mean, error in lines)
     return f"test bits/dim ({len(test)} images; lower is better; +- is one standard error)\n{table}\n  {result}"
-

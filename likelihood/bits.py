@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from likelihood.dequantize import Uniform
 from likelihood.divergence import Divergence, Hutchinson
-from likelihood.flow import LogLikelihood, log_likelihood
+from likelihood.flow import log_likelihood
 from sde_lib.data import Images
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise, Stream
@@ -95,7 +96,7 @@ def bits_per_dim(
     """
     if isinstance(batches, Tensor):
         batches = [batches]
-    settings = {"divergence": divergence, "t_min": t_min, "seed": seed}
+    solve = partial(log_likelihood, sde, divergence=divergence, t_min=t_min, seed=seed)
     per_image, probe_variance, gap, prior, nfe = [], [], [], [], 0
     solver: float | None = None
     for codes in batches:
@@ -105,21 +106,21 @@ def bits_per_dim(
         bounds = []
         for _ in range(dequantize.draws):
             x, log_det = dequantize.sample(images, codes, noise)
-            result = log_likelihood(sde, score_fn, x, rtol=rtol, atol=atol, index=index, **settings)
+            result = solve(score_fn, x, rtol=rtol, atol=atol, index=index)
             nfe += result.nfe
             bounds.append(result.log_prob + log_det)
             if solver is None:
                 first = slice(0, min(solver_images, len(codes)))
                 part = x[first]
                 own = score_fn.take(torch.arange(len(part), device=x.device)) if hasattr(score_fn, "take") else score_fn
-                finer = log_likelihood(sde, own, part, rtol=rtol / 10, atol=atol / 10, index=index, **settings)
+                finer = solve(own, part, rtol=rtol / 10, atol=atol / 10, index=index)
                 nfe += finer.nfe
                 solver = _mean((finer.log_prob - result.log_prob[first]).abs() * to_bits)
         draws = torch.stack(bounds)
         bound = draws.logsumexp(0) - math.log(len(draws))
         per_image.append(-bound * to_bits)
         gap.append((bound - draws.mean(0)) * to_bits)
-        probe_variance.append(_probe_variance(result) * to_bits**2)
+        probe_variance.append((result.probe_error * to_bits) ** 2)
         prior.append(sde.prior_mismatch(x).double() * to_bits)
         index += len(codes)
     if not per_image:
@@ -141,10 +142,6 @@ def bits_per_dim(
         sigma_over_bin=(level.sigma / level.alpha).item() / images.bin_width,
         nfe=nfe,
     )
-
-
-def _probe_variance(result: LogLikelihood) -> Tensor:
-    return result.probe_error**2
 
 
 def _mean(x: Tensor) -> float:

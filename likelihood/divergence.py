@@ -25,17 +25,6 @@ class Divergence(Protocol):
     def __call__(self, fn: Field, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]: ...  # noqa: D102
 
 
-def _evaluate(fn: Field, x: Tensor) -> tuple[Tensor, Tensor]:
-    x = x.detach().requires_grad_()
-    y = fn(x)
-    if not y.requires_grad:
-        raise ValueError(
-            "the score function's answer carries no gradient with respect to x, and a divergence needs one: "
-            "compute it with torch operations, without torch.no_grad and detach"
-        )
-    return x, y
-
-
 @dataclass(frozen=True)
 class Exact:
     """The trace of the Jacobian, by one backward pass for each of the d entries, chunk of them at a time.
@@ -64,7 +53,8 @@ class Exact:
                 f"use Hutchinson(), or raise Exact(max_dims={self.max_dims})"
             )
         with torch.enable_grad():
-            x, y = _evaluate(fn, x)
+            x = x.detach().requires_grad_()
+            y = fn(x)
             basis = torch.eye(dims, dtype=y.dtype, device=y.device).reshape(dims, 1, *x.shape[1:])
             trace = torch.zeros(x.shape[0], dtype=y.dtype, device=y.device)
             for part in basis.split(self.chunk):
@@ -107,7 +97,8 @@ class Hutchinson:
     def __call__(self, fn: Field, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
         """fn(x) and K estimates of its divergence, (B, K); one evaluation of fn."""
         with torch.enable_grad():
-            x, y = _evaluate(fn, x)
+            x = x.detach().requires_grad_()
+            y = fn(x)
             estimates = []
             for k, v in enumerate(probe, start=1):
                 (vJ,) = torch.autograd.grad(y, x, v, retain_graph=k < len(probe))

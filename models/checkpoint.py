@@ -118,7 +118,9 @@ def _rebuild(path: str | Path, described: Any, argument: str | None) -> Any:
 def _network(path: str | Path, described: dict[str, Any]) -> nn.Module:
     name, arguments = described["name"], described["arguments"]
     if name not in NETWORKS or arguments is None:
-        raise ValueError(f"{path} holds the weights of {name}, which models does not have: pass it, load(path, network={name}(...))")
+        raise ValueError(
+            f"{path} holds the weights of {name}, which models does not have: pass it, load(path, network={name}(...))"
+        )
     return NETWORKS[name](**arguments)
 
 

@@ -47,11 +47,11 @@ class UNet(nn.Module):
         width = 4 * channels
         sizes = [channels * m for m in multipliers]
 
-        def block(incoming: int, outgoing: int, level: int | None) -> nn.ModuleList:
+        def block(incoming: int, outgoing: int, level: int | None) -> _Chain:
             layers: list[nn.Module] = [ResidualBlock(incoming, outgoing, width, dropout)]
             if level in attention:
                 layers.append(SelfAttention(outgoing, heads))
-            return nn.ModuleList(layers)
+            return _Chain(layers)
 
         self.embedding = NoiseEmbedding(width, highest_frequency)
         self.first = nn.Conv2d(shape[0], channels, 3, padding=1)
@@ -70,7 +70,7 @@ class UNet(nn.Module):
         if attention:
             middle.append(SelfAttention(current, heads))
         middle.append(ResidualBlock(current, current, width, dropout))
-        self.middle = nn.ModuleList(middle)
+        self.middle = _Chain(middle)
         for level, size in reversed(list(enumerate(sizes))):
             for _ in range(blocks + 1):
                 self.up.append(block(current + skips.pop(), size, level))
@@ -89,17 +89,20 @@ class UNet(nn.Module):
             if i and i % self.blocks == 0:
                 h = self.shrink[i // self.blocks - 1](h)
                 skips.append(h)
-            h = _apply(layers, h, embedding)
+            h = layers(h, embedding)
             skips.append(h)
-        h = _apply(self.middle, h, embedding)
+        h = self.middle(h, embedding)
         for i, layers in enumerate(self.up):
             if i and i % (self.blocks + 1) == 0:
                 h = self.widen[i // (self.blocks + 1) - 1](interpolate(h, size=skips[-1].shape[2:], mode="nearest"))
-            h = _apply(layers, torch.cat([h, skips.pop()], dim=1), embedding)
+            h = layers(torch.cat([h, skips.pop()], dim=1), embedding)
         return self.last(h)
 
 
-def _apply(layers: nn.ModuleList, h: Tensor, embedding: Tensor) -> Tensor:
-    for layer in layers:
-        h = layer(h, embedding) if isinstance(layer, ResidualBlock) else layer(h)
-    return h
+class _Chain(nn.ModuleList):
+    """Residual blocks, which see the embedding, and attention, which does not."""
+
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        for layer in self:
+            h = layer(h, embedding) if isinstance(layer, ResidualBlock) else layer(h)
+        return h

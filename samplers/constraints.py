@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from samplers.algorithm import Step
-from sde_lib.linear import LinearSDE
+from sde_lib.base import SDE
 from sde_lib.noise import Noise
 
 __all__ = ["Constraint", "Inpaint"]
@@ -17,7 +17,7 @@ __all__ = ["Constraint", "Inpaint"]
 class Constraint(Protocol):
     """Applied to the start and after each corrector and predictor; finish is applied to the result."""
 
-    def __call__(self, sde: LinearSDE, x: Tensor, mean: Tensor, t: Tensor, noise: Noise) -> Step: ...  # noqa: D102
+    def __call__(self, sde: SDE, x: Tensor, mean: Tensor, t: Tensor, noise: Noise) -> Step: ...  # noqa: D102
     def finish(self, x: Tensor) -> Tensor: ...  # noqa: D102
 
 
@@ -46,11 +46,12 @@ class Inpaint:
             ) from None
         self.known = known
 
-    def __call__(self, sde: LinearSDE, x: Tensor, mean: Tensor, t: Tensor, noise: Noise) -> Step:
+    def __call__(self, sde: SDE, x: Tensor, mean: Tensor, t: Tensor, noise: Noise) -> Step:
         """Put the known entries, noised to time t, into x, and their mean into mean."""
         if x.shape != self.known.shape:
             raise ValueError(
-                f"Inpaint knows a state of shape {tuple(self.known.shape)}, and {tuple(x.shape)} is being sampled: ask for that shape"
+                f"Inpaint knows a state of shape {tuple(self.known.shape)}, and {tuple(x.shape)} is being "
+                "sampled: ask for that shape"
             )
         law = sde.kernel(self.known.to(x), t)
         mask = self.mask.to(x.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -123,7 +124,7 @@ class Sampler:
         yield Frame(0, times[0].item(), x, mean, rsde.calls)
         memory = self.predictor.init(rsde, x, times[0])
         disturbed = self.predictor.multistep and (self.corrector is not None or constraint is not None)
-        for i, (t, s) in enumerate(zip(times, times[1:], strict=False), start=1):
+        for i, (t, s) in enumerate(pairwise(times), start=1):
             if self.corrector is not None:
                 x, mean, _ = self.corrector.correct(rsde, x, t, source[Stream.CORRECTOR])
                 if constraint is not None:
@@ -188,9 +189,7 @@ class FlowSampler:
             part = rsde if whole or len(rows) == len(x_T) else ReverseSDE(sde, score_fn.take(rows))
             return part.flow(x, t)
 
-        solution = integrate(
-            flow, x_T, sde.T, t_min, rtol=self.rtol, atol=self.atol, method=self.method, keep_rows=whole
-        )
+        solution = integrate(flow, x_T, sde.T, t_min, rtol=self.rtol, atol=self.atol, method=self.method, keep_rows=whole)
         if solution.failures():
             raise RuntimeError(f"the probability flow could not be solved: {solution.failures()}")
         if self.last == "sample":

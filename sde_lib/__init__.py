@@ -8,7 +8,7 @@ from sde_lib.losses import DenoisingScoreMatching, ImportanceTime, UniformTime
 from sde_lib.noise import RowNoise
 from sde_lib.oracles import GaussianOracle, MixtureOracle
 from sde_lib.prediction import EDM, Data, Epsilon, Prediction, Score, V, Velocity, WithVariance
-from sde_lib.processes import SubVPSDE, VESDE, VPSDE
+from sde_lib.processes import VESDE, VPSDE, SubVPSDE
 from sde_lib.reverse import ReverseSDE
 from sde_lib.schedules import CosineBeta, LinearBeta
 from sde_lib.score import ScoreModel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ class LinearSDE(SDE):
     f = alpha' / alpha and g^2 = (sigma^2)' - 2 f sigma^2 come from forward-mode differentiation.
     The constructor raises ValueError unless the log-SNR strictly decreases from t_min to T.
 
-    Reference: Kingma, Salimans, Poole, Ho, 2021, arXiv 2107.00630, section 3 (alpha, sigma, SNR); Sarkka and Solin, 2019, chapter 6.
+    Reference: Kingma, Salimans, Poole, Ho, 2021, arXiv 2107.00630, section 3 (alpha, sigma, SNR).
 
     >>> class Sine(LinearSDE):
     ...     def alpha(self, t): return torch.cos(1.5 * t)
@@ -79,21 +80,14 @@ class LinearSDE(SDE):
     def rates(self, t: Time) -> Rates:
         """f = alpha' / alpha and g^2 = (sigma^2)' - 2 f sigma^2 at a time."""
         t = as_time(t)
-        f, sigma, sigma_slope = self._slopes(t)
+        f = _with_slope(self.log_alpha, t)[1]
+        sigma, sigma_slope = _with_slope(self.sigma, t)
         return Rates(f, 2 * sigma * (sigma_slope - f * sigma))
-
-    def _slopes(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(log alpha)', sigma and sigma'. Forward mode: reverse mode fails under inference_mode and vmap."""
-        one = torch.ones_like(t)
-        _, f = torch.func.jvp(self.log_alpha, (t,), (one,))
-        sigma, sigma_slope = torch.func.jvp(self.sigma, (t,), (one,))
-        return f, sigma, sigma_slope
 
     def path_slopes(self, t: Time) -> tuple[Tensor, Tensor]:
         """alpha'(t) and sigma'(t): the velocity of the path x = alpha x0 + sigma eps is alpha' x0 + sigma' eps."""
         t = as_time(t)
-        _, alpha_slope = torch.func.jvp(self.alpha, (t,), (torch.ones_like(t),))
-        return alpha_slope, self._slopes(t)[2]
+        return _with_slope(self.alpha, t)[1], _with_slope(self.sigma, t)[1]
 
     def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
         """The time in [t_min, T] at which the log-SNR is the given one (clamped to the ends), by bisection."""
@@ -151,3 +145,9 @@ class LinearSDE(SDE):
     def prior_mismatch(self, x0: Tensor) -> Tensor:
         """Bound on KL(law of x_T given x0 || prior), in nats, (B,): alpha_T^2 |x0|^2 / (2 sigma_T^2)."""
         return sum_over_state(x0**2) * (0.5 * self.at(self.T).log_snr.exp())
+
+
+def _with_slope(fn: Callable[[Tensor], Tensor], t: Tensor) -> tuple[Tensor, Tensor]:
+    """fn(t) and its derivative. Forward mode: reverse mode fails under inference_mode and vmap, and breaks compiled graphs."""
+    value, slope = torch.func.jvp(fn, (t,), (torch.ones_like(t),))  # type: ignore[misc]
+    return value, slope

@@ -28,8 +28,8 @@ WEIGHTINGS: dict[str, Weighting] = {
 class TimeLaw(Protocol):
     """A law of training times: sample carries u in (0, 1), shape (B,), to times; weight is uniform over actual density."""
 
-    def sample(self, sde: LinearSDE, u: Tensor) -> Tensor: ...  # noqa: D102
-    def weight(self, sde: LinearSDE, t: Tensor) -> Tensor: ...  # noqa: D102
+    def sample(self, sde: LinearSDE, u: Tensor) -> Tensor: ...
+    def weight(self, sde: LinearSDE, t: Tensor) -> Tensor: ...
 
 
 def _start(sde: LinearSDE, t_min: float | None) -> float:
@@ -110,9 +110,7 @@ class DenoisingScoreMatching:
         if not callable(self.weighting) and self.weighting not in WEIGHTINGS:
             raise ValueError(f"weighting {self.weighting!r} is not known: use one of {', '.join(map(repr, WEIGHTINGS))}")
 
-    def __call__(
-        self, model: ScoreModel, x0: Tensor, *, t: Tensor | None = None, z: Tensor | None = None, **cond: Any
-    ) -> Tensor:
+    def __call__(self, model: ScoreModel, x0: Tensor, *, t: Tensor | None = None, z: Tensor | None = None, **cond: Any) -> Tensor:
         """Loss of each sample, (B,), for data x0 (B, *shape).
 
         t (B,) and z, shaped like x0, are the training times, drawn from times, and the noise; those not given come from

@@ -20,7 +20,7 @@ _AHEAD = 4096  # rows smaller than this many numbers are drawn up to 16 calls ah
 class Noise(Protocol):
     """A source of standard normal draws: noise(like) is shaped like its argument, and new at each call."""
 
-    def __call__(self, like: Tensor, /) -> Tensor: ...
+    def __call__(self, like: Tensor, /) -> Tensor: ...  # noqa: D102
 
 
 class Stream(IntEnum):

@@ -195,7 +195,7 @@ def _estimate(m: _Method, stages: list[Tensor], scale: Tensor, norm: Callable[[T
     return first
 
 
-def _first_step(f, y, t, rows, k, end, direction, m, rtol, atol, norm):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _first_step(f, y, t, rows, k, end, direction, m, rtol, atol, norm):  # type: ignore[no-untyped-def]
     """Hairer, Norsett, Wanner, 1993, section II.4: a step of which both slope and curvature are small."""
     scale = atol + rtol * y.abs()
     span = (end - t).abs()

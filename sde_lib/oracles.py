@@ -19,8 +19,8 @@ __all__ = ["ExactScore", "GaussianOracle", "MixtureOracle"]
 class Oracle(Protocol):
     """A data law with a known log-density, and score, of x_t = alpha x0 + sigma eps, in float64; alpha, sigma are (B,)."""
 
-    def log_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...  # noqa: D102
-    def score_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...  # noqa: D102
+    def log_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
+    def score_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,4 +158,3 @@ class MixtureOracle:
         k = torch.searchsorted(cumulative, u.squeeze(1).contiguous()).clamp_max(len(cumulative) - 1)
         z = noise(torch.empty(n, self.means.shape[1], dtype=torch.float64))
         return (self.means[k] + self.variances[k].sqrt() * z).reshape(n, *self.shape)
-

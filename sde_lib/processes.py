@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from sde_lib.linear import LinearSDE, Rates
 from sde_lib.schedules import LinearBeta, integral_of
 from sde_lib.tensors import Time, as_time
 
-__all__ = ["SubVPSDE", "VESDE", "VPSDE"]
+__all__ = ["VESDE", "VPSDE", "SubVPSDE"]
 
 Beta = Callable[[Tensor], Tensor]
 
@@ -22,7 +23,7 @@ Beta = Callable[[Tensor], Tensor]
 class _BetaSDE(LinearSDE):
     """What VP and sub-VP share: the schedule beta, its integral B, and alpha = exp(-B/2)."""
 
-    beta: Beta
+    beta: Any  # a function of t that may bring integral and inverse_integral
 
     def __init__(
         self,
@@ -34,9 +35,7 @@ class _BetaSDE(LinearSDE):
         t_min: float | None = None,
     ) -> None:
         if beta is not None and not (beta_min is None and beta_max is None):
-            raise ValueError(
-                f"{type(self).__name__} got a schedule beta and also beta_min or beta_max: give one or the other"
-            )
+            raise ValueError(f"{type(self).__name__} got a schedule beta and also beta_min or beta_max: give one or the other")
         if beta is None:
             beta = LinearBeta(0.1 if beta_min is None else beta_min, 20.0 if beta_max is None else beta_max)
         object.__setattr__(self, "beta", beta)
@@ -86,7 +85,7 @@ class VPSDE(_BetaSDE):
 
 
 @dataclass(frozen=True, init=False)
-class SubVPSDE(_BetaSDE):
+class SubVPSDE(_BetaSDE):  # type: ignore[misc]
     """sub-VP: the mean of VP and a smaller variance, sigma = 1 - exp(-B(t)), g^2 = beta (1 - exp(-2 B)).
 
     Takes what VPSDE takes. t_min is 1e-3: at 1e-5 sigma is 1e-6, below what a float32 state can hold.

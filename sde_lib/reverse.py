@@ -37,7 +37,8 @@ class ReverseSDE:
         theirs = getattr(score_fn, "sde", sde)
         if theirs != sde:
             raise ValueError(f"the score function belongs to {theirs!r} and was used with {sde!r}: pass its own process")
-        self.sde, self.score_fn = sde, score_fn
+        self.sde: Any = sde
+        self.score_fn = score_fn
         self.calls = self.rows = 0
 
     def _count(self, x: Tensor) -> None:
@@ -45,9 +46,19 @@ class ReverseSDE:
         self.rows += x.shape[0]
 
     def score(self, x: Tensor, t: Tensor) -> Tensor:
-        """The score at x and t, shaped like x: one network call."""
+        """The score at x and t, shaped like x: one network call.
+
+        Raises ValueError when a gradient with respect to x is wanted and the score carries none: what is computed from it,
+        such as a divergence, would be silently wrong.
+        """
         self._count(x)
-        return self.score_fn(x, t)
+        score = self.score_fn(x, t)
+        if x.requires_grad and torch.is_grad_enabled() and not score.requires_grad:
+            raise ValueError(
+                "the score function's answer carries no gradient with respect to x, and one is needed here: "
+                "compute it with torch operations, without torch.no_grad and detach"
+            )
+        return score
 
     def predict(self, x: Tensor, t: Tensor) -> Prediction:
         """Everything the model says at x and t: one network call."""
@@ -86,5 +97,3 @@ class ReverseSDE:
                 "use EulerMaruyama, or FlowSampler, which serve every process"
             )
         return self.sde
-
-

@@ -19,7 +19,7 @@ __all__ = ["Conditioned", "ScoreFn", "ScoreModel"]
 class ScoreFn(Protocol):
     """Any callable that gives the score of the law of x_t: (x (B, *shape), t () or (B,)) -> (B, *shape)."""
 
-    def __call__(self, x: Tensor, t: Tensor, /) -> Tensor: ...
+    def __call__(self, x: Tensor, t: Tensor, /) -> Tensor: ...  # noqa: D102
 
 
 class ScoreModel(nn.Module):
@@ -33,6 +33,9 @@ class ScoreModel(nn.Module):
     >>> model(torch.ones(2, 3), 0.5).shape
     torch.Size([2, 3])
     """
+
+    network: Any
+    data: Any
 
     def __init__(
         self,

@@ -81,4 +81,4 @@ def _interpolate(table: Tensor, t: Tensor) -> Tensor:
     table = table.to(t.device)
     place = t * len(table) - 1
     below = place.detach().floor().long().clamp(0, len(table) - 2)
-    return torch.lerp(table[below], table[below + 1], place - below)
+    return torch.lerp(torch.take(table, below), torch.take(table, below + 1), place - below)

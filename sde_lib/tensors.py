@@ -50,6 +50,4 @@ def check_state(x: Tensor, name: str = "x") -> None:
         raise ValueError(f"{name} has shape {tuple(x.shape)}, and (rows, *shape) was needed: add the missing axis")
     bad = int((~torch.isfinite(x)).sum())
     if bad:
-        raise ValueError(
-            f"{name} has {bad} values that are NaN or infinite, of {math.prod(x.shape)}: clean or mask them first"
-        )
+        raise ValueError(f"{name} has {bad} values that are NaN or infinite, of {math.prod(x.shape)}: clean or mask them first")

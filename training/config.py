@@ -43,7 +43,7 @@ class Reads:
 
 
 def find_config(name: str | None, sde: str | None) -> ConfigDict:
-    """The config of a short name, of a path to a file with get_config(), or the one for a process; raises Usage if there is none."""
+    """The config of a short name, of a file with get_config(), or for a process. Raises Usage if there is none."""
     short = (sde or "vp").split("(")[0]
     if name is None:
         name = f"{short}_digits" if (CONFIGS / f"{short}_digits.py").exists() else "default"

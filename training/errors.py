@@ -3,9 +3,9 @@
 __all__ = ["Failure", "Usage"]
 
 
-class Usage(Exception):  # noqa: N818  (it is what the user did, and reads as such)
+class Usage(Exception):
     """The command cannot be carried out as it was given: exit code 2."""
 
 
-class Failure(Exception):  # noqa: N818
+class Failure(Exception):
     """The command was right and did not succeed: exit code 1."""

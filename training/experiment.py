@@ -51,12 +51,12 @@ class Experiment:
     scoring: Scoring
 
     def __str__(self) -> str:
-        network = self.model.network
+        network, train = self.model.network, self.data.train
         arguments = ", ".join(f"{key}={value!r}" for key, value in getattr(network, "arguments", {}).items())
         parameters = sum(p.numel() for p in network.parameters()) if isinstance(network, torch.nn.Module) else 0
         lines = {
             "run": f"{self.name}, seed {self.seed}",
-            "data": f"{len(self.data.train)} train, {len(self.data.test)} test, {tuple(self.data.train.shape[1:])}, {self.data.transform}",
+            "data": f"{len(train)} train, {len(self.data.test)} test, {tuple(train.shape[1:])}, {self.data.transform}",
             "process": repr(self.model.sde),
             "network": f"{type(network).__name__}({arguments}), {parameters:,} parameters",
             "output": repr(self.model.parameterization),

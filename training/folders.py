@@ -28,7 +28,7 @@ def new_run(name: str, workdir: Path | None) -> Path:
 
 
 def existing_run(sde: str | None, workdir: Path | None) -> Path:
-    """The given run, or the newest one in runs/ (of the process, if one is named) that has a checkpoint. Raises Usage when there is none."""
+    """The given run, or the newest in runs/, of the process if one is named. Raises Usage when there is none."""
     if workdir is not None:
         if not (workdir / CONFIG_NAME).is_file():
             raise Usage(f"--workdir {workdir} is not the folder of a run: it has no {CONFIG_NAME}")

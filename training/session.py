@@ -24,7 +24,7 @@ __all__ = ["METRICS_NAME", "Interrupted", "append_metrics", "train"]
 METRICS_NAME = "metrics.jsonl"
 
 
-class Interrupted(Exception):  # noqa: N818
+class Interrupted(Exception):
     """Training was asked to stop, and has saved; step is how far it got."""
 
     def __init__(self, step: int) -> None:
@@ -61,9 +61,7 @@ def train(experiment: Experiment, config: ConfigDict, folder: Path, device: str,
     write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
     batch = experiment.settings.batch_size
     started, first = time.perf_counter(), trainer.step
-    bar = tqdm(
-        total=experiment.settings.steps * batch, initial=first * batch, unit=" images", desc="training", dynamic_ncols=True
-    )
+    bar = tqdm(total=experiment.settings.steps * batch, initial=first * batch, unit=" images", desc="training", dynamic_ncols=True)
     with bar, _StopRequest() as stop:
         for step, loss in trainer.run():
             bar.update(batch)
@@ -71,7 +69,9 @@ def train(experiment: Experiment, config: ConfigDict, folder: Path, device: str,
                 seconds = time.perf_counter() - started
                 bar.set_postfix(step=step, loss=f"{loss:.4g}")
                 rate = (step - first) * batch / seconds
-                append_metrics(folder, {"step": step, "loss": loss, "images_per_second": round(rate, 1), "seconds": round(seconds, 2)})
+                append_metrics(
+                    folder, {"step": step, "loss": loss, "images_per_second": round(rate, 1), "seconds": round(seconds, 2)}
+                )
             if stop.asked and step < experiment.settings.steps:
                 trainer.save()
                 raise Interrupted(step)

@@ -47,6 +47,8 @@ def read_state(path: Path, network: nn.Module, average: AveragedModel, optimizer
         network.load_state_dict(groups["raw"])
         average.load_state_dict(groups["ema"])
     except RuntimeError:
-        raise Failure(f"the weights in {path} do not fit the network of the config: go on with the config it was made with") from None
+        raise Failure(
+            f"the weights in {path} do not fit the network of the config: go on with the config it was made with"
+        ) from None
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return step

@@ -127,7 +127,9 @@ class Trainer:
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self._orders:
             recent = {e: order for e, order in self._orders.items() if e == epoch - 1}
-            self._orders = recent | {epoch: RowNoise(self.seed, 1, Stream.DATA, draw=epoch).permutation(len(self.data)).to(self.data.device)}
+            self._orders = recent | {
+                epoch: RowNoise(self.seed, 1, Stream.DATA, draw=epoch).permutation(len(self.data)).to(self.data.device)
+            }
         return self._orders[epoch]
 
     def save(self) -> None:

@@ -1,0 +1,286 @@
+"""Law 4: densities against closed forms, from the oracles up to bits/dim."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from likelihood import Exact, Hutchinson, Uniform, bits_per_dim, log_likelihood
+from sde_lib import VPSDE, Gaussian, GaussianOracle, Images, MixtureOracle, Standardize
+from tests.registry import CONTINUOUS, PROCESSES, name
+
+every_process = pytest.mark.parametrize("sde", PROCESSES, ids=name)
+every_continuous_process = pytest.mark.parametrize("sde", CONTINUOUS, ids=name)
+TIGHT = {"rtol": 1e-9, "atol": 1e-9, "method": "dop853"}
+
+
+def correlated(d=6):
+    g = torch.Generator().manual_seed(6)
+    A = torch.randn(d, d, generator=g, dtype=torch.float64)
+    return GaussianOracle(
+        torch.linspace(-1, 1, d, dtype=torch.float64), covariance=A @ A.T / d + 0.05 * torch.eye(d, dtype=torch.float64)
+    )
+
+
+def mixture():
+    return MixtureOracle([0.2, 0.8], torch.tensor([[-0.7, 0.2], [0.6, -0.3]], dtype=torch.float64), [0.15, 0.3])
+
+
+def test_gaussian_is_scipys():
+    law = Gaussian(torch.tensor([[0.3, -1.0]], dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64))
+    x = torch.tensor([[1.0, 2.0]]).double()
+    expected = stats.norm(0.3, 0.7).logpdf(1.0) + stats.norm(-1.0, 0.7).logpdf(2.0)
+    assert law.log_prob(x).item() == pytest.approx(expected, rel=1e-12)
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(law.log_prob(x).sum(), x)
+    torch.testing.assert_close(law.score(x), gradient)
+
+
+@every_process
+def test_oracles_are_the_convolved_densities(sde):
+    """Against scipy's multivariate normal with covariance alpha^2 C + sigma^2, and the score against its gradient."""
+    t = float(sde.snap(torch.tensor(0.3 * sde.T, dtype=torch.float64)))
+    alpha, sigma, _ = (v.item() for v in sde.at(t))
+    oracle = correlated()
+    covariance = (oracle.axes * oracle.variances) @ oracle.axes.T
+    law = stats.multivariate_normal(
+        (alpha * oracle.mean).numpy(), (alpha**2 * covariance + sigma**2 * torch.eye(6, dtype=torch.float64)).numpy()
+    )
+    x = oracle.sample(5, seed=1)
+    torch.testing.assert_close(oracle.log_prob(x, sde, t), torch.from_numpy(law.logpdf(x.numpy())), rtol=1e-9, atol=1e-9)
+    mix = mixture()
+    y = mix.sample(5, seed=1)
+    parts = [
+        w * stats.norm(alpha * m, math.hypot(alpha * s, sigma)).pdf(y.numpy()).prod(1)
+        for w, m, s in ((0.2, [-0.7, 0.2], 0.15), (0.8, [0.6, -0.3], 0.3))
+        for m in [np.array(m)]
+    ]
+    torch.testing.assert_close(mix.log_prob(y, sde, t), torch.from_numpy(sum(parts)).log(), rtol=1e-9, atol=1e-9)
+    for which, at in ((oracle, x), (mix, y)):
+        at = at.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(which.log_prob(at, sde, t).sum(), at)
+        torch.testing.assert_close(which.score(sde)(at, t), gradient, rtol=1e-9, atol=1e-9)
+
+
+def test_oracles_sample_their_own_law():
+    """Stein: E[score] = 0 and E[x . score] = -d, within five standard errors."""
+    for oracle, d in ((correlated(), 6), (mixture(), 2), (GaussianOracle(torch.zeros(2, 3), std=0.5), 6)):
+        x = oracle.sample(50_000, seed=2)
+        one = torch.ones(len(x), dtype=torch.float64)
+        score = oracle.score_density(x, one, 0 * one)
+        dot = (x * score).flatten(1).sum(1)
+        assert abs(dot.mean().item() + d) < 5 * dot.std().item() / len(x) ** 0.5
+        assert (score.mean(0).abs() < 5 * score.std(0) / len(x) ** 0.5).all()
+
+
+def test_oracles_refuse_what_is_not_a_law():
+    with pytest.raises(ValueError, match="either std or covariance"):
+        GaussianOracle(torch.zeros(2))
+    with pytest.raises(ValueError, match="2 weights, 3 means"):
+        MixtureOracle([0.5, 0.5], torch.zeros(3, 2), [1.0, 1.0])
+
+
+def flow_density(oracle, sde, x):
+    """log p at t_min of the law that starts from the prior at T and follows the exact flow: the truth of log_likelihood."""
+    latent = log_likelihood(sde, oracle.score(sde), x, **TIGHT).latent
+    return oracle.log_prob(x, sde, sde.t_min) - oracle.log_prob(latent, sde, sde.T) + sde.prior(latent).log_prob(latent)
+
+
+@every_continuous_process
+@pytest.mark.parametrize("oracle", [correlated(), mixture()], ids=["correlated", "mixture"])
+def test_log_likelihood_is_the_density(oracle, sde):
+    """The exact density of p_t_min, but for the prior's mismatch at T, which is accounted for exactly."""
+    x = oracle.sample(4, seed=3)
+    result = log_likelihood(sde, oracle.score(sde), x, **TIGHT)
+    torch.testing.assert_close(result.log_prob, flow_density(oracle, sde, x), rtol=0, atol=2e-5)
+    assert (result.probe_error == 0).all()
+    difference = (result.log_prob - oracle.log_prob(x, sde, sde.t_min)).abs().mean()
+    assert difference < 3 * (2 * sde.prior_mismatch(x).mean()) ** 0.5 + 1e-4  # a KL of d moves log p by about sqrt(2 d)
+
+
+def test_one_dimensional_density_integrates_to_one():
+    sde = VPSDE()
+    oracle = MixtureOracle([0.3, 0.7], torch.tensor([[-0.5], [0.5]], dtype=torch.float64), [0.1, 0.2])
+    x = torch.linspace(-3, 3, 1201, dtype=torch.float64)[:, None]
+    p = log_likelihood(sde, oracle.score(sde), x, rtol=1e-7, atol=1e-7).log_prob.exp()
+    assert torch.trapezoid(p, x[:, 0]).item() == pytest.approx(1, abs=1e-4)
+
+
+def test_gradient_of_the_density_is_the_score():
+    sde, oracle, h = VPSDE(0.1, 60.0), mixture(), 1e-4  # a prior without mismatch
+    x = oracle.sample(3, seed=4)
+    for axis in range(2):
+        step = torch.zeros(2, dtype=torch.float64)
+        step[axis] = h
+        up, down = (
+            log_likelihood(sde, oracle.score(sde), x + d, rtol=1e-11, atol=1e-11, method="dop853").log_prob for d in (step, -step)
+        )
+        torch.testing.assert_close((up - down) / (2 * h), oracle.score(sde)(x, sde.t_min)[:, axis], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["rademacher", "normal"])
+def test_hutchinson_is_unbiased_and_states_its_error(kind):
+    """Over many rows of one value: the mean is the exact one within the stated error, and the stated error is the actual one."""
+    sde, oracle = VPSDE(), correlated(4)
+    x = oracle.sample(1, seed=5).expand(300, 4).clone()
+    score = oracle.score(sde)
+    exact = log_likelihood(sde, score, x[:1], rtol=1e-6, atol=1e-6).log_prob
+    result = log_likelihood(sde, score, x, divergence=Hutchinson(probes=8, kind=kind), rtol=1e-4, atol=1e-4)
+    actual = result.log_prob.std().item()
+    assert abs(result.log_prob.mean().item() - exact.item()) < 5 * actual / 300**0.5
+    assert (result.probe_error**2).mean().sqrt().item() == pytest.approx(actual, rel=0.2)
+
+
+def test_one_rademacher_probe_is_exact_for_independent_entries():
+    sde, oracle = VPSDE(), GaussianOracle(torch.zeros(1, 3, 3, dtype=torch.float64), 0.4)
+    x = oracle.sample(3)
+    exact, one = (log_likelihood(sde, oracle.score(sde), x, divergence=d, **TIGHT) for d in (Exact(chunk=4), Hutchinson()))
+    torch.testing.assert_close(one.log_prob, exact.log_prob, rtol=0, atol=1e-7)
+    assert one.probe_error.isnan().all()
+
+
+def test_divergence_is_the_trace_of_the_jacobian():
+    field = lambda x: torch.sin(x) * x.flip(1) + x[:, :1] ** 2
+    x = torch.randn(3, 5, dtype=torch.float64)
+    value, trace = Exact(chunk=2)(field, x, torch.empty(0))
+    jacobians = torch.stack([torch.autograd.functional.jacobian(lambda row: field(row[None])[0], row) for row in x])
+    torch.testing.assert_close(value, field(x))
+    torch.testing.assert_close(trace[:, 0], jacobians.diagonal(dim1=1, dim2=2).sum(1))
+    v = torch.randn(2, 3, 5, dtype=torch.float64)
+    torch.testing.assert_close(Hutchinson(2)(field, x, v)[1], torch.einsum("kbi,bij,kbj->bk", v, jacobians, v))
+
+
+def test_a_rows_value_does_not_depend_on_its_batch():
+    sde, oracle = VPSDE(), correlated()
+    x = oracle.sample(12, seed=7)
+    settings = {"divergence": Hutchinson(2), "seed": 5}
+    whole = log_likelihood(sde, oracle.score(sde), x, **settings)
+    for i in (0, 7):
+        alone = log_likelihood(sde, oracle.score(sde), x[i : i + 1], index=i, **settings)
+        torch.testing.assert_close(alone.log_prob[0], whole.log_prob[i], rtol=0, atol=1e-9)
+    without_take = log_likelihood(sde, lambda x, t: oracle.score(sde)(x, t), x, **settings)
+    torch.testing.assert_close(without_take.log_prob, whole.log_prob, rtol=0, atol=1e-9)
+    assert without_take.rows >= whole.rows
+
+
+def test_what_has_no_likelihood_is_refused():
+    sde, score = VPSDE(), GaussianOracle(torch.zeros(2), 1.0).score(VPSDE())
+    with pytest.raises(ValueError, match="1 values that are NaN"):
+        log_likelihood(sde, score, torch.tensor([[0.0, math.nan]]))
+    with pytest.raises(TypeError, match="encode"):
+        log_likelihood(sde, score, torch.zeros(2, 2, dtype=torch.int64))
+    with pytest.raises(ValueError, match="missing axis"):
+        log_likelihood(sde, score, torch.zeros(2))
+    with pytest.raises(ValueError, match="use Hutchinson"):
+        log_likelihood(sde, lambda x, t: -x, torch.zeros(2, 3, 32, 32))
+    with pytest.raises(ValueError, match="no gradient"):
+        log_likelihood(sde, lambda x, t: -x.detach(), torch.zeros(2, 2))
+    with pytest.raises(RuntimeError, match="NaN or infinity"):
+        log_likelihood(sde, lambda x, t: x * math.inf, torch.ones(2, 2))
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="no_grad"):
+        log_likelihood(sde, score, torch.zeros(2, 2))
+    with torch.no_grad():
+        assert log_likelihood(sde, score, torch.zeros(2, 2)).log_prob.shape == (2,)
+
+
+def discretised(images, mean=0.1, std=0.4):
+    """P(level) of a Gaussian over the bins, its entropy in bits, and a draw of levels."""
+    edges = torch.linspace(images.low, images.high, images.levels + 1, dtype=torch.float64)
+    cdf = torch.from_numpy(stats.norm(mean, std).cdf(edges.numpy()))
+    p = cdf.diff() / (cdf[-1] - cdf[0])
+    return -(p * p.clamp_min(1e-300).log2()).sum().item(), p
+
+
+@pytest.mark.parametrize(("levels", "low", "high"), [(2**8, -1, 1), (2**4, -1, 1), (2**16, -1, 1), (17, 0, 1), (2**8, 0, 1)])
+def test_bits_per_dim_of_a_discretised_gaussian_is_its_entropy(levels, low, high):
+    """Any number of levels and any range: the offset is -log2 of the bin's width, not 7 or 8."""
+    images = Images(levels, low=float(low), high=float(high))
+    middle, std = (low + high) / 2, 0.08 * (high - low)
+    entropy, p = discretised(images, middle, std)
+    codes = torch.multinomial(p, 1000 * 16, replacement=True, generator=torch.Generator().manual_seed(0)).reshape(1000, 16)
+    score = GaussianOracle(torch.full((16,), middle, dtype=torch.float64), std).score(VPSDE())
+    result = bits_per_dim(VPSDE(), score, codes.split(300), images=images)
+    assert result.per_image.shape == (1000,)
+    # Uniform dequantization of coarse levels costs the curvature within a bin, at most 0.02 bits here.
+    assert -5 * result.standard_error < result.mean - entropy < 5 * result.standard_error + 0.02
+    assert result.parts.solver < 2e-3 and result.parts.prior < 1e-3
+
+
+def test_uniform_codes_have_eight_bits():
+    """A model that is uniform on the range gives exactly log2(levels): here by hand, with the bin's width."""
+    images = Images(256)
+    nats = -16 * math.log(images.high - images.low)  # density of the uniform law on [-1, 1]^16
+    assert -(nats + images.log_det(16)) / (16 * math.log(2)) == pytest.approx(8, rel=1e-12)
+
+
+def test_bits_of_an_image_do_not_depend_on_the_batches():
+    images, sde = Images(256), VPSDE()
+    oracle = correlated(9)
+    score = oracle.score(sde)
+    codes = images.decode(oracle.sample(10, seed=1)).long()
+    runs = [bits_per_dim(sde, score, batches, images=images, seed=3) for batches in (codes, codes.split(3), codes.split(1))]
+    for run in runs[1:]:
+        torch.testing.assert_close(run.per_image, runs[0].per_image, rtol=0, atol=1e-5)
+    part = bits_per_dim(sde, score, codes[4:6], images=images, seed=3, index=4)
+    torch.testing.assert_close(part.per_image, runs[0].per_image[4:6], rtol=0, atol=1e-5)
+
+
+def test_more_draws_lower_the_bound_and_probes_state_their_part():
+    images, sde = Images(4), VPSDE()
+    score = GaussianOracle(torch.zeros(4, dtype=torch.float64), 0.3).score(sde)
+    codes = torch.tensor([[0, 1, 2, 3], [1, 1, 2, 2]]).repeat(20, 1)
+    one = bits_per_dim(sde, score, codes, images=images)
+    many = bits_per_dim(sde, score, codes, images=images, dequantize=Uniform(draws=16), divergence=Hutchinson(2))
+    assert many.mean < one.mean and many.parts.dequantization > 0
+    assert one.parts.probe is None and one.parts.dequantization is None
+    assert many.parts.probe == pytest.approx(0, abs=1e-5)  # independent entries: a Rademacher probe is exact
+    assert "bits/dim" in str(many) and "standard error" in str(many)
+
+
+def test_a_coarse_t_min_is_said():
+    images, sde = Images(2**16), VPSDE()
+    score = GaussianOracle(torch.zeros(4, dtype=torch.float64), 0.3).score(sde)
+    result = bits_per_dim(sde, score, torch.full((3, 4), 2**15), images=images)
+    assert result.sigma_over_bin == pytest.approx(1e-3 / 2**-15, rel=0.01)
+    assert "smaller t_min" in str(result)
+
+
+def test_data_that_have_no_bits_are_refused():
+    sde, score = VPSDE(), GaussianOracle(torch.zeros(2), 1.0).score(VPSDE())
+    with pytest.raises(TypeError, match="log_likelihood"):
+        bits_per_dim(sde, score, torch.zeros(2, 2), images=Images())
+    with pytest.raises(ValueError, match="levels=301"):
+        bits_per_dim(sde, score, torch.tensor([[0, 300]]), images=Images())
+    with pytest.raises(ValueError, match="no images"):
+        bits_per_dim(sde, score, [], images=Images())
+
+
+@pytest.mark.parametrize("levels", [2, 17, 256, 65536])
+@pytest.mark.parametrize("ends", [(-1.0, 1.0), (0.0, 1.0), (-1 - 1 / 255, 1 + 1 / 255)])
+def test_images_round_trip(levels, ends):
+    images = Images(levels, *ends)
+    codes = torch.arange(levels)[:, None]
+    assert torch.equal(images.decode(images.encode(codes)).long(), codes)
+    for u in (0.001, 0.999):
+        assert torch.equal(images.decode(images.dequantize(codes, torch.tensor(u, dtype=torch.float64))).long(), codes)
+    assert images.decode(torch.tensor([[-9.0, 9.0]])).tolist() == [[0, levels - 1]]
+
+
+def test_usual_eight_bit_scaling_is_a_choice_of_ends():
+    codes = torch.arange(256)
+    torch.testing.assert_close(Images(256, -1 - 1 / 255, 1 + 1 / 255).encode(codes), codes / 127.5 - 1)
+
+
+def test_standardize_round_trips_with_its_determinant():
+    raw = 5 + 3 * torch.randn(1000, 4, dtype=torch.float64)
+    transform = Standardize.of(raw)
+    x = transform.encode(raw)
+    assert x.mean().item() == pytest.approx(0, abs=1e-12) and x.std(correction=0).item() == pytest.approx(1)
+    torch.testing.assert_close(transform.decode(x), raw)
+    law, width = GaussianOracle(torch.zeros(4), 1.0), raw.std(correction=0)
+    expected = stats.norm(raw.mean(), width).logpdf(raw[:3]).sum(1)
+    torch.testing.assert_close(law.log_prob(x[:3]) + transform.log_det(4), torch.from_numpy(expected))
+    with pytest.raises(ValueError, match="constant"):
+        Standardize.of(torch.ones(5, 2))

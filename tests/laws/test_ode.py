@@ -1,0 +1,119 @@
+"""The adaptive integrator against scipy, closed forms, and the ways in which an integration fails."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+
+from sde_lib.ode import METHODS, Status, integrate
+
+methods = pytest.mark.parametrize("method", METHODS)
+
+
+def pendulum(y, t, rows=None):
+    return torch.stack([y[:, 1], -torch.sin(y[:, 0]) + 0.3 * torch.cos(t).to(y)], dim=1)
+
+
+@methods
+def test_agrees_with_scipy_row_by_row(method):
+    y0 = torch.tensor([[0.5, 0.0], [2.0, -1.0], [3.1, 0.2]], dtype=torch.float64)
+    ours = integrate(pendulum, y0, 0.3, 7.0, rtol=1e-10, atol=1e-10, method=method)
+    for row, start in zip(ours.y, y0, strict=True):
+        field = lambda t, y: pendulum(torch.from_numpy(y)[None], torch.tensor(t))[0].numpy()
+        theirs = solve_ivp(field, (0.3, 7.0), start.numpy(), method="DOP853", rtol=1e-12, atol=1e-12).y[:, -1]
+        np.testing.assert_allclose(row.numpy(), theirs, atol=1e-8)
+    assert (ours.status == Status.DONE).all() and (ours.t == 7.0).all() and ours.failures() == ""
+
+
+@methods
+def test_error_follows_the_tolerance_at_the_order_of_the_method(method):
+    y0 = torch.tensor([[1.0]], dtype=torch.float64)
+    errors, rows = [], []
+    for tol in (1e-4, 1e-6, 1e-8):
+        solution = integrate(lambda y, t, rows: -y * torch.cos(t)[:, None], y0, 0.0, 5.0, rtol=tol, atol=tol, method=method)
+        errors.append(abs(solution.y.item() - np.exp(-np.sin(5.0))))
+        rows.append(solution.rows)
+        assert errors[-1] < 10 * tol
+    order = {"dopri5": 5, "dop853": 8}[method]
+    assert rows[2] / rows[1] < 100 ** (1 / order) * 1.5
+
+
+@methods
+def test_forward_and_back_is_the_identity(method):
+    y0 = torch.tensor([[0.5, 0.0], [2.0, -1.0]], dtype=torch.float64)
+    there = integrate(pendulum, y0, 0.0, 3.0, rtol=1e-9, atol=1e-9, method=method).y
+    back = integrate(pendulum, there, 3.0, 0.0, rtol=1e-9, atol=1e-9, method=method).y
+    torch.testing.assert_close(back, y0, rtol=0, atol=1e-7)
+
+
+@methods
+def test_a_row_does_not_know_its_neighbours(method):
+    """Easy and stiff rows together and alone; and with the finished rows kept."""
+    rate = torch.tensor([0.1, 1.0, 300.0, 3.0], dtype=torch.float64)
+    y0 = torch.ones(4, 3, dtype=torch.float64)
+
+    def field(y, t, rows):
+        return -rate[rows][:, None] * (y - torch.sin(t)[:, None])
+
+    together = integrate(field, y0, 0.0, 2.0, rtol=1e-6, atol=1e-6, method=method)
+    for i in range(4):
+        alone = integrate(
+            lambda y, t, rows, i=i: field(y, t, rows + i), y0[i : i + 1], 0.0, 2.0, rtol=1e-6, atol=1e-6, method=method
+        )
+        torch.testing.assert_close(alone.y[0], together.y[i], rtol=0, atol=1e-13)
+    kept = integrate(field, y0, 0.0, 2.0, rtol=1e-6, atol=1e-6, method=method, keep_rows=True)
+    torch.testing.assert_close(kept.y, together.y, rtol=0, atol=1e-13)
+    assert together.rows < kept.rows == kept.calls * 4
+
+
+@methods
+@pytest.mark.parametrize(("t0", "t1"), [(1e-5, 1.0), (1.0, 1e-5)])
+def test_time_never_leaves_the_interval_and_ends_on_its_end(method, t0, t1):
+    seen = []
+
+    def field(y, t, rows):
+        seen.append(t)
+        return y / (t[:, None] + 1e-6)
+
+    end = integrate(field, torch.ones(3, 2, dtype=torch.float64), t0, t1, rtol=1e-6, atol=1e-6, method=method)
+    times = torch.cat(seen)
+    assert times.min() >= 1e-5 and times.max() <= 1.0
+    assert (end.t == t1).all()
+
+
+def test_evaluations_are_counted():
+    calls = rows = 0
+
+    def field(y, t, which):
+        nonlocal calls, rows
+        calls, rows = calls + 1, rows + len(y)
+        return -y
+
+    solution = integrate(field, torch.ones(5, 2), 0.0, 1.0)
+    assert (solution.calls, solution.rows) == (calls, rows)
+
+
+def test_failures_are_told_row_by_row():
+    def field(y, t, rows):
+        blow_up = y**2  # y = 1 / (1 - t) from 1: no solution beyond t = 1
+        poison = torch.where(t[:, None] > 0.5, torch.nan, 1.0).expand_as(y)
+        return torch.where((rows == 1)[:, None], blow_up, torch.where((rows == 2)[:, None], poison, -y))
+
+    solution = integrate(field, torch.ones(3, 1, dtype=torch.float64), 0.0, 2.0, rtol=1e-6, atol=1e-6)
+    assert solution.status[0] == Status.DONE
+    assert solution.status[1] in (Status.STEP_TOO_SMALL, Status.NOT_FINITE) and abs(solution.t[1] - 1) < 1e-3
+    assert solution.status[2] == Status.NOT_FINITE and solution.t[2] <= 0.5
+    assert solution.failures().startswith("2 of 3 rows failed, the first being row 1")
+    assert solution.y.isfinite().all()
+
+
+def test_too_many_steps_is_said_too():
+    solution = integrate(pendulum, torch.ones(2, 2, dtype=torch.float64), 0.0, 100.0, rtol=1e-10, atol=1e-10, max_steps=5)
+    assert (solution.status == Status.TOO_MANY_STEPS).all() and "max_steps" in solution.failures()
+
+
+def test_what_cannot_be_integrated_is_refused():
+    with pytest.raises(ValueError, match="'dopri5', 'dop853'"):
+        integrate(pendulum, torch.ones(1, 2), 0.0, 1.0, method="euler")
+    with pytest.raises(ValueError, match="positive"):
+        integrate(pendulum, torch.ones(1, 2), 0.0, 1.0, rtol=0.0)

@@ -1,0 +1,71 @@
+"""Everything public of each kind, found in the packages: a class added later is tested by every law without being named."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import likelihood
+import models
+import samplers
+import sde_lib
+from samplers.times import Grid
+from sde_lib.prediction import Parameterization
+
+# Instances beyond, or instead of, the one that the constructor makes without arguments.
+MORE: dict[str, list[Callable[[], Any]]] = {
+    "VPSDE": [
+        lambda: sde_lib.VPSDE(),
+        lambda: sde_lib.VPSDE(beta=sde_lib.CosineBeta()),
+        lambda: sde_lib.VPSDE(beta=cubic_beta),
+    ],
+    "SubVPSDE": [lambda: sde_lib.SubVPSDE(), lambda: sde_lib.SubVPSDE(beta=sde_lib.CosineBeta())],
+    "Tabulated": [lambda: sde_lib.Tabulated.from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))],
+    "WithVariance": [],
+    "EulerMaruyama": [lambda: samplers.EulerMaruyama(), lambda: samplers.EulerMaruyama(eta=0.0)],
+    "ReverseDiffusion": [lambda: samplers.ReverseDiffusion(), lambda: samplers.ReverseDiffusion(eta=0.0)],
+    "DPMSolver": [lambda: samplers.DPMSolver(order=1), lambda: samplers.DPMSolver(order=2)],
+    "Langevin": [lambda: samplers.Langevin(), lambda: samplers.Langevin(snr=0.1, steps=2)],
+    "Uniform": [lambda: samplers.Uniform(steps=7)],
+    "Quadratic": [lambda: samplers.Quadratic(steps=7)],
+    "LogSNR": [lambda: samplers.LogSNR(steps=7)],
+}
+
+
+def cubic_beta(t: torch.Tensor) -> torch.Tensor:
+    """A schedule that brings no integral of its own."""
+    return 0.2 + 30 * t**3
+
+
+def _public(package: Any, kind: type) -> list[Any]:
+    found = []
+    for name in package.__all__:
+        cls = getattr(package, name)
+        if inspect.isclass(cls) and issubclass(cls, kind) and not inspect.isabstract(cls):
+            found += [make() for make in MORE.get(name, [cls])]
+    return found
+
+
+PROCESSES = _public(sde_lib, sde_lib.LinearSDE)
+CONTINUOUS = [sde for sde in PROCESSES if not hasattr(sde, "index")]
+PARAMETERIZATIONS = _public(sde_lib, Parameterization)
+PREDICTORS = _public(samplers, samplers.Predictor)
+CORRECTORS = _public(samplers, samplers.Corrector)
+GRIDS = _public(samplers, Grid)
+PACKAGES = [sde_lib, samplers, likelihood, models]
+
+
+def interior(sde: Any, n: int = 25) -> torch.Tensor:
+    """Times that a process has, from t_min to T, closer together near t_min."""
+    t = sde.t_min + (sde.T - sde.t_min) * torch.linspace(0, 1, n, dtype=torch.float64) ** 3
+    return torch.unique(sde.snap(t))
+
+
+def name(value: Any) -> str:
+    """A short name for a parametrized test."""
+    text = re.sub(r" at 0x\w+|T=\S+ |t_min=[\w.-]+(, )?|\b\w+=", "", repr(value))
+    return text[:50]
