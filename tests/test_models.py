@@ -1,0 +1,215 @@
+"""Networks: any size, zero at the start; and the files that they are kept in, whole, safe and self-describing."""
+
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from models import MLP, UNet, load, save
+from models.checkpoint import NETWORKS, read_header
+from sde_lib import EDM, CosineBeta, Epsilon, Images, LinearSDE, ScoreModel, Standardize, SubVPSDE, Tabulated, V, VESDE, VPSDE
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 30, 46), (2, 1, 17), (1, 5, 3), (4, 1, 1)])
+@pytest.mark.parametrize("multipliers", [(1,), (1, 2, 2)])
+def test_unet_takes_images_of_any_size(shape, multipliers):
+    network = UNet(shape, channels=8, multipliers=multipliers, blocks=1, attention=(0,), heads=2, dropout=0.1)
+    x = torch.randn(2, *shape)
+    assert network(x, torch.tensor([0.1, 0.9])).shape == x.shape
+    bigger = torch.randn(2, shape[0], 9, 11)
+    assert network(bigger, torch.zeros(2)).shape == bigger.shape
+
+
+@pytest.mark.parametrize("shape", [(2,), (7, 3), (1, 8, 8), (2, 3, 4, 5)])
+def test_mlp_takes_data_of_any_shape(shape):
+    x = torch.randn(3, *shape)
+    assert MLP(shape, width=16, dropout=0.1)(x, torch.zeros(3)).shape == x.shape
+
+
+@pytest.mark.parametrize("network", [UNet((1, 8, 8), channels=8), MLP((1, 8, 8), width=16)], ids=["unet", "mlp"])
+def test_networks_begin_at_zero_and_every_weight_can_learn(network):
+    x = torch.randn(4, 1, 8, 8)
+    assert torch.equal(network(x, torch.rand(4)), torch.zeros_like(x))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    network(x, torch.rand(4)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_networks_see_the_noise_level_and_each_row_alone():
+    network = UNet((1, 8, 8), channels=8)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    x, label = torch.randn(4, 1, 8, 8), torch.tensor([-1.0, -0.3, 0.3, 1.0])
+    out = network(x, label)
+    assert (network(x[:1].expand(4, -1, -1, -1), label).diff(dim=0).abs().amax((1, 2, 3)) > 1e-4).all()
+    torch.testing.assert_close(network(x[2:3], label[2:3])[0], out[2], rtol=1e-4, atol=1e-5)
+
+
+def test_networks_refuse_what_they_cannot_be():
+    with pytest.raises(ValueError, match="use MLP"):
+        UNet((8, 8))
+    with pytest.raises(ValueError, match="levels go from 0 to 1"):
+        UNet((1, 8, 8), attention=(2,))
+    with pytest.raises(ValueError, match="heads must divide"):
+        UNet((1, 8, 8), channels=8, heads=3)
+    with pytest.raises(ValueError, match="shape of one datum"):
+        MLP(())
+
+
+def small(sde=None, parameterization=None, data=None):
+    return ScoreModel(UNet((1, 8, 8), channels=8, blocks=1), sde or VPSDE(), parameterization or Epsilon(), data).eval()
+
+
+def randomize(model):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("sde", "parameterization", "data"),
+    [
+        (VPSDE(beta=CosineBeta(s=0.01)), EDM(sigma_data=0.3), Images(17)),
+        (SubVPSDE(0.2, 15.0, t_min=2e-3), V(label="time"), Standardize(3.0, 0.1)),
+        (VESDE(sigma_max=9.0), Epsilon(), None),
+        (Tabulated.from_betas(torch.linspace(1e-4, 0.02, 50)), Epsilon(label="index"), Images()),
+    ],
+)
+def test_a_file_is_all_that_is_needed(tmp_path, sde, parameterization, data):
+    model = randomize(small(sde, parameterization, data))
+    save(model, tmp_path / "model.safetensors", step=7)
+    again = load(tmp_path / "model.safetensors")
+    assert (again.sde, again.parameterization, again.data) == (sde, parameterization, data)
+    x, t = torch.randn(2, 1, 8, 8), 0.3
+    assert torch.equal(again(x, t), model(x, t))
+    header = read_header(tmp_path / "model.safetensors")
+    assert header["step"] == 7
+    assert header["network"]["name"] == "UNet"
+
+
+def test_both_sets_of_weights_are_kept_by_name(tmp_path):
+    model, average = small(), randomize(small())
+    save(model, tmp_path / "checkpoint.safetensors", ema=average.network.state_dict())
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(load(tmp_path)(x, 0.5), average(x, 0.5))
+    assert torch.equal(load(tmp_path, weights="raw")(x, 0.5), model(x, 0.5))
+    with pytest.raises(ValueError, match="raw and ema"):
+        load(tmp_path, weights="best")
+
+
+def test_a_model_loads_in_a_process_of_its_own(tmp_path):
+    model = randomize(small(data=Images(17)))
+    save(model, tmp_path / "checkpoint.safetensors")
+    x = torch.randn(2, 1, 8, 8)
+    torch.save(x, tmp_path / "x.pt")
+    code = (
+        "import sys, torch; from models import load; model = load(sys.argv[1]); "
+        "torch.save(model(torch.load(sys.argv[1] + '/x.pt'), 0.5).detach(), sys.argv[1] + '/y.pt')"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=environment)
+    torch.testing.assert_close(torch.load(tmp_path / "y.pt"), model(x, 0.5).detach(), rtol=0, atol=1e-6)
+
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x, label):
+        return self.layer(x)
+
+
+class OwnSDE(LinearSDE):
+    def alpha(self, t):
+        return torch.exp(-t)
+
+    def sigma(self, t):
+        return torch.sqrt(-torch.expm1(-2 * t))
+
+
+def test_classes_of_ones_own_are_asked_for(tmp_path):
+    path = tmp_path / "own.safetensors"
+    save(ScoreModel(Own(), OwnSDE(), Epsilon()), path)
+    with pytest.raises(ValueError, match=r"network=Own\(...\)"):
+        load(path)
+    with pytest.raises(ValueError, match=r"sde=OwnSDE\(...\)"):
+        load(path, network=Own())
+    assert load(path, network=Own(), sde=OwnSDE()).sde == OwnSDE()
+    with pytest.raises(ValueError, match="do not fit the network"):
+        load(path, network=MLP((2,)), sde=OwnSDE())
+
+
+def test_what_cannot_be_kept_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(TypeError, match="plain function"):
+        save(ScoreModel(lambda x, label: x, VPSDE(), Epsilon()), tmp_path / "a.safetensors")
+    with pytest.raises(TypeError, match="frozen dataclass"):
+        save(small(VPSDE(beta=torch.exp)), tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_and_foreign_files_are_told_apart(tmp_path):
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        load(path)
+    save(small(), path)
+    whole = path.read_bytes()
+    for cut in (0, 5, 200, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match="damaged"):
+            load(path)
+    save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match="another kind"):
+        load(path)
+    path.write_bytes(whole.replace(b'"version":"1"', b'"version":"9"'))
+    with pytest.raises(ValueError, match="version 9"):
+        load(path)
+
+
+class Malicious:
+    def __reduce__(self):
+        return (os.mkdir, ("ran",))
+
+
+@pytest.mark.parametrize("write", [lambda path: torch.save(Malicious(), path), lambda path: path.write_bytes(pickle.dumps(Malicious()))])
+def test_a_pickle_is_refused_and_runs_nothing(tmp_path, monkeypatch, write):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "model.safetensors"
+    write(path)
+    with pytest.raises(ValueError, match="pickle"):
+        load(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    import models.files as files
+
+    path = tmp_path / "model.safetensors"
+    save(small(), path)
+    before = path.read_bytes()
+
+    def broken(tensors, temporary, metadata):
+        temporary.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(files, "save_file", broken)
+    with pytest.raises(OSError, match="no space"):
+        save(randomize(small()), path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_every_public_network_is_in_the_registry():
+    import models
+
+    public = {name for name in models.__all__ if isinstance(getattr(models, name), type)}
+    assert public == set(NETWORKS)

@@ -1,0 +1,108 @@
+"""The house: who imports whom, what is documented, what stands where."""
+
+import ast
+import inspect
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from samplers import Corrector, Predictor
+from sde_lib import SDE
+from tests.registry import PACKAGES
+
+ROOT = Path(__file__).parent.parent
+STANDARD = set(sys.stdlib_module_names)
+MAY_IMPORT = {
+    "sde_lib": {"torch", "numpy", "scipy"},
+    "samplers": {"torch", "numpy", "scipy", "sde_lib"},
+    "likelihood": {"torch", "numpy", "scipy", "sde_lib"},
+    "models": {"torch", "safetensors", "sde_lib"},
+    "configs": {"ml_collections"},
+    "training": {"torch", "safetensors", "sklearn", "tqdm", "ml_collections", "sde_lib", "samplers", "models", "configs", "evaluation"},
+    "evaluation": {
+        *("torch", "numpy", "sklearn", "tqdm", "matplotlib"),
+        *("sde_lib", "samplers", "likelihood", "models", "training"),
+    },
+}
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_packages_import_only_what_is_below_them(package):
+    for path in (ROOT / package).rglob("*.py"):
+        for module in imports_of(path):
+            top = module.split(".")[0]
+            assert top in STANDARD | MAY_IMPORT[package] | {package}, f"{path} imports {module}"
+
+
+def test_imports_inside_models_are_relative():
+    for path in (ROOT / "models").rglob("*.py"):
+        assert "models" not in {module.split(".")[0] for module in imports_of(path)}, path
+
+
+def test_library_imports_fast_and_without_the_application():
+    code = (
+        "import sys, sde_lib, samplers, likelihood, models; "
+        "print([m for m in ('matplotlib', 'ml_collections', 'sklearn', 'tqdm', 'training', 'configs') if m in sys.modules])"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert time.perf_counter() - start < 30  # the promise is 5 s on a quiet machine, which a test cannot hold
+
+
+def public():
+    for package in PACKAGES:
+        for name in package.__all__:
+            yield pytest.param(getattr(package, name), id=f"{package.__name__}.{name}")
+
+
+@pytest.mark.parametrize("thing", list(public()))
+def test_everything_public_is_documented(thing):
+    doc = inspect.getdoc(thing)
+    assert doc, thing
+    if inspect.isclass(thing) and not inspect.isabstract(thing) and not issubclass(thing, tuple) and thing.__name__ not in RESULTS:
+        assert ">>>" in doc, f"{thing} has no example"
+    if inspect.isclass(thing) and issubclass(thing, (SDE, Predictor, Corrector)) and not inspect.isabstract(thing):
+        assert "Reference" in doc, f"{thing} names no paper"
+
+
+RESULTS = {"BitsPerDim", "LogLikelihood"}  # made by functions, whose examples show them
+
+
+def test_the_public_names_are_few():
+    import sde_lib
+
+    assert len(sde_lib.__all__) <= 30
+
+
+def test_files_stay_readable():
+    for package in MAY_IMPORT:
+        for path in (ROOT / package).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 300, path
+
+
+def test_setup_names_every_library_package_and_no_other():
+    text = (ROOT / "setup.py").read_text()
+    listed = set(ast.literal_eval(next(n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.keyword) and n.arg == "packages").value))
+    library = ("sde_lib", "samplers", "likelihood", "models")
+    there = {".".join(p.parent.relative_to(ROOT).parts) for top in library for p in (ROOT / top).rglob("__init__.py")}
+    assert listed == there
+
+
+def test_library_has_no_global_random_numbers_but_in_one_place():
+    for package in ("sde_lib", "samplers", "likelihood"):
+        for path in (ROOT / package).rglob("*.py"):
+            calls = {ast.unparse(n) for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
+            random = {"torch.randn", "torch.rand", "torch.randn_like", "torch.rand_like", "torch.manual_seed", "torch.randint"} & calls
+            assert not random or path.name == "noise.py", (path, random)
