@@ -180,7 +180,9 @@ class Malicious:
         return (os.mkdir, ("ran",))
 
 
-@pytest.mark.parametrize("write", [lambda path: torch.save(Malicious(), path), lambda path: path.write_bytes(pickle.dumps(Malicious()))])
+@pytest.mark.parametrize(
+    "write", [lambda path: torch.save(Malicious(), path), lambda path: path.write_bytes(pickle.dumps(Malicious()))]
+)
 def test_a_pickle_is_refused_and_runs_nothing(tmp_path, monkeypatch, write):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "model.safetensors"

@@ -21,7 +21,18 @@ MAY_IMPORT = {
     "likelihood": {"torch", "numpy", "scipy", "sde_lib"},
     "models": {"torch", "safetensors", "sde_lib"},
     "configs": {"ml_collections"},
-    "training": {"torch", "safetensors", "sklearn", "tqdm", "ml_collections", "sde_lib", "samplers", "models", "configs", "evaluation"},
+    "training": {
+        "torch",
+        "safetensors",
+        "sklearn",
+        "tqdm",
+        "ml_collections",
+        "sde_lib",
+        "samplers",
+        "models",
+        "configs",
+        "evaluation",
+    },
     "evaluation": {
         *("torch", "numpy", "sklearn", "tqdm", "matplotlib"),
         *("sde_lib", "samplers", "likelihood", "models", "training"),
@@ -53,7 +64,7 @@ def test_imports_inside_models_are_relative():
 def test_library_imports_fast_and_without_the_application():
     code = (
         "import sys, sde_lib, samplers, likelihood, models; "
-        "print([m for m in ('matplotlib', 'ml_collections', 'sklearn', 'tqdm', 'training', 'configs') if m in sys.modules])"
+        "print([m for m in ('matplotlib', 'ml_collections', 'sklearn', 'training', 'configs') if m in sys.modules])"
     )
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -94,7 +105,9 @@ def test_files_stay_readable():
 
 def test_setup_names_every_library_package_and_no_other():
     text = (ROOT / "setup.py").read_text()
-    listed = set(ast.literal_eval(next(n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.keyword) and n.arg == "packages").value))
+    listed = set(
+        ast.literal_eval(next(n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.keyword) and n.arg == "packages").value)
+    )
     library = ("sde_lib", "samplers", "likelihood", "models")
     there = {".".join(p.parent.relative_to(ROOT).parts) for top in library for p in (ROOT / top).rglob("__init__.py")}
     assert listed == there
@@ -104,5 +117,12 @@ def test_library_has_no_global_random_numbers_but_in_one_place():
     for package in ("sde_lib", "samplers", "likelihood"):
         for path in (ROOT / package).rglob("*.py"):
             calls = {ast.unparse(n) for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
-            random = {"torch.randn", "torch.rand", "torch.randn_like", "torch.rand_like", "torch.manual_seed", "torch.randint"} & calls
+            random = {
+                "torch.randn",
+                "torch.rand",
+                "torch.randn_like",
+                "torch.rand_like",
+                "torch.manual_seed",
+                "torch.randint",
+            } & calls
             assert not random or path.name == "noise.py", (path, random)

@@ -73,6 +73,8 @@ def assemble(config: ConfigDict) -> Experiment:
     reads = Reads(config)
     data = build("data", reads.data)
     seed = reads.seed
+    if not 0 <= seed < 2**32:
+        raise Usage(f"seed is {seed}, and an integer from 0 to 2^32 - 1 was needed")
     torch.manual_seed(seed)  # the initial weights
     model = ScoreModel(
         build("network", reads.network, tuple(data.train.shape[1:])),

@@ -1,0 +1,247 @@
+"""The commands as a person types them: what they leave behind, and one sentence for every mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import run
+from models import load
+from models.checkpoint import read_header
+
+ROOT = Path(__file__).parent.parent
+TINY = [
+    "--config.network=mlp(width=16, depth=1)",
+    "--config.train.steps=30",
+    "--config.train.log_every=10",
+    "--config.sample.sampler=pc(predictor=dpm_solver(order=2), times=log_snr(steps=5, t_min=0.01))",
+    "--config.sample.num=6",
+    "--config.likelihood.rtol=0.05",
+    "--config.likelihood.atol=0.05",
+]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a small run, and what its training printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    command = [sys.executable, str(ROOT / "run.py"), "--sde", "vp", "--mode", "train", *TINY]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_training_leaves_a_run_and_says_what_to_do_next(trained):
+    folder, done = trained
+    files = {path.name for path in (folder / "runs" / "vp-digits").iterdir()}
+    assert files == {
+        *("config.json", "metrics.jsonl", "checkpoint.safetensors", "state.safetensors", "likelihood.json"),
+        *("samples.png", "samples.npy", "reverse.png", "loss.png"),
+    }
+    out = done.stdout
+    assert str(folder / "runs" / "vp-digits") in out
+    for words in (
+        "this model",
+        "independent categorical pixels",
+        "Gaussians, full covariance",
+        "standard normal",
+        "standard error",
+    ):
+        assert words in out
+    assert "--mode sample --workdir runs/vp-digits" in out
+    assert "images/s" in done.stderr and "loss=" in done.stderr
+    rows = [json.loads(line) for line in (folder / "runs/vp-digits/metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [10, 20, 30, 30]
+    assert rows[-1]["bits_per_dim"] == json.loads((folder / "runs/vp-digits/likelihood.json").read_text())["bits_per_dim"]
+    assert read_header(folder / "runs" / "vp-digits")["step"] == 30
+
+
+def test_baselines_are_the_known_ones(trained):
+    """2.389 bits/dim for independent pixels and about 2.73 for Gaussians, computed once with other code."""
+    folder, _ = trained
+    found = {b["name"]: b["mean"] for b in json.loads((folder / "runs/vp-digits/likelihood.json").read_text())["baselines"]}
+    assert found["independent categorical pixels"] == pytest.approx(2.389, abs=0.002)
+    (mixture,) = (value for name, value in found.items() if "mixture" in name)
+    assert mixture == pytest.approx(2.73, abs=0.05)
+
+
+def test_sampling_and_scoring_work_on_it_from_a_new_process(trained, monkeypatch, capsys):
+    folder, _ = trained
+    monkeypatch.chdir(folder)
+    assert run.main(["--sde", "vp", "--mode", "sample", "--num", "5", "--seed", "3", "--out", "five"]) == 0
+    five = np.load(folder / "five.npy")
+    assert five.shape == (5, 1, 8, 8) and five.dtype == np.uint8 and five.max() <= 16
+    assert (folder / "five.png").exists()
+    assert run.main(["--mode", "sample", "--num", "5", "--seed", "3", "--out", "again", "--config.sample.batch_size=2"]) == 0
+    assert (np.load(folder / "again.npy") == five).mean() > 0.99  # the same rows whatever the batches, but for round-off
+    assert run.main(["--sde", "vp", "--mode", "likelihood"]) == 0
+    assert "this model" in capsys.readouterr().out
+    model = load("runs/vp-digits")
+    assert model(torch.zeros(1, 1, 8, 8), 0.5).shape == (1, 1, 8, 8)
+
+
+@pytest.mark.parametrize("sde", ["ve", "subvp", "vp(beta=cosine)"])
+def test_other_processes_take_the_same_path(sde, capsys):
+    assert run.main(["--sde", sde, "--mode", "train", *TINY]) == 0
+    assert (Path("runs") / f"{sde.split('(')[0]}-digits" / "samples.png").exists()
+    assert "this model" in capsys.readouterr().out
+
+
+def test_a_second_run_has_a_folder_of_its_own_and_the_newest_is_used(capsys):
+    for _ in range(2):
+        assert run.main(["--sde", "vp", *TINY]) == 0
+    assert {p.name for p in Path("runs").iterdir()} == {"vp-digits", "vp-digits-2"}
+    capsys.readouterr()
+    assert run.main(["--sde", "vp", "--mode", "sample", "--dry-run"]) == 0
+    assert "vp-digits-2" in capsys.readouterr().out
+
+
+def test_a_process_of_ones_own_by_its_path(monkeypatch):
+    Path("mine.py").write_text(
+        "import torch\nfrom sde_lib import LinearSDE\n\n\nclass Sine(LinearSDE):\n    def alpha(self, t):\n        return torch.cos(1.5 * t)\n"
+        "\n    def sigma(self, t):\n        return torch.sin(1.5 * t)\n"
+    )
+    monkeypatch.syspath_prepend(".")
+    assert run.main(["--sde", "mine:Sine", *TINY]) == 0
+    assert run.main(["--sde", "mine:Sine", "--mode", "sample"]) == 0
+    assert Path("runs/sine-digits/samples.png").exists()
+
+
+def test_dry_run_prints_the_objects_and_leaves_nothing(capsys):
+    assert run.main(["--sde", "subvp", "--mode", "train", "--dry-run", "--config.train.batch_size=17"]) == 0
+    out = capsys.readouterr().out
+    assert "SubVPSDE(" in out and "batch_size=17" in out and "parameters" in out
+    assert not list(Path().iterdir())
+
+
+USAGE = [
+    (["--mode", "fly"], "invalid choice: 'fly'"),
+    (["--speed"], "'--speed' is not known"),
+    (["--config.train.steps"], "needs a value"),
+    (["--sde", "xp"], "sde 'xp' is not known: use one of vp, subvp, ve"),
+    (["--sde", "vp(beta_mux=3)"], "has no 'beta_mux': it takes beta_min, beta_max"),
+    (["--sde", "vp(beta_min=3, beta=cosine)"], "one or the other"),
+    (["--sde", "vp(1.0)"], "only key=value"),
+    (["--sde", "nowhere:SDE"], "cannot be imported"),
+    (["--sde", "sde_lib:Nothing"], "has no 'Nothing'"),
+    (["--config", "nothing"], "there is no config 'nothing': use one of default, subvp_digits"),
+    (["--config.train.step=5"], "did you mean 'train.steps'"),
+    (["--config.train.steps=many"], "an int was needed, such as 3000"),
+    (["--config.train.steps=1.5"], "an int was needed"),
+    (["--config.train.steps=0"], "train.steps is 0"),
+    (["--config.train.learning_rate=fast"], "a float was needed"),
+    (["--config.objective=dsm(weighting='x')"], "weighting 'x' is not known"),
+    (["--config.network=unet(attention=(5,))"], "levels go from 0 to 1"),
+    (["--config.sample.sampler=pc(predictor=leap)"], "sampler.predictor 'leap' is not known"),
+    (["--mode", "sample"], "there is no run"),
+    (["--mode", "sample", "--workdir", "nowhere"], "is not the folder of a run"),
+    (["--mode", "likelihood", "--num", "3"], "--num belongs to --mode sample"),
+    (["--num", "3"], "--num belongs to --mode sample"),
+    (["--mode", "sample", "--resume"], "--resume belongs to --mode train"),
+    (["--resume"], "there is no run"),
+    (["--device", "abacus"], "--device abacus cannot be used"),
+    (["--seed", "-3", "--dry-run"], "seed"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), USAGE, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_a_mistake_is_one_sentence_and_exit_code_2(arguments, words, capsys):
+    try:
+        code = run.main(arguments)
+    except SystemExit as stop:  # argparse
+        code = stop.code
+    error = capsys.readouterr().err
+    assert code == 2, error
+    assert words in error.replace("\n", " ")
+    assert "Traceback" not in error
+    assert not Path("runs").exists()
+
+
+def test_a_key_that_nothing_reads_is_an_error(capsys):
+    Path("own.py").write_text(
+        "from configs import default\ndef get_config():\n    c = default.get_config()\n    c.train.speed = 3\n    return c\n"
+    )
+    assert run.main(["--config", "own.py", "--dry-run"]) == 2
+    assert "config.train.speed is read by nothing" in capsys.readouterr().err
+
+
+def test_failures_are_one_sentence_and_exit_code_1(trained, monkeypatch, capsys, tmp_path):
+    import shutil
+
+    folder, _ = trained
+    shutil.copytree(folder / "runs" / "vp-digits", tmp_path / "copy")
+    checkpoint = tmp_path / "copy" / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    assert run.main(["--mode", "sample", "--workdir", "copy"]) == 1
+    error = capsys.readouterr().err
+    assert "damaged" in error and error.count("\n") == 1
+    assert run.main(["--mode", "train", "--workdir", "bad", *TINY, "--config.train.learning_rate=1e30"]) == 1
+    assert "the loss is" in capsys.readouterr().err.splitlines()[-1]
+    (tmp_path / "copy" / "config.json").write_text("{")
+    assert run.main(["--mode", "sample", "--workdir", "copy"]) == 2
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_a_run_is_not_trained_over(trained, capsys):
+    folder, _ = trained
+    assert run.main(["--workdir", str(folder / "runs" / "vp-digits")]) == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_what_was_settled_by_training_cannot_be_set_later(trained, capsys):
+    folder, _ = trained
+    assert run.main(["--mode", "sample", "--workdir", str(folder / "runs" / "vp-digits"), "--config.sde=ve"]) == 2
+    assert "settled when the run was trained" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_saves_and_goes_on_to_the_same_weights(tmp_path, which):
+    settings = [s for s in TINY if "steps=30" not in s] + ["--config.train.steps=400"]
+    command = [sys.executable, str(ROOT / "run.py"), "--sde", "vp"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "--workdir", "stopped", *settings],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    log = tmp_path / "stopped" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and log.read_text().count("\n") >= 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(which)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "and saved; go on with:\n  python run.py --sde vp --mode train --workdir stopped --resume" in out
+    stopped_at = read_header(tmp_path / "stopped")["step"]
+    assert 0 < stopped_at < 400
+    subprocess.run(
+        [*command, "--mode", "train", "--workdir", "stopped", "--resume"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        env=environment,
+    )
+    subprocess.run([*command, "--workdir", "whole", *settings], cwd=tmp_path, check=True, capture_output=True, env=environment)
+    for weights in ("raw", "ema"):
+        one, other = (load(tmp_path / name, weights=weights).network.state_dict() for name in ("stopped", "whole"))
+        assert all(torch.equal(one[key], other[key]) for key in other)
+    steps = [
+        [json.loads(line)["step"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("stopped", "whole")
+    ]
+    assert steps[0] == steps[1]

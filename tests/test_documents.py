@@ -1,0 +1,70 @@
+"""Every Python block of the documents runs, from a folder that is not the clone; and what they say is there."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from models import MLP, save
+from sde_lib import Epsilon, Images, ScoreModel, VPSDE
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(path):
+    return re.findall(r"^```python\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", [d for d in DOCUMENTS if blocks(d)], ids=lambda path: path.name)
+def test_python_blocks_run(path, tmp_path, monkeypatch, capsys):
+    """On the CPU, with little steps, small data under the names that the text leaves to the reader."""
+    monkeypatch.chdir(tmp_path)
+    np.save("mine.npy", np.random.default_rng(0).standard_normal((500, 3, 2)))
+    save(ScoreModel(MLP((1, 8, 8), width=16), VPSDE(), Epsilon(), Images(17)), "runs/vp-digits/checkpoint.safetensors")
+    test_images = torch.randint(17, (6, 1, 8, 8))
+    names = {
+        "betas": torch.linspace(1e-4, 0.02, 1000),
+        "unet": lambda x, i: SimpleNamespace(sample=0.1 * x * (i >= 0)[:, None, None, None]),
+        "test_images": test_images,
+        "known": Images(17).encode(test_images),
+        "mask": (torch.arange(64).reshape(1, 8, 8) < 20).expand(6, 1, 8, 8),
+        "__name__": "document",
+    }
+    for block in blocks(path):
+        block = block.replace('"cuda"', '"cpu"').replace("Uniform(1000)", "Uniform(20)").replace("range(1000)", "range(20)")
+        exec(compile(block, str(path), "exec"), names)
+    assert capsys.readouterr().out
+
+
+def test_the_two_commands_stand_at_the_top():
+    lines = [line for line in (ROOT / "README.md").read_text().splitlines()[:6] if line.startswith("    ")]
+    assert lines == [
+        "    pip install -c constraints.txt -e . && python run.py --sde vp --mode train",
+        "    pip install -c constraints.txt -e '.[test]' && pytest",
+    ]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        if not target.startswith("http"):
+            assert (path.parent / target).exists(), target
+
+
+def test_short_names_are_in_the_help_of_nobody_but_resolve():
+    """Every short name leads to a class, and every public algorithm has one."""
+    import samplers
+    import sde_lib
+    from configs.names import NAMES
+    from training.build import resolve
+
+    classes = {resolve(kind, name) for kind, table in NAMES.items() for name in table}
+    for package, kind in ((samplers, samplers.Predictor), (samplers, samplers.Corrector), (sde_lib, sde_lib.SDE)):
+        for name in package.__all__:
+            cls = getattr(package, name)
+            if isinstance(cls, type) and issubclass(cls, kind) and not getattr(cls, "__abstractmethods__", None):
+                assert cls in classes or name == "Tabulated", f"{name} has no short name in configs/names.py"
