@@ -6,7 +6,7 @@ the argument's name.
 """
 
 NAMES: dict[str, dict[str, str]] = {
-    "data": {"digits": "training.data:Digits"},
+    "data": {"digits": "training.data:Digits", "arrays": "training.data:Arrays"},
     "sde": {"vp": "sde_lib:VPSDE", "subvp": "sde_lib:SubVPSDE", "ve": "sde_lib:VESDE"},
     "sde.beta": {"linear": "sde_lib:LinearBeta", "cosine": "sde_lib:CosineBeta"},
     "parameterization": {

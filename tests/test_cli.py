@@ -110,13 +110,45 @@ def test_a_second_run_has_a_folder_of_its_own_and_the_newest_is_used(capsys):
 
 def test_a_process_of_ones_own_by_its_path(monkeypatch):
     Path("mine.py").write_text(
-        "import torch\nfrom sde_lib import LinearSDE\n\n\nclass Sine(LinearSDE):\n    def alpha(self, t):\n        return torch.cos(1.5 * t)\n"
-        "\n    def sigma(self, t):\n        return torch.sin(1.5 * t)\n"
+        "import torch\nfrom sde_lib import LinearSDE\n\n\nclass Sine(LinearSDE):\n"
+        "    def alpha(self, t):\n        return torch.cos(1.5 * t)\n\n"
+        "    def sigma(self, t):\n        return torch.sin(1.5 * t)\n"
     )
     monkeypatch.syspath_prepend(".")
     assert run.main(["--sde", "mine:Sine", *TINY]) == 0
     assert run.main(["--sde", "mine:Sine", "--mode", "sample"]) == 0
     assert Path("runs/sine-digits/samples.png").exists()
+
+
+def test_images_of_ones_own_are_trained_on(capsys):
+    """Colour, not square, another number of levels, through the U-Net."""
+    np.save("own.npy", np.random.default_rng(0).integers(0, 4, (60, 3, 6, 5)))
+    network = "--config.network=unet(channels=8, blocks=1)"
+    settings = [network, *TINY[1:], "--config.train.batch_size=8", "--config.name=own"]
+    assert run.main(["--sde", "vp", *settings, "--config.data=arrays(train='own.npy', levels=4)"]) == 0
+    assert "this model" in capsys.readouterr().out
+    assert np.load("runs/vp-own/samples.npy").shape == (6, 3, 6, 5)
+    assert run.main(["--mode", "sample"]) == 0
+
+
+BAD_ARRAYS = [
+    (np.zeros((20, 3, 6, 5)), "dtype float64, and integers 0..3 were needed"),
+    (np.full((20, 4), np.nan), "80 of them NaN or infinite"),
+    (np.full((20, 1, 4, 4), 7), "values from 7 to 7, and 0..3 was needed"),
+    (np.full((20, 1, 4, 4), -1), "values from -1 to -1"),
+    (np.zeros(20, dtype=int), "(rows, *shape)"),
+    (np.zeros((5, 1, 4, 4), dtype=int), "at least ten"),
+    (np.array([{}] * 20), "without pickle"),
+    (np.zeros((20, 4), dtype=int), "use MLP"),
+]
+
+
+@pytest.mark.parametrize(("array", "words"), BAD_ARRAYS, ids=lambda value: value if isinstance(value, str) else "")
+def test_data_that_cannot_be_used_are_told_by_name(array, words, capsys):
+    np.save("bad.npy", array)
+    assert run.main(["--dry-run", "--config.data=arrays(train='bad.npy', levels=4)"]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
 
 
 def test_dry_run_prints_the_objects_and_leaves_nothing(capsys):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models import MLP, save
-from sde_lib import Epsilon, Images, ScoreModel, VPSDE
+from sde_lib import VPSDE, Epsilon, Images, ScoreModel
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

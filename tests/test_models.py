@@ -12,7 +12,7 @@ from torch import nn
 
 from models import MLP, UNet, load, save
 from models.checkpoint import NETWORKS, read_header
-from sde_lib import EDM, CosineBeta, Epsilon, Images, LinearSDE, ScoreModel, Standardize, SubVPSDE, Tabulated, V, VESDE, VPSDE
+from sde_lib import EDM, VESDE, VPSDE, CosineBeta, Epsilon, Images, LinearSDE, ScoreModel, Standardize, SubVPSDE, Tabulated, V
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 30, 46), (2, 1, 17), (1, 5, 3), (4, 1, 1)])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models import MLP, load
-from sde_lib import DenoisingScoreMatching, Epsilon, Images, ImportanceTime, ScoreModel, VPSDE
+from sde_lib import VPSDE, DenoisingScoreMatching, Epsilon, Images, ImportanceTime, ScoreModel
 from training.data import Digits
 from training.ema import average_of, decay_after
 from training.errors import Failure

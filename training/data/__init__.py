@@ -1,5 +1,6 @@
 """Data sets: each a class that says what its numbers mean."""
 
+from training.data.arrays import Arrays
 from training.data.digits import Digits
 
-__all__ = ["Digits"]
+__all__ = ["Arrays", "Digits"]
