@@ -34,6 +34,10 @@ class Uniform:
             raise ValueError(f"{self!r}: at least one draw is needed")
 
     def sample(self, images: Images, codes: Tensor, noise: RowNoise) -> tuple[Tensor, float]:
-        """States for integers (B, *shape), new at each call, and the nats to add to their log-density."""
+        """States for integers (B, *shape), new at each call, and the nats to add to their log-density.
+
+        Raises as Images.check does for what are not integers of these levels.
+        """
+        images.check(codes)
         u = noise.uniform(torch.empty(codes.shape, dtype=torch.get_default_dtype(), device=codes.device))
         return images.dequantize(codes, u), images.log_det(codes[0].numel())

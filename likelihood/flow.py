@@ -76,19 +76,18 @@ def log_likelihood(
     rsde = ReverseSDE(sde, score_fn)
     B, dims = x.shape[0], x[0].numel()
     probe = divergence.probe(RowNoise(seed, torch.arange(index, index + B), Stream.PROBE), x)
-    whole = not hasattr(score_fn, "take")
 
     def augmented(y: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-        everyone = whole or len(rows) == B
-        part = rsde if everyone else ReverseSDE(sde, score_fn.take(rows))
+        part = rsde if len(rows) == B else rsde.take(rows)
         state = y[:, :dims].reshape(-1, *x.shape[1:])
-        own_probe = probe if everyone or not probe.numel() else probe[:, rows]
+        own_probe = probe[:, rows] if probe.numel() else probe
         slope, div = divergence(lambda state: part.flow(state, t), state, own_probe)
         return torch.cat([slope.flatten(1), div], dim=1)
 
     y0 = torch.cat([x.detach().flatten(1), x.new_zeros(B, divergence.channels)], dim=1)
+    keep = not hasattr(score_fn, "take")
     with torch.no_grad():
-        solution = integrate(augmented, y0, start, sde.T, rtol=rtol, atol=atol, method=method, keep_rows=whole)
+        solution = integrate(augmented, y0, start, sde.T, rtol=rtol, atol=atol, method=method, keep_rows=keep)
         if solution.failures():
             raise RuntimeError(f"the likelihood could not be computed: {solution.failures()}")
         latent = solution.y[:, :dims].reshape(x.shape)

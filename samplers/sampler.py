@@ -183,13 +183,12 @@ class FlowSampler:
         x_T = _start(sde, like, x_T, _sources(seed, index, like.shape[0], noise)[Stream.PRIOR])
         t_min = sde.t_min if self.t_min is None else self.t_min
         rsde = ReverseSDE(sde, score_fn)
-        whole = not hasattr(score_fn, "take")
 
         def flow(x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-            part = rsde if whole or len(rows) == len(x_T) else ReverseSDE(sde, score_fn.take(rows))
-            return part.flow(x, t)
+            return (rsde if len(rows) == len(x_T) else rsde.take(rows)).flow(x, t)
 
-        solution = integrate(flow, x_T, sde.T, t_min, rtol=self.rtol, atol=self.atol, method=self.method, keep_rows=whole)
+        keep = not hasattr(score_fn, "take")
+        solution = integrate(flow, x_T, sde.T, t_min, rtol=self.rtol, atol=self.atol, method=self.method, keep_rows=keep)
         if solution.failures():
             raise RuntimeError(f"the probability flow could not be solved: {solution.failures()}")
         if self.last == "sample":

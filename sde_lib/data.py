@@ -66,11 +66,14 @@ class Images:
 
     def encode(self, codes: Tensor) -> Tensor:
         """Bin centres, float32: low + (k + 1/2) w."""
+        self.check(codes)
         return self.dequantize(codes, torch.tensor(0.5))
 
     def dequantize(self, codes: Tensor, u: Tensor) -> Tensor:
-        """The point u in [0, 1) inside each bin, low + (k + u) w, in the dtype of u; u broadcasts to codes."""
-        self.check(codes)
+        """The point u in [0, 1) inside each bin, low + (k + u) w, in the dtype of u; u broadcasts to codes.
+
+        The codes are not checked: this runs at every step of training, and looking at values would stall a GPU.
+        """
         return self.low + (codes.to(u.dtype) + u) * self.bin_width
 
     def decode(self, x: Tensor) -> Tensor:

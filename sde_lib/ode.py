@@ -17,6 +17,10 @@ from sde_lib.tensors import Time, as_time, expand
 __all__ = ["METHODS", "Solution", "Status", "integrate"]
 
 
+Field = Callable[[Tensor, Tensor, Tensor], Tensor]
+Norm = Callable[[Tensor, Tensor], Tensor]
+
+
 class Status(IntEnum):
     """How the integration of a row ended; str() gives a sentence."""
 
@@ -78,7 +82,7 @@ SAFETY, SMALLEST, LARGEST = 0.9, 0.2, 5.0
 
 
 def integrate(
-    fn: Callable[[Tensor, Tensor, Tensor], Tensor],
+    fn: Field,
     y0: Tensor,
     t0: Time,
     t1: Time,
@@ -126,7 +130,7 @@ def integrate(
     rows = torch.arange(B, device=device)
     y, t = out, times
     k = f(y, t, rows)
-    h = _first_step(f, y, t, rows, k, end, direction, m, rtol, atol, norm)
+    h = _first_step(f, norm, m.order, (rtol, atol), y, t, end, k, rows)
     last_error = torch.full_like(t, 1e-4)
     active = torch.ones_like(t, dtype=torch.bool)
     rejected = torch.zeros_like(active)
@@ -187,7 +191,7 @@ def _combine(weights: Tensor, stages: list[Tensor]) -> Tensor:
     return sum((w * k for w, k in zip(weights, stages, strict=True) if w != 0), torch.zeros_like(stages[0]))
 
 
-def _estimate(m: _Method, stages: list[Tensor], scale: Tensor, norm: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def _estimate(m: _Method, stages: list[Tensor], scale: Tensor, norm: Norm) -> Tensor:
     """Error of a step divided by h; dop853 blends its two estimates as its authors do."""
     first, *more = (norm(_combine(weights, stages), scale) for weights in m.errors)
     for second in more:
@@ -195,15 +199,19 @@ def _estimate(m: _Method, stages: list[Tensor], scale: Tensor, norm: Callable[[T
     return first
 
 
-def _first_step(f, y, t, rows, k, end, direction, m, rtol, atol, norm):  # type: ignore[no-untyped-def]
-    """Hairer, Norsett, Wanner, 1993, section II.4: a step of which both slope and curvature are small."""
+def _first_step(
+    f: Field, norm: Norm, order: int, tolerance: tuple[float, float], y: Tensor, t: Tensor, end: Tensor, k: Tensor, rows: Tensor
+) -> Tensor:
+    """Hairer, Norsett, Wanner, 1993, section II.4: a step over which both slope and curvature change y little."""
+    rtol, atol = tolerance
     scale = atol + rtol * y.abs()
     span = (end - t).abs()
     size, slope = norm(y, scale), norm(k, scale)
     h0 = torch.where((size < 1e-5) | (slope < 1e-5), torch.full_like(size, 1e-6), 0.01 * size / slope)
     h0 = torch.minimum(h0.nan_to_num(1e-6), span)
-    y1 = y + expand(direction * h0, y) * k
-    curvature = norm(f(y1, _inside(t + direction * h0, t, end), rows) - k, scale) / h0
+    signed = torch.sign(end - t) * h0
+    y1 = y + expand(signed, y) * k
+    curvature = norm(f(y1, _inside(t + signed, t, end), rows) - k, scale) / h0
     steepest = torch.maximum(slope, curvature).nan_to_num(1e15)
-    h1 = torch.where(steepest <= 1e-15, (h0 * 1e-3).clamp_min(1e-6), (0.01 / steepest) ** (1 / (m.order + 1)))
+    h1 = torch.where(steepest <= 1e-15, (h0 * 1e-3).clamp_min(1e-6), (0.01 / steepest) ** (1 / (order + 1)))
     return torch.minimum(torch.minimum(100 * h0, h1), span)

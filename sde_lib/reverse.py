@@ -83,10 +83,8 @@ class ReverseSDE:
         """dx/dt of the probability-flow ODE: the drift at eta = 0."""
         return self.drift(x, t, eta=0.0)
 
-    def take(self, rows: Tensor) -> ReverseSDE | None:
-        """The same equation for the given rows alone, or None where the score function has no take."""
-        if not hasattr(self.score_fn, "take"):
-            return None
+    def take(self, rows: Tensor) -> ReverseSDE:
+        """The same equation for the given rows alone, where score_fn has take; with counters of its own."""
         return ReverseSDE(self.sde, self.score_fn.take(rows))
 
     def require(self, kind: type[SDE], who: str) -> Any:
