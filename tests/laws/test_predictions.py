@@ -38,6 +38,16 @@ def test_every_reading_of_every_output(sde, parameterization):
             torch.testing.assert_close(reading, truth, rtol=1e-7, atol=1e-7 / float(alpha))
 
 
+def test_v_pair_is_the_papers():
+    """v = alpha eps - sigma x0, and x0 = alpha x - sigma v when alpha^2 + sigma^2 = 1 (Salimans and Ho, 2022)."""
+    x0, eps, sde = torch.tensor([[0.3]]).double(), torch.tensor([[-1.2]]).double(), VPSDE()
+    alpha, sigma, _ = level = sde.at(0.4)
+    a, b = V().target(sde, torch.tensor(0.4), level)
+    v, x = a * x0 + b * eps, alpha * x0 + sigma * eps
+    torch.testing.assert_close(v, alpha * eps - sigma * x0)
+    torch.testing.assert_close(alpha * x - sigma * v, x0)
+
+
 def test_velocity_is_the_slope_of_the_path():
     x0, eps, t, h = torch.tensor([[0.3]]).double(), torch.tensor([[-1.2]]).double(), 0.4, 1e-6
     sde = VPSDE()

@@ -183,6 +183,15 @@ def test_corrector_keeps_the_law_at_its_time(corrector, sde):
     assert rsde.calls == draws
 
 
+def test_memory_does_not_outlive_a_move_that_is_not_the_predictors():
+    """A second-order step begun anew at every time is the first-order one."""
+    sde, score = VPSDE(), mixture(VPSDE())
+    runs = [Sampler(DPMSolver(order), Langevin(), times=Uniform(10)).sample(sde, score, (2, 1, 4, 4)).x for order in (1, 2)]
+    assert torch.equal(runs[0], runs[1])
+    runs = [Sampler(DPMSolver(order), times=Uniform(10)).sample(sde, score, (2, 1, 4, 4)).x for order in (1, 2)]
+    assert not torch.equal(runs[0], runs[1])
+
+
 def test_published_langevin_step_divides_norms_averaged_over_the_batch():
     x = torch.tensor([[3.0, 4.0], [0.0, 1.0]], dtype=torch.float64)
     z = torch.tensor([[0.0, 2.0], [4.0, 0.0]], dtype=torch.float64)

@@ -1,0 +1,382 @@
+"""Planted errors: each is a formula made wrong in one place, and the tests that must fail because of it.
+
+python tests/mutants.py            # a table of all, with what became of each
+python tests/mutants.py langevin   # those whose name contains a word
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("sde_lib", "samplers", "likelihood", "models", "training", "evaluation", "configs", "tests")
+
+
+class Mutant(NamedTuple):
+    """A name, the file, the text that occurs there exactly once, what it becomes, and the tests that see it."""
+
+    name: str
+    file: str
+    text: str
+    becomes: str
+    tests: str
+
+
+PROCESSES, SAMPLERS, DENSITIES = "test_processes.py", "test_samplers.py", "test_densities.py"
+PREDICTIONS, NOISE, ODE = "test_predictions.py", "test_noise.py", "test_ode.py"
+
+MUTANTS = [
+    Mutant(
+        "linear beta without its half",
+        "sde_lib/schedules.py",
+        "self.beta_min + 0.5 * t *",
+        "self.beta_min + t *",
+        f"{PROCESSES} -k moments",
+    ),
+    Mutant(
+        "cosine integral's sine dropped",
+        "sde_lib/schedules.py",
+        "- math.tan(self._start) * torch.sin(turn))",
+        ")",
+        f"{PROCESSES} -k derivatives",
+    ),
+    Mutant(
+        "VP drift twice too large",
+        "sde_lib/processes.py",
+        "return Rates(-0.5 * beta, beta)",
+        "return Rates(-beta, beta)",
+        f"{PROCESSES} -k moments",
+    ),
+    Mutant(
+        "sub-VP sigma as a variance",
+        "sde_lib/processes.py",
+        "return -torch.expm1(-integral_of(self.beta, t))",
+        "return torch.sqrt(-torch.expm1(-integral_of(self.beta, t)))",
+        f"{PROCESSES} -k derivatives",
+    ),
+    Mutant(
+        "sub-VP g with one B",
+        "sde_lib/processes.py",
+        "torch.expm1(-2 * integral_of",
+        "torch.expm1(-integral_of",
+        f"{PROCESSES} -k moments",
+    ),
+    Mutant(
+        "VE rate without its factor 2",
+        "sde_lib/processes.py",
+        "2 * self._log_ratio * self.sigma",
+        "self._log_ratio * self.sigma",
+        f"{PROCESSES} -k moments",
+    ),
+    Mutant(
+        "derived g^2 loses its drift",
+        "sde_lib/linear.py",
+        "(sigma_slope - f * sigma)",
+        "sigma_slope",
+        f"{PROCESSES} -k derivatives",
+    ),
+    Mutant(
+        "transition forgets the noise of s",
+        "sde_lib/linear.py",
+        "torch.sqrt(-torch.expm1(to.log_snr - from_.log_snr))",
+        "1",
+        f"{PROCESSES} -k later_kernel",
+    ),
+    Mutant(
+        "posterior with alpha_t for alpha_s", "sde_lib/linear.py", "to.alpha * rest", "from_.alpha * rest", f"{PROCESSES} -k bayes"
+    ),
+    Mutant(
+        "posterior with sigma_t for sigma_s",
+        "sde_lib/linear.py",
+        "expand(to.sigma * rest.sqrt(), x_t)",
+        "expand(from_.sigma * rest.sqrt(), x_t)",
+        f"{PROCESSES} -k bayes",
+    ),
+    Mutant(
+        "prior N(0, 1) for every process",
+        "sde_lib/linear.py",
+        "Gaussian(torch.zeros_like(like), self.at(self.T).sigma)",
+        "Gaussian(torch.zeros_like(like), self.at(self.T).sigma**0)",
+        f"{PROCESSES} -k prior",
+    ),
+    Mutant(
+        "schedule in float32",
+        "sde_lib/tensors.py",
+        "torch.as_tensor(t, dtype=torch.float64)",
+        "torch.as_tensor(t, dtype=torch.float32).double()",
+        f"{PROCESSES} -k cancel",
+    ),
+    Mutant(
+        "table off by one",
+        "sde_lib/tabulated.py",
+        "place = t * len(table) - 1",
+        "place = t * len(table)",
+        f"{PROCESSES} -k table_is_its_betas",
+    ),
+    Mutant(
+        "coefficient on the wrong axis",
+        "sde_lib/tensors.py",
+        "reshape(-1, *[1] * (x.ndim - 1))",
+        "reshape(*[1] * (x.ndim - 1), -1)",
+        f"{PREDICTIONS} -k 'times_of_each_row and 4'",
+    ),
+    Mutant(
+        "x0 with the wrong sign of sigma",
+        "sde_lib/prediction.py",
+        "self._mix(self.b / self.determinant, -self.level.sigma",
+        "self._mix(self.b / self.determinant, self.level.sigma",
+        f"{PREDICTIONS} -k every_reading",
+    ),
+    Mutant(
+        "v pair swapped",
+        "sde_lib/prediction.py",
+        "return -level.sigma, level.alpha",
+        "return level.alpha, -level.sigma",
+        f"{PREDICTIONS} -k v_pair",
+    ),
+    Mutant(
+        "EDM without its skip",
+        "sde_lib/prediction.py",
+        "-level.alpha * self.sigma_data / norm",
+        "level.alpha * 0",
+        f"{PREDICTIONS} -k edm",
+    ),
+    Mutant(
+        "likelihood weighting by g",
+        "sde_lib/losses.py",
+        "sde.rates(t).g2,",
+        "sde.rates(t).g2.sqrt(),",
+        f"{PREDICTIONS} -k loss_is_the_weighted",
+    ),
+    Mutant(
+        "importance weight dropped",
+        "sde_lib/losses.py",
+        "weight = self.times.weight(sde, t) * weighting",
+        "weight = weighting",
+        f"{PREDICTIONS} -k loss_is_the_weighted",
+    ),
+    Mutant(
+        "reverse drift with half the score",
+        "sde_lib/reverse.py",
+        "(0.5 * (1 + eta**2) * g**2)",
+        "(0.5 * g**2)",
+        f"{SAMPLERS} -k order_of_the_law",
+    ),
+    Mutant("reverse drift with eta for eta^2", "sde_lib/reverse.py", "(1 + eta**2)", "(1 + 1)", f"{SAMPLERS} -k order_on_the"),
+    Mutant(
+        "Euler-Maruyama's noise with h for sqrt(h)",
+        "samplers/predictors/euler_maruyama.py",
+        "torch.sqrt(h) * noise",
+        "h * noise",
+        f"{SAMPLERS} -k order_of_the_law",
+    ),
+    Mutant(
+        "Euler-Maruyama asks the score at s",
+        "samplers/predictors/euler_maruyama.py",
+        "rsde.drift(x, t, self.eta)",
+        "rsde.drift(x, s, self.eta)",
+        f"{SAMPLERS} -k 'size_of_the_error or second_implementation'",
+    ),
+    Mutant(
+        "reverse diffusion with s and t swapped",
+        "samplers/predictors/reverse_diffusion.py",
+        "transition_coefficients(s, t)",
+        "transition_coefficients(t, s)",
+        f"{SAMPLERS} -k order_of_the_law",
+    ),
+    Mutant(
+        "reverse diffusion with 1/a",
+        "samplers/predictors/reverse_diffusion.py",
+        "(2 - a) * x",
+        "(1 / a) * x",
+        f"{SAMPLERS} -k 'size_of_the_error or second_implementation'",
+    ),
+    Mutant(
+        "DPM-Solver with alpha_t for alpha_s",
+        "samplers/predictors/dpm_solver.py",
+        "(to.alpha * torch.expm1(-h))",
+        "(from_.alpha * torch.expm1(-h))",
+        f"{SAMPLERS} -k order_on_the",
+    ),
+    Mutant(
+        "DPM-Solver without its half",
+        "samplers/predictors/dpm_solver.py",
+        "(0.5 * h / h_before)",
+        "(h / h_before)",
+        f"{SAMPLERS} -k order_on_the",
+    ),
+    Mutant(
+        "DPM-Solver with a sign in h",
+        "samplers/predictors/dpm_solver.py",
+        "torch.expm1(-h)",
+        "torch.expm1(h)",
+        f"{SAMPLERS} -k order_on_the",
+    ),
+    Mutant(
+        "Langevin down the gradient",
+        "samplers/correctors/langevin.py",
+        "mean = x + (2 * size**2) * score",
+        "mean = x - (2 * size**2) * score",
+        f"{SAMPLERS} -k keeps_the_law",
+    ),
+    Mutant(
+        "Langevin without sqrt 2",
+        "samplers/correctors/langevin.py",
+        "x = mean + (2 * size) * z",
+        "x = mean + (2**0.5 * size) * z",
+        f"{SAMPLERS} -k keeps_the_law",
+    ),
+    Mutant(
+        "Langevin's default couples the batch",
+        "samplers/correctors/langevin.py",
+        "self.snr * sigma if",
+        "self.snr * _norm(z) / _norm(score) if",
+        f"{SAMPLERS} -k depends_on_seed",
+    ),
+    Mutant(
+        "grid that stops early",
+        "samplers/times.py",
+        "times[0], times[-1] = sde.T, t_min",
+        "times[0], times[-1] = sde.T, 2 * t_min",
+        f"{SAMPLERS} -k grids_run",
+    ),
+    Mutant("memory kept across a corrector", "samplers/sampler.py", "if disturbed:", "if False:", f"{SAMPLERS} -k memory_does_not"),
+    Mutant(
+        "last noise kept",
+        "samplers/sampler.py",
+        'frame.mean if self.last == "mean"',
+        'frame.x if self.last == "mean"',
+        f"{SAMPLERS} -k last_says",
+    ),
+    Mutant(
+        "index of the first row ignored",
+        "samplers/sampler.py",
+        "torch.arange(index, index + rows)",
+        "torch.arange(rows)",
+        f"{SAMPLERS} -k depends_on_seed",
+    ),
+    Mutant(
+        "rows share their noise",
+        "sde_lib/noise.py",
+        "(rows & _MASK)[None, :, None].expand(shape)",
+        "(0 * rows)[None, :, None].expand(shape)",
+        f"{SAMPLERS} -k pairs",
+    ),
+    Mutant(
+        "the same noise at every step",
+        "sde_lib/noise.py",
+        "draw[:, None, None].expand(shape)",
+        "(0 * draw)[:, None, None].expand(shape)",
+        f"{NOISE} -k uncorrelated",
+    ),
+    Mutant("Philox with a wrong constant", "sde_lib/noise.py", "0xCD9E8D57", "0xCD9E8D59", f"{NOISE} -k known_answers"),
+    Mutant(
+        "Inpaint's mean takes the noised pixels",
+        "samplers/constraints.py",
+        "torch.where(mask, law.mean, mean)",
+        "torch.where(mask, law.mean, x)",
+        f"{SAMPLERS} -k drops_the_last_noise",
+    ),
+    Mutant(
+        "error of a step by the worst row",
+        "sde_lib/ode.py",
+        "flatten(1).mean(1).double().sqrt()",
+        "mean().double().sqrt().expand(len(v))",
+        f"{ODE} -k neighbours",
+    ),
+    Mutant(
+        "times beyond the end", "sde_lib/ode.py", "final = h >= remaining", "final = h * 0 >= remaining", f"{ODE} -k never_leaves"
+    ),
+    Mutant(
+        "divergence with the wrong sign",
+        "likelihood/flow.py",
+        "prior[:, None] + solution",
+        "prior[:, None] - solution",
+        f"{DENSITIES} -k 'likelihood_is_the_density and VPSDE'",
+    ),
+    Mutant(
+        "probes of other rows",
+        "likelihood/flow.py",
+        "probe[:, rows] if probe.numel()",
+        "probe[:, : len(rows)] if probe.numel()",
+        f"{DENSITIES} -k does_not_depend_on_its_batch",
+    ),
+    Mutant(
+        "Hutchinson by the mean",
+        "likelihood/divergence.py",
+        "(vJ * v).flatten(1).sum(1)",
+        "(vJ * v).flatten(1).mean(1)",
+        f"{DENSITIES} -k trace_of_the_jacobian",
+    ),
+    Mutant(
+        "bin width of levels - 1",
+        "sde_lib/data.py",
+        "(self.high - self.low) / self.levels",
+        "(self.high - self.low) / (self.levels - 1)",
+        f"{DENSITIES} -k 'round_trip or eight_bits'",
+    ),
+    Mutant(
+        "bits with the wrong sign of the bin",
+        "sde_lib/data.py",
+        "return dims * math.log(self.bin_width)",
+        "return -dims * math.log(self.bin_width)",
+        f"{DENSITIES} -k discretised",
+    ),
+    Mutant("Gaussian without its constant", "sde_lib/gaussian.py", "+ 0.5 * math.log(2 * math.pi)", "", f"{DENSITIES} -k scipys"),
+    Mutant(
+        "mixture's score without its weights",
+        "sde_lib/oracles.py",
+        "joint.softmax(1)[..., None]",
+        "(joint - self.log_weights).softmax(1)[..., None]",
+        f"{DENSITIES} -k convolved",
+    ),
+]
+
+
+def plant(mutant: Mutant | None, selection: str) -> tuple[bool, str]:
+    """Whether the selected tests pass in a copy of the project with an error planted (or none), and the end of their output."""
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch)
+        for folder in FOLDERS:
+            shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "golden"))
+        for file in ("pyproject.toml", "run.py"):
+            shutil.copy(ROOT / file, copy / file)
+        if mutant is not None:
+            path = copy / mutant.file
+            source = path.read_text()
+            if source.count(mutant.text) != 1:
+                raise ValueError(
+                    f"{mutant.name}: {mutant.text!r} occurs {source.count(mutant.text)} times in {mutant.file}, not once"
+                )
+            path.write_text(source.replace(mutant.text, mutant.becomes))
+        arguments = f"{sys.executable} -m pytest -q -x -n 0 -p no:cacheprovider {selection}"
+        environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(arguments, cwd=copy / "tests" / "laws", env=environment, capture_output=True, text=True, shell=True)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{mutant and mutant.name}: the tests did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.returncode == 0, done.stdout[-300:]
+
+
+def survivors(mutants: list[Mutant]) -> list[str]:
+    """The names of the mutants that no test kills, with a line for each mutant printed on the way."""
+    alive = []
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1))) as pool:
+        for mutant, (passed, _) in zip(mutants, pool.map(lambda m: plant(m, m.tests), mutants), strict=True):
+            print(f"{'SURVIVED' if passed else 'killed':<9} {mutant.name:<45} {mutant.file}", flush=True)
+            if passed:
+                alive.append(mutant.name)
+    return alive
+
+
+if __name__ == "__main__":
+    chosen = [m for m in MUTANTS if len(sys.argv) < 2 or sys.argv[1].lower() in m.name.lower()]
+    left = survivors(chosen)
+    print(f"{len(chosen) - len(left)} of {len(chosen)} killed")
+    sys.exit(bool(left))
