@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     config.objective = "dsm(weighting='likelihood', times=importance)"
 
     config.train = ConfigDict()
-    config.train.steps = 2000
+    config.train.steps = 2500
     config.train.batch_size = 64
     config.train.learning_rate = 2e-3
     config.train.warmup = 100  # steps over which the learning rate rises from 0

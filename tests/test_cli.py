@@ -170,7 +170,7 @@ USAGE = [
     (["--sde", "sde_lib:Nothing"], "has no 'Nothing'"),
     (["--config", "nothing"], "there is no config 'nothing': use one of default, subvp_digits"),
     (["--config.train.step=5"], "did you mean 'train.steps'"),
-    (["--config.train.steps=many"], "an int was needed, such as 2000"),
+    (["--config.train.steps=many"], "an int was needed, such as 2500"),
     (["--config.train.steps=1.5"], "an int was needed"),
     (["--config.train.steps=0"], "train.steps is 0"),
     (["--config.train.learning_rate=fast"], "a float was needed"),
