@@ -17,6 +17,7 @@ from sde_lib.base import SDE
 from sde_lib.noise import Noise, RowNoise, Stream
 from sde_lib.ode import integrate
 from sde_lib.reverse import ReverseSDE
+from sde_lib.tensors import on_grid
 
 __all__ = ["FlowSampler", "Frame", "Sampler", "Samples"]
 
@@ -117,7 +118,7 @@ class Sampler:
                 rsde.require(algorithm.requires, type(algorithm).__name__)
         like = torch.empty(tuple(shape), device=device, dtype=dtype)
         source = _sources(seed, index, like.shape[0], noise)
-        times = self.times(sde).unbind()
+        times = on_grid(self.times(sde))
         x = mean = _start(sde, like, x_T, source[Stream.PRIOR])
         if constraint is not None:
             x, mean, _ = constraint(sde, x, mean, times[0], source[Stream.CONSTRAINT])

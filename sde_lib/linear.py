@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sde_lib.base import SDE
 from sde_lib.gaussian import Gaussian
-from sde_lib.tensors import Time, as_time, expand, sum_over_state
+from sde_lib.tensors import Time, as_time, expand, of_time, sum_over_state
 
 __all__ = ["Level", "LinearSDE", "Rates"]
 
@@ -73,7 +73,9 @@ class LinearSDE(SDE):
 
     def at(self, t: Time) -> Level:
         """Signal, noise and log-SNR at a time; never differentiates."""
-        t = as_time(t)
+        return of_time(self, self._level, as_time(t))
+
+    def _level(self, t: Tensor) -> Level:
         log_alpha, sigma = self.log_alpha(t), self.sigma(t)
         return Level(log_alpha.exp(), sigma, 2 * (log_alpha - sigma.log()))
 
@@ -101,11 +103,14 @@ class LinearSDE(SDE):
 
     def drift(self, x: Tensor, t: Time) -> Tensor:
         """f(t) x."""
-        return expand(self.rates(t).f, x) * x
+        return expand(of_time(self, self.rates, as_time(t)).f, x) * x
 
     def diffusion(self, x: Tensor, t: Time) -> Tensor:
         """g(t)."""
-        return expand(self.rates(t).g2.sqrt(), x)
+        return expand(of_time(self, self._g, as_time(t)), x)
+
+    def _g(self, t: Tensor) -> Tensor:
+        return self.rates(t).g2.sqrt()
 
     def kernel(self, x0: Tensor, t: Time) -> Gaussian:
         """Law of x_t given x0: N(alpha x0, sigma^2)."""

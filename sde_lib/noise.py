@@ -14,7 +14,7 @@ __all__ = ["Noise", "RowNoise", "Stream", "philox", "unseeded_normal", "unseeded
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
-_AHEAD = 4096  # rows smaller than this many numbers are drawn up to 16 calls ahead: small tensors are all overhead
+_AHEAD = 2**16  # numbers drawn at a time, at most, and 64 calls, at most: small tensors are all overhead
 
 
 class Noise(Protocol):
@@ -73,8 +73,7 @@ class RowNoise:
             raise ValueError(f"seed is {seed}, and an integer from 0 to 2^64 - 1 was needed")
         self.seed, self.stream, self.draw = seed, int(stream), draw
         self.rows = torch.arange(rows) if isinstance(rows, int) else rows
-        self._ahead: dict[tuple[object, ...], Tensor] = {}
-        self._ahead_from = -1
+        self._ahead: tuple[object, int, list[Tensor]] = (None, 0, [])  # kind, number of the first draw, draws
 
     def __call__(self, like: Tensor) -> Tensor:
         """Standard normal numbers."""
@@ -99,16 +98,18 @@ class RowNoise:
     def _next(self, like: Tensor, law: object) -> Tensor:
         if like.shape[0] != len(self.rows):
             raise ValueError(f"noise for {len(self.rows)} rows was asked for a tensor of shape {tuple(like.shape)}")
-        numel = math.prod(like.shape[1:])
-        calls = max(1, min(16, _AHEAD // max(numel, 1)))
-        first = self.draw - self.draw % calls
-        kind = (law, tuple(like.shape[1:]), like.dtype, like.device)
-        if first != self._ahead_from or kind not in self._ahead:
-            self._ahead = {kind: self._draw(first, calls, numel, like.device, law).to(like.dtype)}
-            self._ahead_from = first
-        z = self._ahead[kind][self.draw - first]
+        kind = (law, like.shape, like.dtype, like.device)
+        known, first, draws = self._ahead
+        if kind != known or not first <= self.draw < first + len(draws):
+            numel = math.prod(like.shape[1:])
+            goes_on = kind == known and self.draw == first + len(draws)  # one at first, then 8, then 64 calls
+            calls = max(1, min(8 * len(draws), 64, _AHEAD // max(like.numel(), 1))) if goes_on else 1
+            first, made = self.draw, self._draw(self.draw, calls, numel, like.device, law)
+            draws = list(made.to(like.dtype).reshape(calls, *like.shape).unbind())
+            self._ahead = kind, first, draws
+        z = draws[self.draw - first]
         self.draw += 1
-        return z.reshape(like.shape)
+        return z
 
     def _draw(self, first: int, calls: int, numel: int, device: torch.device, law: object) -> Tensor:
         """Numbers of draws first..first+calls-1, (calls, rows, numel), float64. Counter: element/4, draw, row, stream and row."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +33,22 @@ LABELS: dict[str, Callable[[LinearSDE, Tensor], Tensor]] = {
 """The ways to tell a network how noisy its input is: 999 t/T, the index in a table, sigma, or log(sigma/alpha)/4."""
 
 
+class Readings(NamedTuple):
+    """x0, eps and score of a network's output: each is c x + d output, and kept as the pair (c, d)."""
+
+    x0: tuple[Tensor, Tensor]
+    eps: tuple[Tensor, Tensor]
+    score: tuple[Tensor, Tensor]
+
+
+def solve(level: Level, a: Coefficient, b: Coefficient) -> Readings:
+    """Solve x = alpha x0 + sigma eps, output = a x0 + b eps."""
+    alpha, sigma, _ = level
+    determinant = alpha * b - sigma * a
+    of_x, of_output = -a / determinant, alpha / determinant
+    return Readings((b / determinant, -sigma / determinant), (of_x, of_output), (-of_x / sigma, -of_output / sigma))
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a network said about x, read in any of the field's ways; each reading is computed when it is asked for.
@@ -50,11 +67,15 @@ class Prediction:
     a: Coefficient
     b: Coefficient
     log_variance: Tensor | None = None
+    readings: Readings | None = None  # solve(level, a, b), where it was computed for a whole grid
 
     @property
     def determinant(self) -> Tensor:
         """alpha b - sigma a."""
         return self.level.alpha * self.b - self.level.sigma * self.a
+
+    def _read(self, name: str) -> Tensor:
+        return self._mix(*getattr(self.readings or solve(self.level, self.a, self.b), name))
 
     def _mix(self, of_x: Tensor, of_output: Tensor) -> Tensor:
         return expand(of_x, self.x) * self.x + expand(of_output, self.x) * self.output
@@ -62,18 +83,17 @@ class Prediction:
     @property
     def x0(self) -> Tensor:
         """The data, (b x - sigma output) / (alpha b - sigma a): the posterior mean E[x0 | x]."""
-        return self._mix(self.b / self.determinant, -self.level.sigma / self.determinant)
+        return self._read("x0")
 
     @property
     def eps(self) -> Tensor:
         """The noise, (alpha output - a x) / (alpha b - sigma a)."""
-        return self._mix(-self.a / self.determinant, self.level.alpha / self.determinant)
+        return self._read("eps")
 
     @property
     def score(self) -> Tensor:
         """-eps / sigma."""
-        scale = self.level.sigma * self.determinant
-        return self._mix(self.a / scale, -self.level.alpha / scale)
+        return self._read("score")
 
     @property
     def v(self) -> Tensor:

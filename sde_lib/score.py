@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from sde_lib.data import DataTransform
-from sde_lib.linear import LinearSDE
-from sde_lib.prediction import Parameterization, Prediction
-from sde_lib.tensors import Time, as_time, expand
+from sde_lib.linear import Level, LinearSDE
+from sde_lib.prediction import Coefficient, Parameterization, Prediction, Readings, solve
+from sde_lib.tensors import Time, as_time, expand, of_time
 
 __all__ = ["Conditioned", "ScoreFn", "ScoreModel"]
 
@@ -53,10 +53,7 @@ class ScoreModel(nn.Module):
 
     def predict(self, x: Tensor, t: Time, **cond: Any) -> Prediction:
         """Everything the network says about x at time t. Raises ValueError when it answers in another shape."""
-        t = as_time(t)
-        level = self.sde.at(t)
-        scale = self.parameterization.scale(level)
-        label = self.parameterization.noise_label(self.sde, t)
+        level, scale, label, (a, b), readings = of_time(self, self._of_time, as_time(t))
         if label.is_floating_point():
             label = label.to(x.dtype)
         label = label.to(x.device).expand(x.shape[0])
@@ -68,8 +65,14 @@ class ScoreModel(nn.Module):
                 "the two must agree; check its number of output channels, or wrap the parameterization in WithVariance"
             )
         output = output.to(torch.promote_types(output.dtype, x.dtype))
-        a, b = self.parameterization.target(self.sde, t, level)
-        return Prediction(x, output, level, a, b, log_variance)
+        return Prediction(x, output, level, a, b, log_variance, readings)
+
+    def _of_time(self, t: Tensor) -> tuple[Level, Coefficient, Tensor, tuple[Coefficient, Coefficient], Readings]:
+        """Everything that depends on the time alone: level, scale of the input, noise label, target (a, b), and readings."""
+        level = self.sde.at(t)
+        of = self.parameterization
+        a, b = of.target(self.sde, t, level)
+        return level, of.scale(level), of.noise_label(self.sde, t), (a, b), solve(level, a, b)
 
     def bind(self, **cond: Any) -> Conditioned:
         """A score function with conditions fixed; each is a tensor with a row for each sample, or one value for all."""

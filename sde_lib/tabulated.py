@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from sde_lib.linear import LinearSDE
+from sde_lib.linear import LinearSDE, Rates
 from sde_lib.tensors import Time, as_time
 
 __all__ = ["Tabulated"]
@@ -62,7 +62,7 @@ class Tabulated(LinearSDE):
 
     def log_alpha(self, t: Tensor) -> Tensor:
         """log alpha, linear between the entries."""
-        return _interpolate(self._tables[0], t)
+        return _interpolate(self._tables[0], t)[0]
 
     def alpha(self, t: Tensor) -> Tensor:
         """exp(log_alpha(t))."""
@@ -70,15 +70,23 @@ class Tabulated(LinearSDE):
 
     def sigma(self, t: Tensor) -> Tensor:
         """exp of log sigma, linear between the entries."""
-        return _interpolate(self._tables[1], t).exp()
+        return _interpolate(self._tables[1], t)[0].exp()
+
+    def rates(self, t: Time) -> Rates:
+        """f = (log alpha)', g^2 = 2 sigma^2 ((log sigma)' - f)."""
+        t = as_time(t)
+        (_, f), (log_sigma, slope) = (_interpolate(table, t) for table in self._tables)
+        return Rates(f, 2 * torch.exp(2 * log_sigma) * (slope - f))
 
     @cached_property
     def _tables(self) -> Tensor:
         return torch.tensor((self.log_alphas, self.log_sigmas), dtype=torch.float64)
 
 
-def _interpolate(table: Tensor, t: Tensor) -> Tensor:
+def _interpolate(table: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """The table at i/N = t, linear between the entries, and its slope."""
     table = table.to(t.device)
     place = t * len(table) - 1
     below = place.detach().floor().long().clamp(0, len(table) - 2)
-    return torch.lerp(torch.take(table, below), torch.take(table, below + 1), place - below)
+    low, high = torch.take(table, below), torch.take(table, below + 1)
+    return torch.lerp(low, high, place - below), (high - low) * len(table)

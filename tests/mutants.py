@@ -117,7 +117,7 @@ MUTANTS = [
         "table off by one",
         "sde_lib/tabulated.py",
         "place = t * len(table) - 1",
-        "place = t * len(table)",
+        "place = t * len(table) - 2",
         f"{PROCESSES} -k table_is_its_betas",
     ),
     Mutant(
@@ -130,8 +130,8 @@ MUTANTS = [
     Mutant(
         "x0 with the wrong sign of sigma",
         "sde_lib/prediction.py",
-        "self._mix(self.b / self.determinant, -self.level.sigma",
-        "self._mix(self.b / self.determinant, self.level.sigma",
+        "Readings((b / determinant, -sigma / determinant)",
+        "Readings((b / determinant, sigma / determinant)",
         f"{PREDICTIONS} -k every_reading",
     ),
     Mutant(

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "configs": {"ml_collections"},
     "training": {
         "torch",
+        "numpy",
         "safetensors",
         "sklearn",
         "tqdm",
