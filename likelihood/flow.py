@@ -11,7 +11,7 @@ from torch import Tensor
 from likelihood.divergence import Divergence, Exact
 from sde_lib.base import SDE
 from sde_lib.noise import RowNoise, Stream
-from sde_lib.ode import integrate
+from sde_lib.ode import integrate_on_clock
 from sde_lib.reverse import ReverseSDE
 from sde_lib.tensors import check_state
 
@@ -58,7 +58,7 @@ def log_likelihood(
     x is (B, *shape), floating-point; score_fn any callable (x, t) -> score that can be differentiated with respect to x.
     divergence is Exact() or Hutchinson(probes=K), whose probes for row i depend on (seed, index + i) alone. Each row has its
     own step sizes, and a row's value does not depend on its batch. t_min is the process's own unless given.
-    Raises ValueError for x that is not finite and TypeError for x that is not floating-point; RuntimeError, with the reason,
+    Raises ValueError for x that is not finite or t_min outside (0, T), and TypeError for x that is not floating-point; RuntimeError, with the reason,
     when a row cannot be carried to T, and under torch.inference_mode.
 
     Reference: Chen, Rubanova, Bettencourt, Duvenaud, 2018, arXiv 1806.07366, theorem 1; Song et al., 2021, arXiv 2011.13456,
@@ -72,7 +72,7 @@ def log_likelihood(
     check_state(x)
     if torch.is_inference_mode_enabled():
         raise RuntimeError("log_likelihood differentiates the score and cannot run under inference_mode: use torch.no_grad")
-    start = sde.t_min if t_min is None else t_min
+    start = sde.valid_t_min(t_min)
     rsde = ReverseSDE(sde, score_fn)
     B, dims = x.shape[0], x[0].numel()
     probe = divergence.probe(RowNoise(seed, torch.arange(index, index + B), Stream.PROBE), x)
@@ -87,7 +87,8 @@ def log_likelihood(
     y0 = torch.cat([x.detach().flatten(1), x.new_zeros(B, divergence.channels)], dim=1)
     keep = not hasattr(score_fn, "take")
     with torch.no_grad():
-        solution = integrate(augmented, y0, start, sde.T, rtol=rtol, atol=atol, method=method, keep_rows=keep)
+        options: dict[str, Any] = {"rtol": rtol, "atol": atol, "method": method, "keep_rows": keep}
+        solution = integrate_on_clock(sde.clock_power, augmented, y0, start, sde.T, **options)
         if solution.failures():
             raise RuntimeError(f"the likelihood could not be computed: {solution.failures()}")
         latent = solution.y[:, :dims].reshape(x.shape)

@@ -15,7 +15,7 @@ from samplers.constraints import Constraint
 from samplers.times import Grid, Uniform
 from sde_lib.base import SDE
 from sde_lib.noise import Noise, RowNoise, Stream
-from sde_lib.ode import integrate
+from sde_lib.ode import integrate_on_clock
 from sde_lib.reverse import ReverseSDE
 from sde_lib.tensors import on_grid
 
@@ -177,19 +177,20 @@ class FlowSampler:
     ) -> Samples:
         """Samples of the given shape (B, *shape), rows index..index+B-1 of the seed; x_T and noise replace the start.
 
-        nfe is the number of batched calls, that of the slowest sample. Raises RuntimeError, with the reason, when a sample
-        cannot be carried to t_min.
+        nfe is the number of batched calls, that of the slowest sample. Raises ValueError for a t_min outside (0, T), and
+        RuntimeError, with the reason, when a sample cannot be carried to t_min.
         """
         like = torch.empty(tuple(shape), device=device, dtype=dtype)
         x_T = _start(sde, like, x_T, _sources(seed, index, like.shape[0], noise)[Stream.PRIOR])
-        t_min = sde.t_min if self.t_min is None else self.t_min
+        t_min = sde.valid_t_min(self.t_min)
         rsde = ReverseSDE(sde, score_fn)
 
         def flow(x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
             return (rsde if len(rows) == len(x_T) else rsde.take(rows)).flow(x, t)
 
         keep = not hasattr(score_fn, "take")
-        solution = integrate(flow, x_T, sde.T, t_min, rtol=self.rtol, atol=self.atol, method=self.method, keep_rows=keep)
+        options: dict[str, Any] = {"rtol": self.rtol, "atol": self.atol, "method": self.method, "keep_rows": keep}
+        solution = integrate_on_clock(sde.clock_power, flow, x_T, sde.T, t_min, **options)
         if solution.failures():
             raise RuntimeError(f"the probability flow could not be solved: {solution.failures()}")
         if self.last == "sample":

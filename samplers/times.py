@@ -34,9 +34,7 @@ class Grid(ABC):
 
     def __call__(self, sde: SDE) -> Tensor:
         """The grid for a process, float64, on the CPU. Raises ValueError when t_min is not inside (0, T)."""
-        t_min = sde.t_min if self.t_min is None else self.t_min
-        if not 0 < t_min < sde.T:
-            raise ValueError(f"{self!r} on {sde!r}: t_min must be inside (0, T = {sde.T})")
+        t_min = sde.valid_t_min(self.t_min)
         times = self.between(sde, t_min, torch.linspace(0, 1, self.steps + 1, dtype=torch.float64))
         times[0], times[-1] = sde.T, t_min
         return torch.unique_consecutive(sde.snap(times))

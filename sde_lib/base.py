@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -26,6 +27,8 @@ class SDE(ABC):
 
     T: float = 1.0
     t_min: float = 1e-5
+    # Adaptive solvers step in t^(1 / clock_power): 2 for a process whose sigma grows as sqrt(t), where slopes go as 1 / sqrt(t).
+    clock_power: ClassVar[float] = 1.0
 
     @abstractmethod
     def drift(self, x: Tensor, t: Time) -> Tensor:
@@ -42,6 +45,14 @@ class SDE(ABC):
     @abstractmethod
     def prior(self, like: Tensor) -> Gaussian:
         """Law of x_T, for states shaped like the given tensor."""
+
+    def valid_t_min(self, t_min: float | None) -> float:
+        """The given t_min, or the process's own for None. Raises ValueError when it is not inside (0, T)."""
+        if t_min is None:
+            return self.t_min
+        if not 0 < t_min < self.T:
+            raise ValueError(f"t_min={t_min} with {self!r}: a t_min inside (0, T = {self.T}) is needed")
+        return t_min
 
     def snap(self, t: Tensor) -> Tensor:
         """Move times to the nearest ones that the process has; a continuous process has them all."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sde_lib.tensors import Time, as_time, expand
 
-__all__ = ["METHODS", "Solution", "Status", "integrate"]
+__all__ = ["METHODS", "Solution", "Status", "integrate", "integrate_on_clock"]
 
 
 Field = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -181,6 +181,19 @@ def integrate(
     else:
         out[rows[active]], times[rows[active]] = y[active], t[active]
     return Solution(out, times, status, calls, evaluated)
+
+
+def integrate_on_clock(power: float, fn: Field, y0: Tensor, t0: float, t1: float, **options: Any) -> Solution:
+    """integrate, stepping in u = t^(1/power): for slopes that grow as t^(1/power - 1) near t = 0, and in u are smooth."""
+    if power == 1:
+        return integrate(fn, y0, t0, t1, **options)
+    low, high = sorted((t0, t1))
+
+    def slope(y: Tensor, u: Tensor, rows: Tensor) -> Tensor:
+        return expand(power * u ** (power - 1), y) * fn(y, (u**power).clamp(low, high), rows)
+
+    solution = integrate(slope, y0, t0 ** (1 / power), t1 ** (1 / power), **options)
+    return solution._replace(t=solution.t**power)
 
 
 def _inside(t: Tensor, start: Tensor, end: Tensor) -> Tensor:

@@ -68,6 +68,8 @@ class VPSDE(_BetaSDE):
     tensor(0.2812, dtype=torch.float64)
     """
 
+    clock_power = 2.0
+
     def sigma(self, t: Tensor) -> Tensor:
         """sqrt(1 - exp(-B(t)))."""
         return torch.sqrt(-torch.expm1(-integral_of(self.beta, t)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any, TypeVar
 
 import torch
@@ -36,13 +36,13 @@ def of_time(owner: object, fn: Callable[[Tensor], V], t: Tensor) -> V:
     times, i, values = grid
     key = id(owner), fn.__name__
     if key not in values:
-        values[key] = list(_rows(fn(times))), owner  # keeping the owner, that no other gets its id
+        values[key] = list(islice(_rows(fn(times)), len(times))), owner  # keeping the owner, that no other gets its id
     return values[key][0][i]
 
 
 def _rows(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.unbind()
+        return value.unbind() if value.ndim else repeat(value)
     if isinstance(value, tuple):
         parts = zip(*map(_rows, value), strict=False)  # plain numbers repeat without end
         return (type(value)(*part) for part in parts) if hasattr(value, "_fields") else parts

@@ -295,6 +295,13 @@ MUTANTS = [
         "times beyond the end", "sde_lib/ode.py", "final = h >= remaining", "final = h * 0 >= remaining", f"{ODE} -k never_leaves"
     ),
     Mutant(
+        "another clock without its slope",
+        "sde_lib/ode.py",
+        "expand(power * u ** (power - 1), y) * fn",
+        "expand(power * u ** 0, y) * fn",
+        f"{ODE} -k another_clock",
+    ),
+    Mutant(
         "divergence with the wrong sign",
         "likelihood/flow.py",
         "prior[:, None] + solution",

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from sde_lib.ode import METHODS, Status, integrate
+from sde_lib.ode import METHODS, Status, integrate, integrate_on_clock
 
 methods = pytest.mark.parametrize("method", METHODS)
 
@@ -79,6 +79,26 @@ def test_time_never_leaves_the_interval_and_ends_on_its_end(method, t0, t1):
     times = torch.cat(seen)
     assert times.min() >= 1e-5 and times.max() <= 1.0
     assert (end.t == t1).all()
+
+
+@methods
+@pytest.mark.parametrize(("t0", "t1"), [(1e-5, 1.0), (1.0, 1e-5)])
+def test_another_clock_gives_the_same_solution_with_fewer_evaluations(method, t0, t1):
+    """y' = y / sqrt(t), whose solution exp(2 sqrt(t)) is smooth in u = sqrt(t) and not in t."""
+    seen = []
+
+    def field(y, t, rows):
+        seen.append(t)
+        return y / t.sqrt()[:, None]
+
+    y0, options = torch.ones(2, 1, dtype=torch.float64), {"rtol": 1e-8, "atol": 1e-8, "method": method}
+    exact = np.exp(2 * (np.sqrt(t1) - np.sqrt(t0)))
+    ours = integrate_on_clock(2.0, field, y0, t0, t1, **options)
+    times = torch.cat(seen)
+    np.testing.assert_allclose(ours.y.numpy(), exact, rtol=1e-7)
+    assert times.min() >= 1e-5 and times.max() <= 1.0
+    torch.testing.assert_close(ours.t, torch.full((2,), t1, dtype=torch.float64), rtol=1e-14, atol=0)
+    assert ours.calls < 0.6 * integrate(field, y0, t0, t1, **options).calls
 
 
 def test_evaluations_are_counted():

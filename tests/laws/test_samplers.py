@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -22,7 +23,8 @@ from samplers import (
     impulse_response,
 )
 from samplers.sampler import RowNoise
-from sde_lib import VESDE, VPSDE, GaussianOracle, MixtureOracle, ReverseSDE, SubVPSDE
+from sde_lib import VESDE, VPSDE, GaussianOracle, LinearSDE, MixtureOracle, ReverseSDE, SubVPSDE
+from sde_lib.linear import Rates
 from sde_lib.noise import Stream
 from tests.registry import CONTINUOUS, CORRECTORS, GRIDS, PREDICTORS, PROCESSES, name
 
@@ -409,6 +411,35 @@ def test_flow_sampler_is_the_exact_map(method, sde):
     x_T = float(sde.at(sde.T).sigma) * torch.tensor([[-1.3], [0.4]], dtype=torch.float64)
     result = FlowSampler(1e-9, 1e-9, method=method).sample(sde, oracle.score(sde), (2, 1), x_T=x_T, dtype=torch.float64)
     torch.testing.assert_close(result.x, exact_flow(sde, x_T, sde.T, sde.t_min, 0.7, 0.09), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("t_min", [0.0, 1.0, -1.0, 2.0])
+def test_times_outside_the_process_are_refused(t_min):
+    for sampler in (FlowSampler(t_min=t_min), Sampler(EulerMaruyama(), times=Uniform(5, t_min=t_min))):
+        with pytest.raises(ValueError, match="inside \\(0, T"):
+            sampler.sample(VPSDE(), lambda x, t: -x, (2, 3))
+
+
+def test_rates_may_be_constants():
+    """A user's process may answer a whole grid of times with 0-d tensors."""
+
+    class Steady(LinearSDE):
+        def __init__(self, number):
+            object.__setattr__(self, "number", number)
+            super().__init__()
+
+        def alpha(self, t):
+            return torch.exp(-t)
+
+        def sigma(self, t):
+            return torch.sqrt(-torch.expm1(-2 * t))
+
+        def rates(self, t):
+            return Rates(self.number(-1.0), self.number(2.0))
+
+    number = partial(torch.tensor, dtype=torch.float64)
+    x = Sampler(EulerMaruyama(), times=Uniform(5)).sample(Steady(number), lambda x, t: -x, (2, 3)).x
+    assert x.isfinite().all()
 
 
 def test_flow_sampler_says_why_it_failed():
