@@ -8,11 +8,13 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 # Threads that wait by spinning make a busy machine crawl, and threads that sleep make a quiet one wait: spin for microseconds.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # read when torch is imported
 
-MODES = ("train", "sample", "likelihood")
+MODES = ("train", "sample", "likelihood", "describe", "suggest")
+PARTS = ("objective", "weighting", "parameterization", "schedule")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
     try:
         _refuse_unused(arguments)
-        commands = {"train": train, "sample": sample, "likelihood": likelihood}
+        commands = {"train": train, "sample": sample, "likelihood": likelihood, "describe": describe, "suggest": suggest}
         commands[arguments.mode](arguments, overrides)
         return 0
     except Interrupted as stop:
@@ -50,7 +52,11 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--mode", choices=MODES, default="train", help="what to do (default: train)")
-    parser.add_argument("--sde", help="the process: vp, subvp, ve, or my_package:MySDE; arguments as in 'vp(beta_max=10.0)'")
+    parser.add_argument("--sde", help="the process: vp, subvp, ve, flow, karras, geometric, ddpm, ncsn, or my_package:MySDE; 'vp(beta_max=10.0)'")
+    parser.add_argument("--objective", help="dsm, vlb, hybrid, or with arguments: 'dsm(weighting=min_snr, times=importance)'")
+    parser.add_argument("--weighting", help="of dsm: sigma2, likelihood, x0, v, previous, min_snr, edm")
+    parser.add_argument("--parameterization", help="epsilon, data, score, v, velocity, edm, previous, 'with_variance(of=epsilon)'")
+    parser.add_argument("--schedule", help="of vp and subvp: linear, cosine; of ddpm: linear, quadratic, sigmoid, cosine")
     parser.add_argument("--config", help="a config of configs/, or a .py file with get_config() (default: that of the process)")
     parser.add_argument("--workdir", type=Path, help="the run's folder (default: a new one in runs/, or the newest of the process)")
     parser.add_argument("--resume", action="store_true", help="go on with the training in --workdir, or with the newest run")
@@ -83,8 +89,9 @@ def _refuse_unused(arguments: argparse.Namespace) -> None:
     """A flag that the mode has no use for is a mistake."""
     from training.errors import Usage
 
-    used = {"train": {"config", "resume"}, "sample": {"num", "out"}, "likelihood": set()}
-    for flag in ("config", "resume", "num", "out"):
+    new = {"config", *PARTS}
+    used = {"train": new | {"resume"}, "sample": {"num", "out"}, "likelihood": set(), "describe": new | {"out"}, "suggest": new}
+    for flag in ("config", "resume", "num", "out", *PARTS):
         if getattr(arguments, flag) and flag not in used[arguments.mode]:
             modes = " and ".join(mode for mode in MODES if flag in used[mode])
             raise Usage(f"--{flag} belongs to --mode {modes}, and --mode {arguments.mode} has no use for it")
@@ -127,19 +134,13 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     """Train, sample, score, and say what to do next."""
     from evaluation.report import compare, draw_samples, reverse_strip, score_images
     from training import session
-    from training.config import find_config, override, restore
+    from training.config import restore
     from training.experiment import assemble
     from training.folders import CONFIG_NAME, existing_run, new_run
 
     if arguments.resume:
         arguments.workdir = existing_run(arguments.sde, arguments.workdir)
-        config = restore(arguments.workdir / CONFIG_NAME)
-    else:
-        config = find_config(arguments.config, arguments.sde)
-    for key, value in overrides:
-        override(config, key, value)
-    if arguments.seed is not None:
-        config.seed = arguments.seed
+    config = _config(arguments, overrides, restore(arguments.workdir / CONFIG_NAME) if arguments.resume else None)
     experiment = assemble(config)
     print(experiment)
     if arguments.dry_run:
@@ -164,6 +165,55 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     for mode in ("sample", "likelihood"):
         print(f"  {_command(arguments, mode)}")
     print(f"  python -c \"from models import load; print(load('{folder}'))\"")
+
+
+def _config(arguments: argparse.Namespace, overrides: list[tuple[str, str]], config: Any = None) -> Any:
+    """The given config, or that of the flags, with what the flags change."""
+    from training.build import with_argument
+    from training.config import find_config, override
+
+    config = find_config(arguments.config, arguments.sde) if config is None else config
+    for key, value in overrides:
+        override(config, key, value)
+    for part in ("objective", "parameterization"):
+        if getattr(arguments, part):
+            config[part] = getattr(arguments, part)
+    if arguments.weighting:
+        config.objective = with_argument("objective", config.objective, "weighting", arguments.weighting)
+    if arguments.schedule:
+        key = "schedule" if config.sde.split("(")[0] == "ddpm" else "beta"
+        config.sde = with_argument("sde", config.sde, key, arguments.schedule)
+    if arguments.seed is not None:
+        config.seed = arguments.seed
+    return config
+
+
+def describe(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+    """What the process of a config does: equations, numbers and a picture."""
+    from evaluation.describe import equations, picture
+    from training.experiment import assemble
+
+    experiment = assemble(_config(arguments, overrides))
+    model, data = experiment.model, experiment.data
+    x0 = data.transform.encode(data.train[:1000])
+    print(equations(model.sde, experiment.objective, model.parameterization, x0))
+    if arguments.dry_run:
+        return
+    path = (arguments.out or Path(f"describe-{experiment.name}")).with_suffix(".png")
+    picture(model.sde, data.train, data.transform, experiment.seed, path)
+    print(f"\npicture: {path.resolve()}")
+
+
+def suggest(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+    """What the data of a config ask of a process, and whether its process fits them."""
+    from evaluation.suggest import proposals, warnings_about
+    from training.experiment import assemble
+
+    experiment = assemble(_config(arguments, overrides))
+    sde, data = experiment.model.sde, experiment.data
+    print(proposals(data.train, data.transform))
+    found = warnings_about(sde, data.train, data.transform)
+    print(f"\n{sde!r}:" + "".join(f"\n  warning: {text}" for text in found) if found else f"\n{sde!r} fits these data")
 
 
 def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:

@@ -23,6 +23,7 @@ def get_config() -> ConfigDict:
     config.train.ema = 0.999
     config.train.log_every = 50
     config.train.save_every = 1000
+    config.train.dequantize = True  # spread each level over its bin; False trains on the centres, as bounds on levels need
 
     config.sample = ConfigDict()
     config.sample.num = 64
@@ -30,6 +31,8 @@ def get_config() -> ConfigDict:
     config.sample.sampler = "pc(predictor=reverse_diffusion, corrector=langevin(snr=0.16), times=log_snr(steps=100, t_min=0.001))"
 
     config.likelihood = ConfigDict()
+    config.likelihood.estimator = "flow"  # or "bound", the variational bound of a process with levels
+    config.likelihood.variance = "small"  # of a step back in the bound, where none was learned
     config.likelihood.divergence = "hutchinson(probes=1)"
     config.likelihood.dequantize = "uniform(draws=1)"
     config.likelihood.rtol = 1e-4

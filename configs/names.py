@@ -2,12 +2,22 @@
 
 A component of a config is a string such as "vp", "vp(beta_max=10.0)" or "my_package:MySDE(depth=3)": a short name of its kind,
 or a module and a class, with keyword arguments. An argument that is itself a component is looked up under the kind and
-the argument's name.
+the argument's name, or under that of a kind of its own. A name that leads to no module stands for itself.
 """
 
 NAMES: dict[str, dict[str, str]] = {
     "data": {"digits": "training.data:Digits", "arrays": "training.data:Arrays"},
-    "sde": {"vp": "sde_lib:VPSDE", "subvp": "sde_lib:SubVPSDE", "ve": "sde_lib:VESDE"},
+    "sde": {
+        "vp": "sde_lib:VPSDE",
+        "subvp": "sde_lib:SubVPSDE",
+        "ve": "sde_lib:VESDE",
+        "flow": "sde_lib:RectifiedFlow",
+        "karras": "sde_lib:KarrasSDE",
+        "geometric": "sde_lib:GeometricVPSDE",
+        "ddpm": "sde_lib.tabulated:ddpm",
+        "ncsn": "sde_lib.tabulated:ncsn",
+    },
+    "sde.schedule": {name: name for name in ("linear", "quadratic", "sigmoid", "cosine")},
     "sde.beta": {"linear": "sde_lib:LinearBeta", "cosine": "sde_lib:CosineBeta"},
     "parameterization": {
         "epsilon": "sde_lib:Epsilon",
@@ -16,12 +26,23 @@ NAMES: dict[str, dict[str, str]] = {
         "v": "sde_lib:V",
         "velocity": "sde_lib:Velocity",
         "edm": "sde_lib:EDM",
+        "previous": "sde_lib:PreviousMean",
+        "with_variance": "sde_lib:WithVariance",
     },
     "network": {"mlp": "models:MLP", "unet": "models:UNet"},
-    "objective": {"dsm": "sde_lib:DenoisingScoreMatching"},
-    "objective.times": {"uniform": "sde_lib:UniformTime", "importance": "sde_lib:ImportanceTime"},
+    "objective": {"dsm": "sde_lib:DenoisingScoreMatching", "vlb": "sde_lib:VariationalBound", "hybrid": "sde_lib:Hybrid"},
+    "objective.times": {
+        "uniform": "sde_lib:UniformTime",
+        "importance": "sde_lib:ImportanceTime",
+        "log_normal": "sde_lib:LogNormalTime",
+        "low_discrepancy": "sde_lib:LowDiscrepancy",
+        "loss_aware": "sde_lib:LossAwareTime",
+    },
+    "objective.weighting": {name: name for name in ("sigma2", "likelihood", "x0", "v", "previous")}
+    | {"min_snr": "sde_lib:MinSNR", "edm": "sde_lib:EDMWeighting"},
     "sampler": {"pc": "samplers:Sampler", "flow": "samplers:FlowSampler"},
     "sampler.predictor": {
+        "ancestral": "samplers:Ancestral",
         "euler_maruyama": "samplers:EulerMaruyama",
         "reverse_diffusion": "samplers:ReverseDiffusion",
         "dpm_solver": "samplers:DPMSolver",
@@ -31,3 +52,6 @@ NAMES: dict[str, dict[str, str]] = {
     "divergence": {"exact": "likelihood:Exact", "hutchinson": "likelihood:Hutchinson"},
     "dequantize": {"uniform": "likelihood:Uniform"},
 }
+
+ALIASES = {"objective.simple": "objective", "objective.times.of": "objective.times", "parameterization.of": "parameterization"}
+"""Arguments that are components of a kind of another name."""

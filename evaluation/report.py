@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from evaluation.baselines import baselines
 from evaluation.figures import image_grid, save_picture
-from likelihood import BitsPerDim, bits_per_dim
+from likelihood import BitsPerDim, VariationalBits, bits_per_dim, variational_bound
 from models.files import write_atomically
 from samplers import EulerMaruyama, LogSNR, Sampler
 from sde_lib import ScoreModel
@@ -56,10 +56,12 @@ def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Pa
     save_picture(image_grid(strip, model.data.levels, columns), path)
 
 
-def score_images(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) -> BitsPerDim:
-    """Bits/dim of integer images, with a progress bar."""
+def score_images(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) -> BitsPerDim | VariationalBits:
+    """Bits/dim of integer images by the estimator of the config, with a progress bar."""
     device = next(model.parameters()).device
     batches = tqdm(codes.to(device).split(scoring.batch_size), desc="likelihood", unit=" batches", leave=False)
+    if scoring.estimator == "bound":
+        return variational_bound(model.sde, model, batches, images=model.data, variance=scoring.variance, seed=seed)
     return bits_per_dim(
         model.sde,
         model,
@@ -73,15 +75,14 @@ def score_images(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) 
     )
 
 
-def compare(result: BitsPerDim, train: Tensor, test: Tensor, model: ScoreModel, seed: int, path: Path, seconds: float) -> str:
+def compare(result: BitsPerDim | VariationalBits, train: Tensor, test: Tensor, model: ScoreModel, seed: int, path: Path, seconds: float) -> str:
     """Text with a model's bits/dim and that of the baselines on the same images; the same goes to a JSON file."""
     others = baselines(train, test, model.data, seed)
     record = {
         "bits_per_dim": result.mean,
         "standard_error": result.standard_error,
         "images": len(result.per_image),
-        "parts": result.parts._asdict(),
-        "sigma_over_bin": result.sigma_over_bin,
+        **result.record(),
         "network_calls": result.nfe,
         "seconds": round(seconds, 2),
         "seed": seed,

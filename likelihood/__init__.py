@@ -1,9 +1,21 @@
 """Densities: log p by the probability flow, and bits/dim of images, with their errors."""
 
 from likelihood.bits import BitsPerDim, bits_per_dim
+from likelihood.bounds import VariationalBits, variational_bound
 from likelihood.dequantize import Uniform
 from likelihood.divergence import Exact, Hutchinson
 from likelihood.flow import LogLikelihood, log_likelihood
 from sde_lib.data import Images
 
-__all__ = ["BitsPerDim", "Exact", "Hutchinson", "Images", "LogLikelihood", "Uniform", "bits_per_dim", "log_likelihood"]
+__all__ = [
+    "BitsPerDim",
+    "Exact",
+    "Hutchinson",
+    "Images",
+    "LogLikelihood",
+    "Uniform",
+    "VariationalBits",
+    "bits_per_dim",
+    "log_likelihood",
+    "variational_bound",
+]

@@ -52,6 +52,10 @@ class BitsPerDim:
     sigma_over_bin: float
     nfe: int
 
+    def record(self) -> dict[str, Any]:
+        """The parts of the error, as JSON can keep them."""
+        return {"parts": self.parts._asdict(), "sigma_over_bin": self.sigma_over_bin}
+
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {value:.1g}" for name, value in self.parts._asdict().items() if value is not None)
         text = (
@@ -128,7 +132,7 @@ def bits_per_dim(
     bits = torch.cat(per_image)
     n = len(bits)
     variance = torch.cat(probe_variance).sum().item()
-    level = sde.at(sde.t_min if t_min is None else t_min)
+    level = sde.at(sde.valid_t_min(t_min))
     return BitsPerDim(
         mean=_mean(bits),
         standard_error=(bits.std() / n**0.5).item() if n > 1 else math.nan,

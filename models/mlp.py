@@ -17,13 +17,14 @@ __all__ = ["MLP"]
 class MLP(nn.Module):
     """States (B, *shape) and noise labels (B,) to (B, *shape), by depth residual layers of the given width.
 
+    outputs is how many numbers it answers for each entry, along axis 1: 2 with a learned variance.
     Raises ValueError for an empty shape.
 
     >>> MLP((7, 3), width=16)(torch.zeros(2, 7, 3), torch.zeros(2)).shape
     torch.Size([2, 7, 3])
     """
 
-    def __init__(self, shape: Sequence[int], width: int = 128, depth: int = 3, dropout: float = 0.0) -> None:
+    def __init__(self, shape: Sequence[int], width: int = 128, depth: int = 3, dropout: float = 0.0, outputs: int = 1) -> None:
         super().__init__()
         self.arguments = arguments_of(locals())
         if not shape:
@@ -34,7 +35,8 @@ class MLP(nn.Module):
         self.hidden = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width)) for _ in range(depth)
         )
-        self.last = zero_init(nn.Linear(width, dims))
+        self.last = zero_init(nn.Linear(width, outputs * dims))
+        self.answer = (outputs * shape[0], *shape[1:])
 
     def forward(self, x: Tensor, noise_label: Tensor) -> Tensor:
         """The output at states x and labels (B,)."""
@@ -42,4 +44,4 @@ class MLP(nn.Module):
         h = self.first(x.flatten(1))
         for layer in self.hidden:
             h = h + layer(h + embedding)
-        return self.last(torch.nn.functional.silu(h)).reshape(x.shape)
+        return self.last(torch.nn.functional.silu(h)).reshape(-1, *self.answer)

@@ -19,7 +19,8 @@ class UNet(nn.Module):
 
     shape is (C, H, W) of the data, of which C alone matters: odd sizes are rounded up on the way down and restored on the way
     up. Level i has channels * multipliers[i] channels and blocks residual blocks; attention lists the levels with
-    self-attention, and the middle has it if there is one at all. Raises ValueError for a shape that is not an image's.
+    self-attention, and the middle has it if there is one at all. outputs is how many numbers it answers for each entry, along
+    axis 1: 2 with a learned variance. Raises ValueError for a shape that is not an image's.
 
     Reference: Ronneberger, Fischer, Brox, 2015, arXiv 1505.04597; Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B.
 
@@ -37,6 +38,7 @@ class UNet(nn.Module):
         heads: int = 1,
         dropout: float = 0.0,
         highest_frequency: float = 4.0,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.arguments = arguments_of(locals())
@@ -77,7 +79,7 @@ class UNet(nn.Module):
                 current = size
             if level > 0:
                 self.widen.append(nn.Conv2d(current, current, 3, padding=1))
-        self.last = nn.Sequential(group_norm(current), nn.SiLU(), zero_init(nn.Conv2d(current, shape[0], 3, padding=1)))
+        self.last = nn.Sequential(group_norm(current), nn.SiLU(), zero_init(nn.Conv2d(current, outputs * shape[0], 3, padding=1)))
         self.blocks = blocks
 
     def forward(self, x: Tensor, noise_label: Tensor) -> Tensor:

@@ -4,11 +4,12 @@ from samplers.algorithm import Corrector, Predictor, Step
 from samplers.constraints import Inpaint
 from samplers.correctors import Langevin
 from samplers.impulse import ImpulseResponse, impulse_response
-from samplers.predictors import DPMSolver, EulerMaruyama, ReverseDiffusion
+from samplers.predictors import Ancestral, DPMSolver, EulerMaruyama, ReverseDiffusion
 from samplers.sampler import FlowSampler, Frame, Sampler, Samples
 from samplers.times import LogSNR, Quadratic, Uniform
 
 __all__ = [
+    "Ancestral",
     "Corrector",
     "DPMSolver",
     "EulerMaruyama",

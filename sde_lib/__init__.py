@@ -8,7 +8,8 @@ from sde_lib.losses import DenoisingScoreMatching
 from sde_lib.moved import Moved
 from sde_lib.noise import RowNoise
 from sde_lib.oracles import GaussianOracle, MixtureOracle
-from sde_lib.prediction import EDM, Data, Epsilon, Prediction, PreviousMean, Score, V, Velocity, WithVariance
+from sde_lib.parameterizations import EDM, Data, Epsilon, PreviousMean, Score, V, Velocity, WithVariance
+from sde_lib.prediction import Prediction
 from sde_lib.processes import VESDE, VPSDE, GeometricVPSDE, KarrasSDE, RectifiedFlow, SubVPSDE
 from sde_lib.reverse import ReverseSDE
 from sde_lib.schedules import CosineBeta, LinearBeta

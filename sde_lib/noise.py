@@ -35,6 +35,7 @@ class Stream(IntEnum):
     TRAIN_TIME = 6
     TRAIN_NOISE = 7
     DATA = 8
+    BOUND = 9
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

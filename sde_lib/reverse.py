@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sde_lib.base import SDE
 from sde_lib.linear import LinearSDE
-from sde_lib.prediction import Prediction, Score
+from sde_lib.parameterizations import Score
+from sde_lib.prediction import Prediction
 from sde_lib.tensors import as_time
 
 __all__ = ["ReverseSDE"]

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from sde_lib.data import DataTransform
 from sde_lib.linear import Level, LinearSDE
-from sde_lib.prediction import Coefficient, Parameterization, Prediction, Readings, solve
+from sde_lib.parameterizations import Parameterization
+from sde_lib.prediction import Coefficient, Prediction, Readings, solve
 from sde_lib.tensors import Time, as_time, expand, of_time
 
 __all__ = ["Conditioned", "ScoreFn", "ScoreModel"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,10 +60,10 @@ def reverse_law(sde: Tabulated, prediction: Prediction, t: Tensor, variance: Var
         return mean, prediction.log_variance
     fixed = log_variances(sde, t)
     if prediction.variance_fraction is not None:
-        small, large = (expand(value, x) for value in fixed)
-        return mean, torch.lerp(small.expand_as(x), large.expand_as(x), prediction.variance_fraction)
+        small, large = (expand(value, x).to(x).expand_as(x) for value in fixed)
+        return mean, torch.lerp(small, large, prediction.variance_fraction)
     chosen = fixed.small if variance == "small" else torch.where(sde.place(t) == 0, fixed.small, fixed.large)
-    return mean, expand(chosen, x)
+    return mean, expand(chosen, x).to(x)
 
 
 def decoder_log_prob(images: Images, codes: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ def bound_term(
     truth, _ = reverse_law(sde, replace(prediction, output=x0, a=1.0, b=0.0, readings=None), t)
     excess = expand(log_variances(sde, t).small, x0) - log_variance
     nats = 0.5 * (torch.expm1(excess) - excess + (truth - mean) ** 2 * torch.exp(-log_variance))
-    first = (sde.place(t).expand(len(x0)) == 0).nonzero().flatten()
+    first = (sde.place(t).expand(len(x0)) == 0).nonzero().flatten().to(x0.device)
     if len(first):
         if images is None:
             raise ValueError("the first term of the bound needs the levels of the data: pass Images, or a model that carries them")
@@ -124,6 +124,7 @@ class VariationalBound:
 
     variance: Variance = "small"
     times: TimeLaw = UniformTime()
+    of_levels: ClassVar[bool] = True  # the data are centres of bins
 
     def __post_init__(self) -> None:
         if self.variance not in ("small", "large"):
@@ -167,6 +168,7 @@ class Hybrid:
 
     weight: float = 0.001
     simple: DenoisingScoreMatching = DenoisingScoreMatching()
+    of_levels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.weight < 0:

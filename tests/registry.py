@@ -15,7 +15,7 @@ import samplers
 import sde_lib
 from samplers.times import Grid
 from sde_lib.tabulated import ddpm, ncsn
-from sde_lib.prediction import Parameterization
+from sde_lib.parameterizations import Parameterization
 
 # Instances beyond, or instead of, the one that the constructor makes without arguments.
 MORE: dict[str, list[Callable[[], Any]]] = {
@@ -32,6 +32,7 @@ MORE: dict[str, list[Callable[[], Any]]] = {
     ],
     "LossAwareTime": [],
     "WithVariance": [],
+    "Ancestral": [lambda: samplers.Ancestral(), lambda: samplers.Ancestral("large")],
     "EulerMaruyama": [lambda: samplers.EulerMaruyama(), lambda: samplers.EulerMaruyama(eta=0.0)],
     "ReverseDiffusion": [lambda: samplers.ReverseDiffusion(), lambda: samplers.ReverseDiffusion(eta=0.0)],
     "DPMSolver": [lambda: samplers.DPMSolver(order=1), lambda: samplers.DPMSolver(order=2)],

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from ml_collections import ConfigDict
 
-from sde_lib import DenoisingScoreMatching, ScoreModel
+from sde_lib import ScoreModel
 from training.build import build
 from training.config import Reads
 from training.errors import Usage
@@ -35,6 +35,15 @@ class Scoring:
     rtol: float
     atol: float
     batch_size: int
+    estimator: str
+    variance: str
+
+    def __post_init__(self) -> None:
+        if self.estimator not in ("flow", "bound") or self.variance not in ("small", "large"):
+            raise ValueError(
+                f"likelihood.estimator={self.estimator!r} and likelihood.variance={self.variance!r}: "
+                "estimator 'flow' or 'bound', and variance 'small' or 'large', are needed"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +54,7 @@ class Experiment:
     seed: int
     data: Any
     model: ScoreModel
-    objective: DenoisingScoreMatching
+    objective: Any
     settings: Settings
     sampling: Sampling
     scoring: Scoring
@@ -76,30 +85,32 @@ def assemble(config: ConfigDict) -> Experiment:
     if not 0 <= seed < 2**32:
         raise Usage(f"seed is {seed}, and an integer from 0 to 2^32 - 1 was needed")
     torch.manual_seed(seed)  # the initial weights
-    model = ScoreModel(
-        build("network", reads.network, tuple(data.train.shape[1:])),
-        build("sde", reads.sde),
-        build("parameterization", reads.parameterization),
-        data.transform,
-    )
+    parameterization = build("parameterization", reads.parameterization)
+    more = {"outputs": parameterization.outputs} if parameterization.outputs > 1 else {}
+    network = build("network", reads.network, tuple(data.train.shape[1:]), **more)
+    model = ScoreModel(network, build("sde", reads.sde), parameterization, data.transform)
     try:
         settings = Settings(**{field.name: getattr(reads.train, field.name) for field in fields(Settings)})
+        scoring = Scoring(
+            build("divergence", reads.likelihood.divergence),
+            build("dequantize", reads.likelihood.dequantize),
+            reads.likelihood.rtol,
+            reads.likelihood.atol,
+            reads.likelihood.batch_size,
+            reads.likelihood.estimator,
+            reads.likelihood.variance,
+        )
     except ValueError as error:
         raise Usage(f"config.{error}") from None
     sampling = Sampling(build("sampler", reads.sample.sampler), reads.sample.num, reads.sample.batch_size)
-    scoring = Scoring(
-        build("divergence", reads.likelihood.divergence),
-        build("dequantize", reads.likelihood.dequantize),
-        reads.likelihood.rtol,
-        reads.likelihood.atol,
-        reads.likelihood.batch_size,
-    )
+    objective = build("objective", reads.objective)
+    _refuse_mismatch(model, data, objective, settings, scoring)
     experiment = Experiment(
         name=f"{reads.sde.split('(')[0].split(':')[-1].lower()}-{reads.name}",
         seed=seed,
         data=data,
         model=model,
-        objective=build("objective", reads.objective),
+        objective=objective,
         settings=settings,
         sampling=sampling,
         scoring=scoring,
@@ -108,3 +119,15 @@ def assemble(config: ConfigDict) -> Experiment:
     if unread:
         raise Usage(f"config.{unread[0]} is read by nothing: remove it, or correct its name")
     return experiment
+
+
+def _refuse_mismatch(model: ScoreModel, data: Any, objective: Any, settings: Settings, scoring: Scoring) -> None:
+    """Refuse parts that do not fit together before any work is done: the loss of two data is computed."""
+    if settings.dequantize and getattr(objective, "of_levels", False):
+        raise Usage(f"{objective!r} is about integer data as they are: set train.dequantize=False")
+    try:
+        objective(model, data.transform.encode(data.train[:2]))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise Usage(f"these parts of the config do not fit together: {error}") from None
+    if scoring.estimator == "bound" and not hasattr(model.sde, "before"):
+        raise Usage(f"likelihood.estimator='bound' needs a process with levels, and got {model.sde!r}: use 'flow'")

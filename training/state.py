@@ -19,18 +19,24 @@ __all__ = ["STATE_NAME", "read_state", "write_state"]
 STATE_NAME = "state.safetensors"
 
 
-def write_state(path: Path, step: int, network: nn.Module, average: AveragedModel, optimizer: Optimizer) -> None:
-    """Write the step, the weights, their average and the optimizer's moments; all else follows from the seed and the step."""
+def write_state(
+    path: Path, step: int, network: nn.Module, average: AveragedModel, optimizer: Optimizer, times: nn.Module
+) -> None:
+    """Write the step, the weights, their average, the optimizer's moments and what the law of times remembers.
+
+    All else follows from the seed and the step.
+    """
     tensors: dict[str, Tensor] = {f"raw/{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"ema/{name}": value for name, value in average.state_dict().items()}
+    tensors |= {f"times/{name}": value for name, value in times.state_dict().items()}
     for i, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{i}/{name}": torch.as_tensor(value) for name, value in moments.items()}
     write_tensors(path, tensors, {"step": str(step)})
 
 
-def read_state(path: Path, network: nn.Module, average: AveragedModel, optimizer: Optimizer) -> int:
+def read_state(path: Path, network: nn.Module, average: AveragedModel, optimizer: Optimizer, times: nn.Module) -> int:
     """Put everything back where write_state took it from, and give the step. Raises Failure when the file is missing or damaged."""
-    groups: dict[str, dict[str, Any]] = {"raw": {}, "ema": {}, "optimizer": {}}
+    groups: dict[str, dict[str, Any]] = {"raw": {}, "ema": {}, "times": {}, "optimizer": {}}
     try:
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118
@@ -46,9 +52,10 @@ def read_state(path: Path, network: nn.Module, average: AveragedModel, optimizer
     try:
         network.load_state_dict(groups["raw"])
         average.load_state_dict(groups["ema"])
+        times.load_state_dict(groups["times"])
     except RuntimeError:
         raise Failure(
-            f"the weights in {path} do not fit the network of the config: go on with the config it was made with"
+            f"the state in {path} does not fit the network and objective of the config: go on with the config it was made with"
         ) from None
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return step

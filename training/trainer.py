@@ -6,15 +6,15 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel
 
 from models.checkpoint import FILE_NAME, save
-from sde_lib import DenoisingScoreMatching, Images, RowNoise, ScoreModel
+from sde_lib import Images, RowNoise, ScoreModel
 from sde_lib.noise import Stream
 from training.ema import average_of
 from training.errors import Failure
@@ -35,6 +35,7 @@ class Settings:
     ema: float
     log_every: int
     save_every: int
+    dequantize: bool
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate", "clip", "log_every", "save_every"):
@@ -55,10 +56,10 @@ class Trainer:
     """A model in training on integer images, with its optimizer and average, and the folder where they are kept."""
 
     def __init__(
-        self, model: ScoreModel, data: Tensor, objective: DenoisingScoreMatching, settings: Settings, seed: int, folder: Path
+        self, model: ScoreModel, data: Tensor, objective: Any, settings: Settings, seed: int, folder: Path
     ) -> None:
         self.model, self.data, self.objective, self.settings = model, data, objective, settings
-        self.seed, self.folder = seed, folder
+        self.seed, self.folder, self.times = seed, folder, objective.times
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, foreach=True)
         self.average: AveragedModel = average_of(model.network, settings.ema)
         self.step = 0
@@ -95,7 +96,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * min(1.0, (self.step + 1) / max(self.settings.warmup, 1))
         x0, t, z = self._batch()
-        loss = self.objective(self.model, x0, t=t, z=z).mean()
+        losses = self.objective(self.model, x0, t=t, z=z)
+        if isinstance(self.times, nn.Module):
+            self.times.observe(self.model.sde, t, losses.detach() / self.times.weight(self.model.sde, t))
+        loss = losses.mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         clip_grad_norm_(self.model.parameters(), self.settings.clip)
@@ -113,9 +117,12 @@ class Trainer:
         codes = self.data[order]
         images = self.model.data
         assert isinstance(images, Images)
-        x0 = images.dequantize(codes, self._noise(Stream.DEQUANTIZE).uniform(torch.empty(codes.shape, device=codes.device)))
+        if self.settings.dequantize:
+            x0 = images.dequantize(codes, self._noise(Stream.DEQUANTIZE).uniform(torch.empty(codes.shape, device=codes.device)))
+        else:
+            x0 = images.encode(codes)
         u = self._noise(Stream.TRAIN_TIME).uniform(torch.empty(B, 1, dtype=torch.float64, device=codes.device))[:, 0]
-        return x0, self.objective.times.sample(self.model.sde, u), self._noise(Stream.TRAIN_NOISE)(x0)
+        return x0, self.times.sample(self.model.sde, u), self._noise(Stream.TRAIN_NOISE)(x0)
 
     def _noise(self, stream: Stream) -> RowNoise:
         """The noise of this step: that of a batch is new at each step, and replayed when a run goes on."""
@@ -137,12 +144,16 @@ class Trainer:
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
             raise Failure(f"the weights at step {self.step} are not finite, and were not saved; {self._kept()}")
         network, folder = self.model.network, self.folder
-        write_state(folder / STATE_NAME, self.step, network, self.average, self.optimizer)
+        write_state(folder / STATE_NAME, self.step, network, self.average, self.optimizer, self._memory())
         save(self.model, folder / FILE_NAME, ema=self.average.module.state_dict(), step=self.step)
 
     def resume(self) -> None:
         """Go on from the folder's state. Raises Failure when there is none that can be read."""
-        self.step = read_state(self.folder / STATE_NAME, self.model.network, self.average, self.optimizer)
+        self.step = read_state(self.folder / STATE_NAME, self.model.network, self.average, self.optimizer, self._memory())
+
+    def _memory(self) -> nn.Module:
+        """What the law of times remembers of the losses, if it does."""
+        return self.times if isinstance(self.times, nn.Module) else nn.Module()
 
     def _kept(self) -> str:
         path = self.folder / FILE_NAME

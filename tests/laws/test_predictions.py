@@ -17,7 +17,7 @@ from sde_lib import (
     Velocity,
     WithVariance,
 )
-from sde_lib.prediction import LABELS, Score
+from sde_lib.parameterizations import LABELS, Score
 from tests.registry import CONTINUOUS, PARAMETERIZATIONS, PROCESSES, name
 
 SHAPES = [(5, 2), (5, 7, 3), (5, 1, 8, 8), (2, 3, 32, 20), (4, 4), (3, 5, 3), (8, 1, 8, 8), (3, 2, 4, 3, 5)]

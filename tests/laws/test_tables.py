@@ -6,7 +6,7 @@ import torch
 
 from sde_lib import VESDE, VPSDE, Tabulated
 from sde_lib.ncsnv2 import langevin_step, largest_distance, level_count, spacing, variance_ratio
-from sde_lib.prediction import LABELS
+from sde_lib.parameterizations import LABELS
 from sde_lib.tables import BETAS, cosine_betas, geometric_sigmas, linear_betas, quadratic_betas, sigmoid_betas, strided
 from sde_lib.tabulated import ddpm, ncsn
 from tests.recorded import load, same

@@ -126,6 +126,21 @@ def test_decoder_has_finite_gradients_in_float32():
     assert mean.grad.isfinite().all() and log_variance.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("kind", [None, "log", "fraction"])
+def test_one_time_for_all_rows_and_float32(kind):
+    """A 0-d time is that time for each row, and a state in float32 keeps its dtype."""
+    sde = ddpm(steps=30)
+    reading = WithVariance(kind=kind) if kind else Epsilon()
+    model = ScoreModel(lambda x, label: torch.cat([x, 0.1 * x], 1) if kind else x, sde, reading)
+    x0, z = EIGHT_BIT.encode(torch.arange(12).reshape(3, 4)), torch.ones(3, 4)
+    for t in (sde.times[0], sde.times[7]):
+        together = bound_term(sde, model.predict(sde.kernel(x0, t).sample(z), t), x0, t, EIGHT_BIT)
+        each = t.expand(3)
+        apart = bound_term(sde, model.predict(sde.kernel(x0, each).sample(z), each), x0, each, EIGHT_BIT)
+        assert together.dtype == torch.float32
+        torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-6)
+
+
 MU = 0.3
 
 

@@ -1,0 +1,71 @@
+"""What the data ask of a process: proposals from the data, and warnings where a process does not fit them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sde_lib import Images, LinearSDE
+from sde_lib.ncsnv2 import langevin_step, largest_distance, level_count, spacing
+
+__all__ = ["proposals", "warnings_about"]
+
+
+def proposals(codes: Tensor, images: Images, most: int = 5000) -> str:
+    """sigma_data, sigma_max, levels and Langevin step for the data, each with where it comes from."""
+    x = images.encode(codes[:most])
+    dims = x[0].numel()
+    distance, std = largest_distance(x), x.double().std().item()
+    top = _rounded_up(distance)
+    sigma_min = 0.15 * images.bin_width
+    gamma = spacing(dims)
+    levels = level_count(sigma_min, top, gamma)
+    # The ratio that this many levels have, which is a little less than gamma.
+    ratio = (top / sigma_min) ** (1 / (levels - 1))
+    used = f"{len(x)} data" if len(x) == len(codes) else f"the first {len(x)} of {len(codes)} data"
+    return "\n".join(
+        (
+            f"data        {used} of {dims} entries, levels {int(codes.min())} to {int(codes.max())} of 0 to {images.levels - 1}; "
+            f"as states {x.min().item():.3g} to {x.max().item():.3g}",
+            f"sigma_data  {std:.3g}, the standard deviation of the states: --parameterization 'edm(sigma_data={std:.2g})'",
+            f"sigma_max   {distance:.3g}, the largest distance between two data (arXiv 2006.09011, technique 1)",
+            f"sigma_min   {sigma_min:.2g}, 0.15 of the width of a level: what is finer the levels do not show",
+            f"ve          --sde 've(sigma_min={sigma_min:.2g}, sigma_max={top:.3g})'",
+            f"ncsn        --sde 'ncsn(sigma_min={sigma_min:.2g}, sigma_max={top:.3g}, levels={levels})' "
+            f"(technique 2: ratio {gamma:.4f}); Langevin step {langevin_step(sigma_min, ratio, 5):.2g} for 5 moves a level (technique 4)",
+        )
+    )
+
+
+def _rounded_up(value: float) -> float:
+    """To two digits."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return math.ceil(value / unit) * unit
+
+
+def warnings_about(sde: LinearSDE, codes: Tensor, images: Images, most: int = 5000) -> list[str]:
+    """A sentence for each way in which a process does not fit the data; none where it does."""
+    x = images.encode(codes[:most])
+    dims = x[0].numel()
+    found = []
+    prior_bits = sde.prior_mismatch(x).mean().item() / (dims * math.log(2))
+    if prior_bits > 0.01:
+        found.append(
+            f"the data are still seen in x_T: the prior costs up to {prior_bits:.2g} bits/dim; let the process end at more noise"
+        )
+    end = sde.at(sde.T)
+    distance = largest_distance(x)
+    if float(end.sigma / end.alpha) < distance:
+        found.append(
+            f"sigma/alpha at T is {float(end.sigma / end.alpha):.3g}, less than the largest distance between two data, {distance:.3g}: "
+            "modes that are far apart may get wrong weights; raise sigma_max"
+        )
+    start = sde.at(sde.t_min)
+    blur = float(start.sigma / start.alpha) / images.bin_width
+    if blur > 0.15:
+        found.append(f"sigma(t_min) is {blur:.2g} of the width of a level: bits/dim will be higher than need be; lower t_min or sigma_min")
+    if float(torch.unique(codes[:most].flatten()).numel()) == 2 and images.levels > 2:
+        found.append(f"the data have two values of {images.levels}: for binary data take levels=2")
+    return found

@@ -1,0 +1,60 @@
+"""Ancestral sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from samplers.algorithm import Predictor, Step
+from sde_lib.linear import LinearSDE
+from sde_lib.noise import Noise
+from sde_lib.reverse import ReverseSDE
+
+__all__ = ["Ancestral"]
+
+
+@dataclass(frozen=True)
+class Ancestral(Predictor):
+    """x_s = r (alpha_s / alpha_t) x + alpha_s (1 - r) x0 + std z, r = SNR_t / SNR_s: the posterior given the predicted x0.
+
+    variance="small": std = sigma_s sqrt(1 - r), DDPM's beta-tilde, exact for data that are a point. "large": sigma_t sqrt(1 - r),
+    its beta, exact for N(0, 1) data. "learned": what the model has learned of it, log-variance or fraction between the two.
+    The small one is also DDIM with eta = 1 and the first-order SDE-DPM-Solver++. Raises ValueError for another variance, or,
+    at its first step, for a model that has learned none.
+
+    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, Algorithm 2 and equation 7; Nichol and Dhariwal, 2021, arXiv
+    2102.09672, equation 15.
+
+    >>> Ancestral(variance="large")
+    Ancestral(variance='large')
+    """
+
+    variance: Literal["small", "large", "learned"] = "small"
+    order = 1
+    requires = LinearSDE
+
+    def __post_init__(self) -> None:
+        if self.variance not in ("small", "large", "learned"):
+            raise ValueError(f"{self!r}: variance 'small', 'large' or 'learned' is needed")
+
+    def step(self, rsde: ReverseSDE, x: Tensor, t: Tensor, s: Tensor, memory: Any, noise: Noise) -> Step:
+        """One step; one network call."""
+        from_, to = rsde.sde.at(t), rsde.sde.at(s)
+        log_r = from_.log_snr - to.log_snr
+        rest = -torch.expm1(log_r)
+        prediction = rsde.predict(x, t)
+        mean = (log_r.exp() * to.alpha / from_.alpha) * x + (to.alpha * rest) * prediction.x0
+        small, large = to.sigma * rest.sqrt(), from_.sigma * rest.sqrt()
+        std: Tensor
+        if self.variance != "learned":
+            std = small if self.variance == "small" else large
+        elif prediction.log_variance is not None:
+            std = torch.exp(0.5 * prediction.log_variance)
+        elif prediction.variance_fraction is not None:
+            std = torch.exp(small.log() + (large.log() - small.log()) * prediction.variance_fraction)
+        else:
+            raise ValueError(f"{self!r} met a model that has learned no variance: use variance='small' or 'large'")
+        return Step(mean + std * noise(x), mean)
