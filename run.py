@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments, rest = parser.parse_known_args(argv)
     overrides = _overrides(parser, rest)
     _refuse_strangers(parser)
-    from training.errors import Failure, Usage
+    from training.errors import Usage, in_a_line
     from training.session import Interrupted
 
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
@@ -36,10 +36,10 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
-    except (Usage, Failure, ValueError, TypeError, RuntimeError, OSError) as error:
+    except Exception as error:
         if arguments.debug:
             raise
-        print(f"run.py: {error}", file=sys.stderr)
+        print(f"run.py: {in_a_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, Usage) else 1
 
 

@@ -120,6 +120,18 @@ def test_a_process_of_ones_own_by_its_path(monkeypatch):
     assert Path("runs/sine-digits/samples.png").exists()
 
 
+def test_a_part_of_ones_own_by_its_path_in_quotes(monkeypatch, capsys):
+    """And a module of one's own that does not even run."""
+    Path("parts.py").write_text("from samplers import EulerMaruyama as Mine\n")
+    Path("broken.py").write_text("x = \n")
+    monkeypatch.syspath_prepend(".")
+    assert run.main(["--dry-run", "--config.sample.sampler=pc(predictor='parts:Mine(eta=0.0)', times='quadratic(steps=3)')"]) == 0
+    assert "EulerMaruyama(eta=0.0)" in capsys.readouterr().out
+    assert run.main(["--dry-run", "--sde", "broken:SDE"]) == 2
+    error = capsys.readouterr().err
+    assert "cannot be imported (SyntaxError" in error and error.count("\n") == 1
+
+
 def test_images_of_ones_own_are_trained_on(capsys):
     """Colour, not square, another number of levels, through the U-Net."""
     np.save("own.npy", np.random.default_rng(0).integers(0, 4, (60, 3, 6, 5)))
@@ -166,7 +178,11 @@ USAGE = [
     (["--sde", "vp(beta_mux=3)"], "has no 'beta_mux': it takes beta_min, beta_max"),
     (["--sde", "vp(beta_min=3, beta=cosine)"], "one or the other"),
     (["--sde", "vp(1.0)"], "only key=value"),
+    (["--sde", "vp(beta_min=1.0, beta_min=2.0)"], "given twice"),
+    (["--sde", "ve(sigma_min=0)"], "ZeroDivisionError"),
+    (["--sde", "os:path"], "not a class that can be built"),
     (["--sde", "nowhere:SDE"], "cannot be imported"),
+    (["--sde", ".:SDE"], "cannot be imported"),
     (["--sde", "sde_lib:Nothing"], "has no 'Nothing'"),
     (["--config", "nothing"], "there is no config 'nothing': use one of default, subvp_digits"),
     (["--config.train.step=5"], "did you mean 'train.steps'"),
@@ -176,7 +192,9 @@ USAGE = [
     (["--config.train.learning_rate=fast"], "a float was needed"),
     (["--config.objective=dsm(weighting='x')"], "weighting 'x' is not known"),
     (["--config.network=unet(attention=(5,))"], "levels go from 0 to 1"),
+    (["--config.network=mlp(width=-1)"], "negative dimension"),
     (["--config.sample.sampler=pc(predictor=leap)"], "sampler.predictor 'leap' is not known"),
+    (["--config.sample.sampler=pc(predictor='nowhere:Leap')"], "cannot be imported"),
     (["--mode", "sample"], "there is no run"),
     (["--mode", "sample", "--workdir", "nowhere"], "is not the folder of a run"),
     (["--mode", "likelihood", "--num", "3"], "--num belongs to --mode sample"),

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from configs.names import NAMES
-from training.errors import Usage
+from training.errors import Usage, in_a_line
 
 __all__ = ["build", "resolve"]
 
@@ -28,17 +28,22 @@ def build(kind: str, text: str, *given: Any) -> Any:
         if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
             raise SyntaxError("only key=value arguments are allowed")
         values = {str(keyword.arg): _value(f"{kind}.{keyword.arg}", keyword.value) for keyword in call.keywords}
+        if len(values) < len(call.keywords):
+            raise SyntaxError("an argument is given twice")
     except (SyntaxError, ValueError) as error:
         raise Usage(f"config.{kind} is {text!r}, which cannot be read: {error}") from None
     factory = resolve(kind, name)
-    accepted = list(inspect.signature(factory).parameters)[len(given) :]
+    try:
+        accepted = list(inspect.signature(factory).parameters)[len(given) :]
+    except (TypeError, ValueError):
+        raise Usage(f"config.{kind} is {text!r}, and {name} is not a class that can be built from a config") from None
     for key in values:
         if key not in accepted:
             raise Usage(f"config.{kind} is {text!r}, but {factory.__name__} has no {key!r}: it takes {', '.join(accepted)}")
     try:
         return factory(*given, **values)
-    except (TypeError, ValueError) as error:
-        raise Usage(f"config.{kind} is {text!r}, which was refused: {error}") from None
+    except Exception as error:  # whatever a class of one's own raises, too
+        raise Usage(f"config.{kind} is {text!r}, which was refused: {in_a_line(error)}") from error
 
 
 def resolve(kind: str, name: str) -> Any:
@@ -46,18 +51,22 @@ def resolve(kind: str, name: str) -> Any:
     path = NAMES[kind].get(name, name) if kind in NAMES else name
     if ":" not in path:
         known = ", ".join(NAMES.get(kind, {})) or "none"
-        raise Usage(f"{kind} {name!r} is not known: use one of {known}, or your own as package.module:Class")
+        own = "'package.module:Class', in quotes" if "." in kind else "package.module:Class"
+        raise Usage(f"{kind} {name!r} is not known: use one of {known}, or your own as {own}")
     module, attribute = path.split(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        raise Usage(f"{kind} {name!r}: module {module!r} cannot be imported ({error})") from None
-    except AttributeError:
-        raise Usage(f"{kind} {name!r}: module {module!r} has no {attribute!r}") from None
+        imported = importlib.import_module(module)
+    except Exception as error:  # whatever the code of a module of one's own raises, too
+        raise Usage(f"{kind} {name!r}: module {module!r} cannot be imported ({in_a_line(error)})") from error
+    if not hasattr(imported, attribute):
+        raise Usage(f"{kind} {name!r}: module {module!r} has no {attribute!r}")
+    return getattr(imported, attribute)
 
 
 def _value(kind: str, node: ast.expr) -> Any:
-    """A literal, or a component: a bare name, or a call."""
+    """A literal, or a component: a bare name, a call, or a string where a component is known to belong."""
     if isinstance(node, (ast.Name, ast.Call)):
         return build(kind, ast.unparse(node))
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and kind in NAMES:
+        return build(kind, node.value)
     return ast.literal_eval(node)
