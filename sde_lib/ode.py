@@ -98,7 +98,7 @@ def integrate(
     y0 is (B, *shape); fn gets the b rows still under way, y (b, *shape), t (b,) float64 inside [t0, t1], and their numbers
     rows (b,), and answers in the shape of y. A row's error is the root mean square over its entries of
     error / (atol + rtol |y|); a step is accepted below 1, and the next one chosen by a PI controller. Rows that end leave the
-    batch, unless keep_rows says that fn cannot do without them. Times land on t1 exactly, and never beyond.
+    batch, unless keep_rows says that fn cannot do without them. Times land on t1 exactly, and never beyond. No rows, no calls.
     Raises ValueError for an unknown method or tolerances that are not positive; a row that fails says so in status.
 
     Reference: Dormand and Prince, 1980; Hairer, Norsett, Wanner, 1993, sections II.4 and II.5 (first step, dop853's error);
@@ -118,11 +118,13 @@ def integrate(
     out, times = y0.clone(), start.clone()
     status = torch.full((B,), int(Status.TOO_MANY_STEPS), device=device)
     calls = evaluated = 0
+    if B == 0:
+        return Solution(out, times, status, calls, evaluated)
 
     def f(y: Tensor, t: Tensor, rows: Tensor) -> Tensor:
         nonlocal calls, evaluated
         calls, evaluated = calls + 1, evaluated + len(rows)
-        return fn(y, t, rows)
+        return fn(y, t, rows).to(y.dtype)
 
     def norm(v: Tensor, scale: Tensor) -> Tensor:
         return ((v / scale) ** 2).flatten(1).mean(1).double().sqrt()
@@ -164,7 +166,8 @@ def integrate(
         t = torch.where(accept, t_new, t)
 
         arrived = active & accept & final
-        stuck = active & ~accept & (h <= 4 * torch.finfo(torch.float64).eps * torch.maximum(t.abs(), end[rows].abs()))
+        smallest = 4 * torch.finfo(torch.float64).eps * torch.maximum(t.abs(), end[rows].abs())
+        stuck = active & ~arrived & torch.where(accept, h == 0, h <= smallest)  # a step of 0 is always accepted
         leaving = arrived | stuck
         if bool(leaving.any()):
             gone = rows[leaving]
