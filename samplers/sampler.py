@@ -211,6 +211,8 @@ def _sources(seed: int, index: int, rows: int, noise: Noise | None) -> dict[Stre
 def _start(sde: SDE, like: Tensor, x_T: Tensor | None, noise: Noise) -> Tensor:
     if like.ndim < 2:
         raise ValueError(f"a shape of {tuple(like.shape)} was asked for, and (samples, *shape) is needed")
+    if not like.is_floating_point():
+        raise TypeError(f"samples of dtype {like.dtype} were asked for, and a floating-point one is needed: decode them afterwards")
     if x_T is None:
         return sde.prior(like).sample(noise(like))
     if x_T.shape != like.shape:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sde_lib.data import DataTransform
 from sde_lib.linear import Level, LinearSDE
 from sde_lib.prediction import Coefficient, Parameterization, Prediction, Readings, solve
-from sde_lib.tensors import Time, as_time, expand, of_time
+from sde_lib.tensors import Time, as_time, check_time, expand, of_time
 
 __all__ = ["Conditioned", "ScoreFn", "ScoreModel"]
 
@@ -52,8 +52,10 @@ class ScoreModel(nn.Module):
         return self.predict(x, t, **cond).score
 
     def predict(self, x: Tensor, t: Time, **cond: Any) -> Prediction:
-        """Everything the network says about x at time t. Raises ValueError when it answers in another shape."""
-        level, scale, label, (a, b), readings = of_time(self, self._of_time, as_time(t))
+        """Everything the network says about x at time t. Raises ValueError when it answers in another shape, or t has another."""
+        t = as_time(t)
+        check_time(t, x)
+        level, scale, label, (a, b), readings = of_time(self, self._of_time, t)
         if label.is_floating_point():
             label = label.to(x.dtype)
         label = label.to(x.device).expand(x.shape[0])

@@ -120,6 +120,21 @@ def test_a_time_of_another_shape_is_refused():
         VPSDE().drift(torch.zeros(4, 3), torch.full((4, 1), 0.5, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("shape", [(3,), (1,), (4, 1)])
+def test_a_model_refuses_times_of_another_shape_too(shape):
+    model = ScoreModel(lambda x, label: x, VPSDE(), Epsilon())
+    with pytest.raises(ValueError, match="one time for all rows"):
+        model(torch.zeros(4, 3), torch.full(shape, 0.5))
+
+
+def test_states_of_integers_are_refused_where_a_time_would_be_rounded_to_nothing():
+    codes, t = torch.ones(4, 3, dtype=torch.int64), torch.full((4,), 0.5)
+    with pytest.raises(TypeError, match="encode integers first"):
+        VPSDE().kernel(codes, t)
+    with pytest.raises(TypeError, match="encode integers first"):
+        ScoreModel(lambda x, label: label[:, None] * x, VPSDE(), Epsilon())(codes, 0.5)
+
+
 def test_a_network_that_answers_in_another_shape_is_refused():
     model = ScoreModel(lambda x, label: torch.cat([x, x], dim=1), VPSDE(), Epsilon())
     with pytest.raises(ValueError, match="WithVariance"):

@@ -379,6 +379,10 @@ def test_shapes_that_cannot_be_sampled():
         Sampler(EulerMaruyama()).sample(VPSDE(), lambda x, t: -x, (4,))
     with pytest.raises(ValueError, match="x_T has shape"):
         Sampler(EulerMaruyama()).sample(VPSDE(), lambda x, t: -x, (4, 2), x_T=torch.zeros(3, 2))
+    for sampler in (Sampler(EulerMaruyama()), FlowSampler()):
+        with pytest.raises(TypeError, match="decode them afterwards"):
+            sampler.sample(VPSDE(), lambda x, t: -x, (4, 2), dtype=torch.uint8)
+        assert sampler.sample(VPSDE(), lambda x, t: -x, (0, 2)).x.shape == (0, 2)
 
 
 def test_a_step_of_ones_own_is_twenty_lines():
