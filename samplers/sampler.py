@@ -63,6 +63,9 @@ class Sampler:
     def __post_init__(self) -> None:
         if self.last not in ("mean", "denoise", "sample"):
             raise ValueError(f"last={self.last!r}: one of 'mean', 'denoise' and 'sample' was needed")
+        steps = isinstance(self.predictor, Predictor) and isinstance(self.corrector, Corrector | None)
+        if not steps or isinstance(self.times, type) or not callable(self.times):
+            raise TypeError(f"{self!r}: objects were needed, as in Sampler(EulerMaruyama(), Langevin(), times=Uniform(100))")
 
     def sample(
         self,

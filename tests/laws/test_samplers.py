@@ -204,6 +204,13 @@ def test_published_langevin_step_divides_norms_averaged_over_the_batch():
     torch.testing.assert_close(step.x, x - h * x + math.sqrt(2 * h) * z)
 
 
+def test_published_langevin_step_of_no_score_is_none():
+    """A network that begins at zero, as ours do, gives no scale for a step: 0/0 is not let into the samples."""
+    x = torch.ones(3, 2)
+    step = Langevin(step="batch").correct(ReverseSDE(VPSDE(), lambda x, t: 0 * x), x, torch.tensor(0.5).double(), torch.ones_like)
+    assert torch.equal(step.x, x)
+
+
 def pc(sde):
     return Sampler(EulerMaruyama(), Langevin(), times=grid_to(20, sde))
 
@@ -297,6 +304,23 @@ def test_last_says_what_is_given_back():
     torch.testing.assert_close(results["denoise"], (frames[-1].x + sigma**2 * score(frames[-1].x, t)) / alpha)  # Tweedie
     with pytest.raises(ValueError, match="last"):
         Sampler(EulerMaruyama(), last="none")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [{"predictor": EulerMaruyama}, {"predictor": "dpm"}, {"corrector": Langevin}, {"times": Uniform}, {"times": 100}],
+    ids=str,
+)
+def test_parts_that_are_not_objects_of_their_kind_are_refused(parts):
+    with pytest.raises(TypeError, match="objects were needed, as in"):
+        Sampler(**{"predictor": EulerMaruyama()} | parts)
+
+
+@pytest.mark.parametrize("answer", [lambda x: -x[:, :1], lambda x: -x.sum(1), lambda x: -x[:1]], ids=["column", "rows", "row"])
+def test_a_score_that_only_broadcasts_is_refused(answer):
+    for predictor in (EulerMaruyama(), DPMSolver()):
+        with pytest.raises(ValueError, match="score function answered with shape"):
+            Sampler(predictor, times=Uniform(3)).sample(VPSDE(), lambda x, t: answer(x), (2, 2))
 
 
 def test_frames_tell_where_the_sampler_is():
