@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +75,7 @@ def log_likelihood(
         raise RuntimeError("log_likelihood differentiates the score and cannot run under inference_mode: use torch.no_grad")
     start = sde.valid_t_min(t_min)
     rsde = ReverseSDE(sde, score_fn)
-    B, dims = x.shape[0], x[0].numel()
+    B, dims = x.shape[0], math.prod(x.shape[1:])
     probe = divergence.probe(RowNoise(seed, torch.arange(index, index + B), Stream.PROBE), x)
 
     def augmented(y: Tensor, t: Tensor, rows: Tensor) -> Tensor:
