@@ -85,7 +85,8 @@ class Sampler:
 
         x_T replaces the start, which is otherwise drawn from the prior; constraint is, for example, Inpaint(known, mask);
         noise replaces every draw, in the order: start, corrector, predictor, and the constraint after each of them.
-        Raises TypeError when an algorithm cannot use the process, ValueError when score_fn belongs to another process.
+        Raises TypeError when an algorithm cannot use the process, ValueError when score_fn belongs to another process, and
+        RuntimeError when a sample is not finite.
         """
         frame = None
         for frame in self.stream(  # noqa: B007
@@ -97,6 +98,11 @@ class Sampler:
         if self.last == "denoise":
             with torch.no_grad():
                 x, nfe = ReverseSDE(sde, score_fn).predict(x, self.times(sde)[-1]).x0, nfe + 1
+        lost = int((~x.isfinite()).flatten(1).any(1).sum())
+        if lost:
+            raise RuntimeError(
+                f"{lost} of {len(x)} samples are NaN or infinite: take smaller steps, or check that the score is finite on the grid"
+            )
         return Samples(x if constraint is None else constraint.finish(x), nfe)
 
     @torch.no_grad()  # a decorator: opened inside the body of a generator, it would leak into the caller between frames

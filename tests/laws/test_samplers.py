@@ -470,6 +470,11 @@ def test_rates_may_be_constants():
     assert x.isfinite().all()
 
 
+def test_samples_that_are_not_finite_are_not_given_back():
+    with pytest.raises(RuntimeError, match="1 of 2 samples are NaN or infinite"):
+        Sampler(EulerMaruyama(), times=Uniform(3)).sample(VPSDE(), lambda x, t: x * torch.tensor([[1.0], [float("nan")]]), (2, 3))
+
+
 def test_flow_sampler_says_why_it_failed():
     with pytest.raises(RuntimeError, match="2 of 2 rows failed.*NaN"):
         FlowSampler().sample(VPSDE(), lambda x, t: x * float("nan"), (2, 3))
