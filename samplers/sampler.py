@@ -15,7 +15,7 @@ from samplers.constraints import Constraint
 from samplers.times import Grid, Uniform
 from sde_lib.base import SDE
 from sde_lib.noise import Noise, RowNoise, Stream
-from sde_lib.ode import integrate_on_clock
+from sde_lib.ode import check_options, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
 from sde_lib.tensors import on_grid
 
@@ -169,6 +169,7 @@ class FlowSampler:
     def __post_init__(self) -> None:
         if self.last not in ("denoise", "sample"):
             raise ValueError(f"last={self.last!r}: 'denoise' or 'sample' was needed, since a flow has no last noise to drop")
+        check_options(self.rtol, self.atol, self.method)
 
     @torch.no_grad()
     def sample(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sde_lib.tensors import Time, as_time, expand
 
-__all__ = ["METHODS", "Solution", "Status", "integrate", "integrate_on_clock"]
+__all__ = ["METHODS", "Solution", "Status", "check_options", "integrate", "integrate_on_clock"]
 
 
 Field = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -81,6 +81,14 @@ METHODS = {"dopri5": _method(4, RK45, "E"), "dop853": _method(7, DOP853, "E5", "
 SAFETY, SMALLEST, LARGEST = 0.9, 0.2, 5.0
 
 
+def check_options(rtol: float, atol: float, method: str) -> None:
+    """Refuse methods that are not here, and tolerances that are not positive."""
+    if method not in METHODS:
+        raise ValueError(f"method {method!r} is not known: use one of {', '.join(map(repr, METHODS))}")
+    if not (rtol > 0 and atol > 0):
+        raise ValueError(f"rtol={rtol} and atol={atol}: both must be positive")
+
+
 def integrate(
     fn: Field,
     y0: Tensor,
@@ -107,10 +115,7 @@ def integrate(
     >>> integrate(lambda y, t, rows: -y, torch.ones(1, 1, dtype=torch.float64), 0.0, 1.0, rtol=1e-9, atol=1e-9).y
     tensor([[0.3679]], dtype=torch.float64)
     """
-    if method not in METHODS:
-        raise ValueError(f"method {method!r} is not known: use one of {', '.join(map(repr, METHODS))}")
-    if not (rtol > 0 and atol > 0):
-        raise ValueError(f"rtol={rtol} and atol={atol}: both must be positive")
+    check_options(rtol, atol, method)
     m = METHODS[method]
     B, device = y0.shape[0], y0.device
     start, end = as_time(t0).to(device).expand(B), as_time(t1).to(device).expand(B)

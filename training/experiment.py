@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import dataclass, fields
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 from ml_collections import ConfigDict
 
-from sde_lib import DenoisingScoreMatching, ScoreModel
+from samplers import FlowSampler, Sampler
+from sde_lib import DenoisingScoreMatching, Images, LinearSDE, RowNoise, ScoreModel
+from sde_lib.prediction import Parameterization
 from training.build import build
-from training.config import Reads
-from training.errors import Usage
+from training.config import Reads, flat
+from training.errors import Usage, in_a_line
 from training.trainer import Settings
 
 __all__ = ["Experiment", "Sampling", "Scoring", "assemble"]
@@ -25,6 +31,9 @@ class Sampling:
     num: int
     batch_size: int
 
+    def __post_init__(self) -> None:
+        _require_positive("sample", num=self.num, batch_size=self.batch_size)
+
 
 @dataclass(frozen=True)
 class Scoring:
@@ -35,6 +44,9 @@ class Scoring:
     rtol: float
     atol: float
     batch_size: int
+
+    def __post_init__(self) -> None:
+        _require_positive("likelihood", rtol=self.rtol, atol=self.atol, batch_size=self.batch_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,32 +80,45 @@ class Experiment:
         return "\n".join(f"{key:<10} {value}" for key, value in lines.items())
 
 
+def _require_positive(section: str, **values: float) -> None:
+    for key, value in values.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{section}.{key} is {value}, and a positive number was needed")
+
+
 def assemble(config: ConfigDict) -> Experiment:
-    """Build the objects of a config. Raises Usage for a component that is refused, and for a key that nothing reads."""
+    """Build the objects of a config, and try them on one image.
+
+    Raises Usage for a component that is refused or does not work with the others, and for a key that nothing reads.
+    """
     reads = Reads(config)
     data = build("data", reads.data)
+    if not all(hasattr(data, name) for name in ("train", "test")) or not isinstance(getattr(data, "transform", None), Images):
+        raise Usage(f"config.data is {reads.data!r}, and a data set with train, test, and Images as its transform was needed")
     seed = reads.seed
     if not 0 <= seed < 2**32:
         raise Usage(f"seed is {seed}, and an integer from 0 to 2^32 - 1 was needed")
     torch.manual_seed(seed)  # the initial weights
     model = ScoreModel(
-        build("network", reads.network, tuple(data.train.shape[1:])),
-        build("sde", reads.sde),
-        build("parameterization", reads.parameterization),
+        _a(torch.nn.Module, "network", reads.network, tuple(data.train.shape[1:])),
+        _a(LinearSDE, "sde", reads.sde),
+        _a(Parameterization, "parameterization", reads.parameterization),
         data.transform,
     )
     try:
         settings = Settings(**{field.name: getattr(reads.train, field.name) for field in fields(Settings)})
+        sampling = Sampling(build("sampler", reads.sample.sampler), reads.sample.num, reads.sample.batch_size)
+        scoring = Scoring(
+            build("divergence", reads.likelihood.divergence),
+            build("dequantize", reads.likelihood.dequantize),
+            reads.likelihood.rtol,
+            reads.likelihood.atol,
+            reads.likelihood.batch_size,
+        )
     except ValueError as error:
         raise Usage(f"config.{error}") from None
-    sampling = Sampling(build("sampler", reads.sample.sampler), reads.sample.num, reads.sample.batch_size)
-    scoring = Scoring(
-        build("divergence", reads.likelihood.divergence),
-        build("dequantize", reads.likelihood.dequantize),
-        reads.likelihood.rtol,
-        reads.likelihood.atol,
-        reads.likelihood.batch_size,
-    )
+    if Path(f"-{reads.name}").name != f"-{reads.name}":
+        raise Usage(f"config.name is {reads.name!r}, and the end of a folder's name was needed, without a slash")
     experiment = Experiment(
         name=f"{reads.sde.split('(')[0].split(':')[-1].lower()}-{reads.name}",
         seed=seed,
@@ -107,4 +132,53 @@ def assemble(config: ConfigDict) -> Experiment:
     unread = reads.unread()
     if unread:
         raise Usage(f"config.{unread[0]} is read by nothing: remove it, or correct its name")
+    _rehearse(experiment, flat(config))
     return experiment
+
+
+def _a(kind: type, name: str, text: str, *given: Any) -> Any:
+    thing = build(name, text, *given)
+    if not isinstance(thing, kind):
+        raise Usage(f"config.{name} is {text!r}, which makes a {type(thing).__name__}, and a {kind.__name__} was needed")
+    return thing
+
+
+@torch.no_grad()
+def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
+    """Use each component once, on the first image: what they refuse is told now, not after the training. Raises Usage."""
+    model, sampler, scoring = experiment.model.eval(), experiment.sampling.sampler, experiment.scoring
+    codes, noise, half = experiment.data.train[:1], RowNoise(0, 1), torch.full((1,), 0.5, dtype=torch.float64)
+
+    def lose() -> None:
+        t = experiment.objective.times.sample(model.sde, half)
+        x0 = model.data.dequantize(codes, torch.tensor(0.5))
+        loss = copy.deepcopy(experiment.objective)(model, x0, t=t, z=noise(x0))
+        if not bool(loss.isfinite().all()):
+            raise ValueError(f"a loss of {loss.item()} at t = {t.item():g}, before any training")
+
+    def sample() -> None:
+        if isinstance(sampler, FlowSampler):
+            model.sde.valid_t_min(sampler.t_min)
+        elif isinstance(sampler, Sampler):
+            for _ in islice(sampler.stream(model.sde, model, codes.shape), 2):
+                pass
+        else:
+            sampler.sample  # noqa: B018  (one's own, of which no more is known)
+
+    def differentiate() -> None:
+        x = model.data.dequantize(codes, torch.tensor(0.5))
+        scoring.divergence(lambda x: model(x, model.sde.T), x, scoring.divergence.probe(noise, x))
+
+    parts = {
+        "network": lambda: model.predict(model.data.dequantize(codes, torch.tensor(0.5)), model.sde.T),
+        "objective": lose,
+        "sample.sampler": sample,
+        "likelihood.dequantize": lambda: scoring.dequantize.sample(model.data, codes, noise),
+        "likelihood.divergence": differentiate,
+    }
+    for key, part in parts.items():
+        try:
+            part()
+        except Exception as error:
+            raise Usage(f"config.{key} is {config[key]!r}, which does not work here: {in_a_line(error)}") from error
+    model.train()
