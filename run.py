@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--num", type=int, help="how many samples")
     parser.add_argument("--seed", type=int, help="seed of samples and likelihoods (default: the config's)")
     parser.add_argument("--out", type=Path, help="where samples go: this path with .png and .npy (default: in the run's folder)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
+    parser.add_argument("--device", help="cpu, cuda or cuda:1; it must know float64 (default: cuda where there is one)")
     parser.add_argument("--dry-run", action="store_true", help="print what would be used, and stop")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -106,9 +106,9 @@ def _device(arguments: argparse.Namespace) -> str:
 
     name = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError):
-        raise Usage(f"--device {name} cannot be used here: choose cpu, or a device that this installation of torch has") from None
+        torch.ones(1, device=name, dtype=torch.float64).item()  # times and noise are float64
+    except Exception:
+        raise Usage(f"--device {name} cannot be used here: choose cpu, or a device with float64 that this torch has") from None
     return name
 
 

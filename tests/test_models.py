@@ -58,6 +58,9 @@ def test_networks_refuse_what_they_cannot_be():
         UNet((8, 8))
     with pytest.raises(ValueError, match="levels go from 0 to 1"):
         UNet((1, 8, 8), attention=(2,))
+    for nothing in ({"blocks": 0}, {"channels": 0}, {"multipliers": (), "attention": ()}):
+        with pytest.raises(ValueError, match="at least one of each"):
+            UNet((1, 8, 8), **nothing)
     with pytest.raises(ValueError, match="heads must divide"):
         UNet((1, 8, 8), channels=8, heads=3)
     with pytest.raises(ValueError, match="shape of one datum"):
