@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 # Threads that wait by spinning make a busy machine crawl, and threads that sleep make a quiet one wait: spin for microseconds.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # read when torch is imported
@@ -85,9 +86,23 @@ def _refuse_unused(arguments: argparse.Namespace) -> None:
 
     used = {"train": {"config", "resume"}, "sample": {"num", "out"}, "likelihood": set()}
     for flag in ("config", "resume", "num", "out"):
-        if getattr(arguments, flag) and flag not in used[arguments.mode]:
+        value = getattr(arguments, flag)
+        if value is not None and value is not False and flag not in used[arguments.mode]:
             modes = " and ".join(mode for mode in MODES if flag in used[mode])
             raise Usage(f"--{flag} belongs to --mode {modes}, and --mode {arguments.mode} has no use for it")
+    if arguments.resume and arguments.config:
+        raise Usage("--resume goes on with the config in the run's folder, and has no use for --config")
+
+
+def _override(config: Any, overrides: list[tuple[str, str]], free: tuple[str, ...]) -> None:
+    """Set keys of a trained run's config, of those that may change after the training began."""
+    from training.config import override
+    from training.errors import Usage
+
+    for key, value in overrides:
+        if key.split(".")[0] not in free:
+            raise Usage(f"--config.{key} was settled when the run was trained: only {'.*, '.join(free)}.* can be set now")
+        override(config, key, value)
 
 
 def _refuse_strangers(parser: argparse.ArgumentParser) -> None:
@@ -128,18 +143,22 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     from evaluation.report import compare, draw_samples, reverse_strip, score_images
     from training import session
     from training.config import find_config, override, restore
+    from training.errors import Usage
     from training.experiment import assemble
     from training.folders import CONFIG_NAME, existing_run, new_run
 
     if arguments.resume:
         arguments.workdir = existing_run(arguments.sde, arguments.workdir)
         config = restore(arguments.workdir / CONFIG_NAME)
+        _override(config, overrides, ("train", "sample", "likelihood"))
+        if arguments.seed not in (None, config.get("seed")):
+            raise Usage(f"--seed {arguments.seed}: the run was begun with seed {config.get('seed')}, and can only go on with that")
     else:
         config = find_config(arguments.config, arguments.sde)
-    for key, value in overrides:
-        override(config, key, value)
-    if arguments.seed is not None:
-        config.seed = arguments.seed
+        for key, value in overrides:
+            override(config, key, value)
+        if arguments.seed is not None:
+            config.seed = arguments.seed
     experiment = assemble(config)
     print(experiment)
     if arguments.dry_run:
@@ -207,17 +226,13 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
 def _restored(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> tuple:
     """The folder, experiment and trained model of a run."""
     from models import load
-    from training.config import override, restore
-    from training.errors import Usage
+    from training.config import restore
     from training.experiment import assemble
     from training.folders import CONFIG_NAME, existing_run
 
     folder = existing_run(arguments.sde, arguments.workdir)
     config = restore(folder / CONFIG_NAME)
-    for key, value in overrides:
-        if key.split(".")[0] not in ("sample", "likelihood"):
-            raise Usage(f"--config.{key} was settled when the run was trained: only sample.* and likelihood.* can be set now")
-        override(config, key, value)
+    _override(config, overrides, ("sample", "likelihood"))
     if arguments.seed is not None:
         config.seed = arguments.seed
     experiment = assemble(config)

@@ -224,6 +224,7 @@ USAGE = [
     (["--mode", "sample", "--workdir", "nowhere"], "is not the folder of a run"),
     (["--mode", "likelihood", "--num", "3"], "--num belongs to --mode sample"),
     (["--num", "3"], "--num belongs to --mode sample"),
+    (["--num", "0"], "--num belongs to --mode sample"),
     (["--mode", "sample", "--resume"], "--resume belongs to --mode train"),
     (["--resume"], "there is no run"),
     (["--device", "abacus"], "--device abacus cannot be used"),
@@ -254,6 +255,30 @@ def test_a_key_that_nothing_reads_is_an_error(capsys):
     assert "config.train.speed is read by nothing" in capsys.readouterr().err
 
 
+OWN_CONFIGS = [
+    ("def get_config(): return 1 / 0", "cannot be run: ZeroDivisionError"),
+    ("def get_config(): return {}", "gives a dict, and an ml_collections.ConfigDict"),
+    (
+        "def get_config():\n    c = default.get_config()\n    del c.train.clip\n    return c",
+        "config.train.clip is missing: a float",
+    ),
+    (
+        "def get_config():\n    c = default.get_config()\n    del c.seed\n    c.seed = 'x'\n    return c",
+        "config.seed is 'x': an int was needed",
+    ),
+    ("x =", "cannot be run: SyntaxError"),
+    ("", "has no function get_config"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), OWN_CONFIGS, ids=lambda value: value[:20])
+def test_a_config_of_ones_own_that_is_none(text, words, capsys):
+    Path("own.py").write_text(f"from configs import default\n{text}\n")
+    assert run.main(["--config", "own.py", "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
 def test_failures_are_one_sentence_and_exit_code_1(trained, monkeypatch, capsys, tmp_path):
     import shutil
 
@@ -266,9 +291,53 @@ def test_failures_are_one_sentence_and_exit_code_1(trained, monkeypatch, capsys,
     assert "damaged" in error and error.count("\n") == 1
     assert run.main(["--mode", "train", "--workdir", "bad", *TINY, "--config.train.learning_rate=1e30"]) == 1
     assert "the loss is" in capsys.readouterr().err.splitlines()[-1]
-    (tmp_path / "copy" / "config.json").write_text("{")
-    assert run.main(["--mode", "sample", "--workdir", "copy"]) == 2
-    assert "damaged" in capsys.readouterr().err
+    for text, words in (("{", "damaged"), ("[]", "damaged"), ("{}", "config.data is missing")):
+        (tmp_path / "copy" / "config.json").write_text(text)
+        assert run.main(["--mode", "sample", "--workdir", "copy"]) == 2
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1
+
+
+def test_a_damaged_run_does_not_hide_the_others_of_its_process(trained, capsys):
+    import shutil
+
+    shutil.copytree(trained[0] / "runs", "runs")
+    for text in ("{", "[]", "{}"):
+        Path("runs/bad").mkdir(exist_ok=True)
+        Path("runs/bad/config.json").write_text(text)
+        Path("runs/bad/checkpoint.safetensors").touch()
+        assert run.main(["--sde", "vp", "--mode", "sample", "--dry-run"]) == 0
+    assert "runs/vp-digits" in capsys.readouterr().out
+    assert run.main(["--sde", "vp(beta_max=10.0)", "--mode", "sample", "--dry-run"]) == 2
+    assert "there is no run of process 'vp(beta_max=10.0)'" in capsys.readouterr().err
+
+
+SETTLED = [
+    (["--sde", "ve"], "holds no run of process 've'"),
+    (["--config.train.steps=29"], "is at step 30, and train.steps is 29"),
+    (["--config.sde=ve"], "settled when the run was trained"),
+    (["--config.objective=dsm"], "settled when the run was trained"),
+    (["--config", "ve_digits"], "has no use for --config"),
+    (["--seed", "5"], "begun with seed 0"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), SETTLED, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_a_run_goes_on_as_it_began_or_not_at_all(arguments, words, trained, capsys):
+    folder = trained[0] / "runs" / "vp-digits"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert run.main(["--resume", "--workdir", str(folder), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_metrics_that_were_lost_or_damaged_do_not_stop_a_run(tmp_path):
+    from training.session import read_metrics
+
+    assert read_metrics(tmp_path) == []
+    (tmp_path / "metrics.jsonl").write_bytes(b'3\n[]\n\xff\n{"loss": 1}\n{"step": 1, "loss": 2}\n{"step": 2, "lo')
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 2}]
 
 
 def test_a_run_is_not_trained_over(trained, capsys):

@@ -16,7 +16,7 @@ from samplers import FlowSampler, Sampler
 from sde_lib import DenoisingScoreMatching, Images, LinearSDE, RowNoise, ScoreModel
 from sde_lib.prediction import Parameterization
 from training.build import build
-from training.config import Reads, flat
+from training.config import Reads, flat, require
 from training.errors import Usage, in_a_line
 from training.trainer import Settings
 
@@ -91,6 +91,7 @@ def assemble(config: ConfigDict) -> Experiment:
 
     Raises Usage for a component that is refused or does not work with the others, and for a key that nothing reads.
     """
+    require(config)
     reads = Reads(config)
     data = build("data", reads.data)
     if not all(hasattr(data, name) for name in ("train", "test")) or not isinstance(getattr(data, "transform", None), Images):
