@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments, rest = parser.parse_known_args(argv)
     overrides = _overrides(parser, rest)
     _refuse_strangers(parser)
-    from training.errors import Failure, Usage
+    from training.errors import Usage, in_a_line
     from training.session import Interrupted
 
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
@@ -38,10 +38,10 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
-    except (Usage, Failure, ValueError, TypeError, RuntimeError, OSError) as error:
+    except Exception as error:
         if arguments.debug:
             raise
-        print(f"run.py: {error}", file=sys.stderr)
+        print(f"run.py: {in_a_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, Usage) else 1
 
 
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--num", type=int, help="how many samples")
     parser.add_argument("--seed", type=int, help="seed of samples and likelihoods (default: the config's)")
     parser.add_argument("--out", type=Path, help="where samples go: this path with .png and .npy (default: in the run's folder)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
+    parser.add_argument("--device", help="cpu, cuda or cuda:1; it must know float64 (default: cuda where there is one)")
     parser.add_argument("--dry-run", action="store_true", help="print what would be used, and stop")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -92,9 +92,24 @@ def _refuse_unused(arguments: argparse.Namespace) -> None:
     new = {"config", *PARTS}
     used = {"train": new | {"resume"}, "sample": {"num", "out"}, "likelihood": set(), "describe": new | {"out"}, "suggest": new}
     for flag in ("config", "resume", "num", "out", *PARTS):
-        if getattr(arguments, flag) and flag not in used[arguments.mode]:
+        value = getattr(arguments, flag)
+        if value is not None and value is not False and flag not in used[arguments.mode]:
             modes = " and ".join(mode for mode in MODES if flag in used[mode])
             raise Usage(f"--{flag} belongs to --mode {modes}, and --mode {arguments.mode} has no use for it")
+    for flag in ("config", *PARTS):
+        if arguments.resume and getattr(arguments, flag):
+            raise Usage(f"--resume goes on with the config in the run's folder, and has no use for --{flag}")
+
+
+def _override(config: Any, overrides: list[tuple[str, str]], free: tuple[str, ...]) -> None:
+    """Set keys of a trained run's config, of those that may change after the training began."""
+    from training.config import override
+    from training.errors import Usage
+
+    for key, value in overrides:
+        if key.split(".")[0] not in free:
+            raise Usage(f"--config.{key} was settled when the run was trained: only {'.*, '.join(free)}.* can be set now")
+        override(config, key, value)
 
 
 def _refuse_strangers(parser: argparse.ArgumentParser) -> None:
@@ -113,9 +128,9 @@ def _device(arguments: argparse.Namespace) -> str:
 
     name = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError):
-        raise Usage(f"--device {name} cannot be used here: choose cpu, or a device that this installation of torch has") from None
+        torch.ones(1, device=name, dtype=torch.float64).item()  # times and noise are float64
+    except Exception:
+        raise Usage(f"--device {name} cannot be used here: choose cpu, or a device with float64 that this torch has") from None
     return name
 
 
@@ -135,12 +150,18 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     from evaluation.report import compare, draw_samples, reverse_strip, score_images
     from training import session
     from training.config import restore
+    from training.errors import Usage
     from training.experiment import assemble
     from training.folders import CONFIG_NAME, existing_run, new_run
 
     if arguments.resume:
         arguments.workdir = existing_run(arguments.sde, arguments.workdir)
-    config = _config(arguments, overrides, restore(arguments.workdir / CONFIG_NAME) if arguments.resume else None)
+        config = restore(arguments.workdir / CONFIG_NAME)
+        _override(config, overrides, ("train", "sample", "likelihood"))
+        if arguments.seed not in (None, config.get("seed")):
+            raise Usage(f"--seed {arguments.seed}: the run was begun with seed {config.get('seed')}, and can only go on with that")
+    else:
+        config = _config(arguments, overrides)
     experiment = assemble(config)
     print(experiment)
     if arguments.dry_run:
@@ -167,12 +188,12 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     print(f"  python -c \"from models import load; print(load('{folder}'))\"")
 
 
-def _config(arguments: argparse.Namespace, overrides: list[tuple[str, str]], config: Any = None) -> Any:
-    """The given config, or that of the flags, with what the flags change."""
+def _config(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> Any:
+    """The config of the flags, with what they change."""
     from training.build import with_argument
     from training.config import find_config, override
 
-    config = find_config(arguments.config, arguments.sde) if config is None else config
+    config = find_config(arguments.config, arguments.sde)
     for key, value in overrides:
         override(config, key, value)
     for part in ("objective", "parameterization"):
@@ -257,17 +278,13 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
 def _restored(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> tuple:
     """The folder, experiment and trained model of a run."""
     from models import load
-    from training.config import override, restore
-    from training.errors import Usage
+    from training.config import restore
     from training.experiment import assemble
     from training.folders import CONFIG_NAME, existing_run
 
     folder = existing_run(arguments.sde, arguments.workdir)
     config = restore(folder / CONFIG_NAME)
-    for key, value in overrides:
-        if key.split(".")[0] not in ("sample", "likelihood"):
-            raise Usage(f"--config.{key} was settled when the run was trained: only sample.* and likelihood.* can be set now")
-        override(config, key, value)
+    _override(config, overrides, ("sample", "likelihood"))
     if arguments.seed is not None:
         config.seed = arguments.seed
     experiment = assemble(config)

@@ -19,7 +19,7 @@ def proposals(codes: Tensor, images: Images, most: int = 5000) -> str:
     dims = x[0].numel()
     distance, std = largest_distance(x), x.double().std().item()
     top = _rounded_up(distance)
-    sigma_min = 0.15 * images.bin_width
+    sigma_min = 0.1 * images.bin_width
     gamma = spacing(dims)
     levels = level_count(sigma_min, top, gamma)
     # The ratio that this many levels have, which is a little less than gamma.
@@ -31,7 +31,7 @@ def proposals(codes: Tensor, images: Images, most: int = 5000) -> str:
             f"as states {x.min().item():.3g} to {x.max().item():.3g}",
             f"sigma_data  {std:.3g}, the standard deviation of the states: --parameterization 'edm(sigma_data={std:.2g})'",
             f"sigma_max   {distance:.3g}, the largest distance between two data (arXiv 2006.09011, technique 1)",
-            f"sigma_min   {sigma_min:.2g}, 0.15 of the width of a level: what is finer the levels do not show",
+            f"sigma_min   {sigma_min:.2g}, 0.1 of the width of a level: what is finer the levels do not show",
             f"ve          --sde 've(sigma_min={sigma_min:.2g}, sigma_max={top:.3g})'",
             f"ncsn        --sde 'ncsn(sigma_min={sigma_min:.2g}, sigma_max={top:.3g}, levels={levels})' "
             f"(technique 2: ratio {gamma:.4f}); Langevin step {langevin_step(sigma_min, ratio, 5):.2g} for 5 moves a level (technique 4)",

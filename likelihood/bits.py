@@ -104,6 +104,8 @@ def bits_per_dim(
     per_image, probe_variance, gap, prior, nfe = [], [], [], [], 0
     solver: float | None = None
     for codes in batches:
+        if not len(codes):
+            continue
         rows = torch.arange(index, index + len(codes))
         noise = RowNoise(seed, rows, Stream.DEQUANTIZE)
         to_bits = 1 / (codes[0].numel() * math.log(2))
@@ -115,11 +117,12 @@ def bits_per_dim(
             bounds.append(result.log_prob + log_det)
             if solver is None:
                 first = slice(0, min(solver_images, len(codes)))
-                part = x[first]
-                own = score_fn.take(torch.arange(len(part), device=x.device)) if hasattr(score_fn, "take") else score_fn
+                own, part = score_fn, x  # all of them where the rows of score_fn cannot be told apart
+                if hasattr(score_fn, "take"):
+                    own, part = score_fn.take(torch.arange(len(x[first]), device=x.device)), x[first]
                 finer = solve(own, part, rtol=rtol / 10, atol=atol / 10, index=index)
                 nfe += finer.nfe
-                solver = _mean((finer.log_prob - result.log_prob[first]).abs() * to_bits)
+                solver = _mean((finer.log_prob[first] - result.log_prob[first]).abs() * to_bits)
         draws = torch.stack(bounds)
         bound = draws.logsumexp(0) - math.log(len(draws))
         per_image.append(-bound * to_bits)

@@ -30,8 +30,8 @@ class Uniform:
     draws: int = 1
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise ValueError(f"{self!r}: at least one draw is needed")
+        if not isinstance(self.draws, int) or self.draws < 1:
+            raise ValueError(f"{self!r}: a whole number of draws, at least one, is needed")
 
     def sample(self, images: Images, codes: Tensor, noise: RowNoise) -> tuple[Tensor, float]:
         """States for integers (B, *shape), new at each call, and the nats to add to their log-density.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +59,8 @@ def log_likelihood(
     x is (B, *shape), floating-point; score_fn any callable (x, t) -> score that can be differentiated with respect to x.
     divergence is Exact() or Hutchinson(probes=K), whose probes for row i depend on (seed, index + i) alone. Each row has its
     own step sizes, and a row's value does not depend on its batch. t_min is the process's own unless given.
-    Raises ValueError for x that is not finite or t_min outside (0, T), and TypeError for x that is not floating-point; RuntimeError, with the reason,
-    when a row cannot be carried to T, and under torch.inference_mode.
+    Raises ValueError for x that is not finite or t_min outside (0, T), and TypeError for x that is not floating-point;
+    RuntimeError, with the reason, when a row cannot be carried to T, and under torch.inference_mode.
 
     Reference: Chen, Rubanova, Bettencourt, Duvenaud, 2018, arXiv 1806.07366, theorem 1; Song et al., 2021, arXiv 2011.13456,
     equation 39.
@@ -74,7 +75,7 @@ def log_likelihood(
         raise RuntimeError("log_likelihood differentiates the score and cannot run under inference_mode: use torch.no_grad")
     start = sde.valid_t_min(t_min)
     rsde = ReverseSDE(sde, score_fn)
-    B, dims = x.shape[0], x[0].numel()
+    B, dims = x.shape[0], math.prod(x.shape[1:])
     probe = divergence.probe(RowNoise(seed, torch.arange(index, index + B), Stream.PROBE), x)
 
     def augmented(y: Tensor, t: Tensor, rows: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ __all__ = ["FILE_NAME", "NETWORKS", "describe", "load", "read_header", "save"]
 
 FILE_NAME = "checkpoint.safetensors"
 FORMAT, VERSION = "sde-score-model", 1
+KEYS = {"network", "sde", "parameterization", "data", "weights"}
 NETWORKS: dict[str, type[nn.Module]] = {"MLP": MLP, "UNet": UNet}
 
 
@@ -75,7 +76,13 @@ def load(
         prefix = header["weights"][weights] + "/"
         state = {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
     network = _network(path, header["network"]) if network is None else network
-    missing, unexpected = network.load_state_dict(state, strict=False)
+    try:
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # a weight of another shape
+        why = str(error).strip().splitlines()[-1].strip().rstrip(".")
+        raise ValueError(
+            f"the weights in {path} do not fit the network: {why}; pass the network that they were trained with"
+        ) from None
     if missing or unexpected:
         raise ValueError(
             f"the weights in {path} do not fit the network: {len(missing)} missing, {len(unexpected)} unknown, "
@@ -148,6 +155,12 @@ def _header(path: str | Path, metadata: dict[str, str] | None) -> dict[str, Any]
             f"{path} is a safetensors file of another kind, without the description that save writes: "
             "load its weights into a network, build a ScoreModel, and use save"
         )
-    if int(metadata["version"]) > VERSION:
+    try:
+        version, header = int(metadata["version"]), json.loads(metadata["model"])
+    except (KeyError, ValueError):
+        version, header = 0, None
+    if version > VERSION:
         raise ValueError(f"{path} has format version {metadata['version']}, and this code reads up to {VERSION}: update it")
-    return json.loads(metadata["model"])
+    if not isinstance(header, dict) or not header.keys() >= KEYS:
+        raise ValueError(f"{path} is damaged: it does not say what its weights are of; use another copy")
+    return header

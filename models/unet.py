@@ -20,7 +20,8 @@ class UNet(nn.Module):
     shape is (C, H, W) of the data, of which C alone matters: odd sizes are rounded up on the way down and restored on the way
     up. Level i has channels * multipliers[i] channels and blocks residual blocks; attention lists the levels with
     self-attention, and the middle has it if there is one at all. outputs is how many numbers it answers for each entry, along
-    axis 1: 2 with a learned variance. Raises ValueError for a shape that is not an image's.
+    axis 1: 2 with a learned variance. Raises ValueError for a shape that is not an image's, and for less than one channel,
+    block or level.
 
     Reference: Ronneberger, Fischer, Brox, 2015, arXiv 1505.04597; Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B.
 
@@ -42,10 +43,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.arguments = arguments_of(locals())
-        if len(shape) != 3:
-            raise ValueError(f"UNet got data of shape {tuple(shape)}, and (channels, height, width) was needed: use MLP")
-        if any(not 0 <= level < len(multipliers) for level in attention):
-            raise ValueError(f"attention at levels {tuple(attention)}: levels go from 0 to {len(multipliers) - 1}")
+        _check(shape, channels, multipliers, blocks, attention)
         width = 4 * channels
         sizes = [channels * m for m in multipliers]
 
@@ -108,3 +106,12 @@ class _Chain(nn.ModuleList):
         for layer in self:
             h = layer(h, embedding) if isinstance(layer, ResidualBlock) else layer(h)
         return h
+
+
+def _check(shape: Sequence[int], channels: int, multipliers: Sequence[int], blocks: int, attention: Sequence[int]) -> None:
+    if len(shape) != 3:
+        raise ValueError(f"UNet got data of shape {tuple(shape)}, and (channels, height, width) was needed: use MLP")
+    if min(channels, blocks, len(multipliers)) < 1:
+        raise ValueError(f"UNet got {channels=}, {multipliers=} and {blocks=}: at least one of each is needed")
+    if any(not 0 <= level < len(multipliers) for level in attention):
+        raise ValueError(f"attention at levels {tuple(attention)}: levels go from 0 to {len(multipliers) - 1}")

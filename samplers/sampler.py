@@ -15,7 +15,7 @@ from samplers.constraints import Constraint
 from samplers.times import Grid, Uniform
 from sde_lib.base import SDE
 from sde_lib.noise import Noise, RowNoise, Stream
-from sde_lib.ode import integrate_on_clock
+from sde_lib.ode import check_options, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
 from sde_lib.tensors import on_grid
 
@@ -63,6 +63,9 @@ class Sampler:
     def __post_init__(self) -> None:
         if self.last not in ("mean", "denoise", "sample"):
             raise ValueError(f"last={self.last!r}: one of 'mean', 'denoise' and 'sample' was needed")
+        steps = isinstance(self.predictor, Predictor) and isinstance(self.corrector, Corrector | None)
+        if not steps or isinstance(self.times, type) or not callable(self.times):
+            raise TypeError(f"{self!r}: objects were needed, as in Sampler(EulerMaruyama(), Langevin(), times=Uniform(100))")
 
     def sample(
         self,
@@ -82,7 +85,8 @@ class Sampler:
 
         x_T replaces the start, which is otherwise drawn from the prior; constraint is, for example, Inpaint(known, mask);
         noise replaces every draw, in the order: start, corrector, predictor, and the constraint after each of them.
-        Raises TypeError when an algorithm cannot use the process, ValueError when score_fn belongs to another process.
+        Raises TypeError when an algorithm cannot use the process, ValueError when score_fn belongs to another process, and
+        RuntimeError when a sample is not finite.
         """
         frame = None
         for frame in self.stream(  # noqa: B007
@@ -94,6 +98,11 @@ class Sampler:
         if self.last == "denoise":
             with torch.no_grad():
                 x, nfe = ReverseSDE(sde, score_fn).predict(x, self.times(sde)[-1]).x0, nfe + 1
+        lost = int((~x.isfinite()).flatten(1).any(1).sum())
+        if lost:
+            raise RuntimeError(
+                f"{lost} of {len(x)} samples are NaN or infinite: take smaller steps, or check that the score is finite on the grid"
+            )
         return Samples(x if constraint is None else constraint.finish(x), nfe)
 
     @torch.no_grad()  # a decorator: opened inside the body of a generator, it would leak into the caller between frames
@@ -160,6 +169,7 @@ class FlowSampler:
     def __post_init__(self) -> None:
         if self.last not in ("denoise", "sample"):
             raise ValueError(f"last={self.last!r}: 'denoise' or 'sample' was needed, since a flow has no last noise to drop")
+        check_options(self.rtol, self.atol, self.method)
 
     @torch.no_grad()
     def sample(
@@ -211,6 +221,8 @@ def _sources(seed: int, index: int, rows: int, noise: Noise | None) -> dict[Stre
 def _start(sde: SDE, like: Tensor, x_T: Tensor | None, noise: Noise) -> Tensor:
     if like.ndim < 2:
         raise ValueError(f"a shape of {tuple(like.shape)} was asked for, and (samples, *shape) is needed")
+    if not like.is_floating_point():
+        raise TypeError(f"samples of dtype {like.dtype} were asked for, and a floating-point one is needed: decode them afterwards")
     if x_T is None:
         return sde.prior(like).sample(noise(like))
     if x_T.shape != like.shape:

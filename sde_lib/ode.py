@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sde_lib.tensors import Time, as_time, expand
 
-__all__ = ["METHODS", "Solution", "Status", "integrate", "integrate_on_clock"]
+__all__ = ["METHODS", "Solution", "Status", "check_options", "integrate", "integrate_on_clock"]
 
 
 Field = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -81,6 +81,14 @@ METHODS = {"dopri5": _method(4, RK45, "E"), "dop853": _method(7, DOP853, "E5", "
 SAFETY, SMALLEST, LARGEST = 0.9, 0.2, 5.0
 
 
+def check_options(rtol: float, atol: float, method: str) -> None:
+    """Refuse methods that are not here, and tolerances that are not positive."""
+    if method not in METHODS:
+        raise ValueError(f"method {method!r} is not known: use one of {', '.join(map(repr, METHODS))}")
+    if not (rtol > 0 and atol > 0):
+        raise ValueError(f"rtol={rtol} and atol={atol}: both must be positive")
+
+
 def integrate(
     fn: Field,
     y0: Tensor,
@@ -98,7 +106,7 @@ def integrate(
     y0 is (B, *shape); fn gets the b rows still under way, y (b, *shape), t (b,) float64 inside [t0, t1], and their numbers
     rows (b,), and answers in the shape of y. A row's error is the root mean square over its entries of
     error / (atol + rtol |y|); a step is accepted below 1, and the next one chosen by a PI controller. Rows that end leave the
-    batch, unless keep_rows says that fn cannot do without them. Times land on t1 exactly, and never beyond.
+    batch, unless keep_rows says that fn cannot do without them. Times land on t1 exactly, and never beyond. No rows, no calls.
     Raises ValueError for an unknown method or tolerances that are not positive; a row that fails says so in status.
 
     Reference: Dormand and Prince, 1980; Hairer, Norsett, Wanner, 1993, sections II.4 and II.5 (first step, dop853's error);
@@ -107,10 +115,7 @@ def integrate(
     >>> integrate(lambda y, t, rows: -y, torch.ones(1, 1, dtype=torch.float64), 0.0, 1.0, rtol=1e-9, atol=1e-9).y
     tensor([[0.3679]], dtype=torch.float64)
     """
-    if method not in METHODS:
-        raise ValueError(f"method {method!r} is not known: use one of {', '.join(map(repr, METHODS))}")
-    if not (rtol > 0 and atol > 0):
-        raise ValueError(f"rtol={rtol} and atol={atol}: both must be positive")
+    check_options(rtol, atol, method)
     m = METHODS[method]
     B, device = y0.shape[0], y0.device
     start, end = as_time(t0).to(device).expand(B), as_time(t1).to(device).expand(B)
@@ -118,11 +123,13 @@ def integrate(
     out, times = y0.clone(), start.clone()
     status = torch.full((B,), int(Status.TOO_MANY_STEPS), device=device)
     calls = evaluated = 0
+    if B == 0:
+        return Solution(out, times, status, calls, evaluated)
 
     def f(y: Tensor, t: Tensor, rows: Tensor) -> Tensor:
         nonlocal calls, evaluated
         calls, evaluated = calls + 1, evaluated + len(rows)
-        return fn(y, t, rows)
+        return fn(y, t, rows).to(y.dtype)
 
     def norm(v: Tensor, scale: Tensor) -> Tensor:
         return ((v / scale) ** 2).flatten(1).mean(1).double().sqrt()
@@ -164,7 +171,8 @@ def integrate(
         t = torch.where(accept, t_new, t)
 
         arrived = active & accept & final
-        stuck = active & ~accept & (h <= 4 * torch.finfo(torch.float64).eps * torch.maximum(t.abs(), end[rows].abs()))
+        smallest = 4 * torch.finfo(torch.float64).eps * torch.maximum(t.abs(), end[rows].abs())
+        stuck = active & ~arrived & torch.where(accept, h == 0, h <= smallest)  # a step of 0 is always accepted
         leaving = arrived | stuck
         if bool(leaving.any()):
             gone = rows[leaving]

@@ -49,11 +49,11 @@ class ReverseSDE:
     def score(self, x: Tensor, t: Tensor) -> Tensor:
         """The score at x and t, shaped like x: one network call.
 
-        Raises ValueError when a gradient with respect to x is wanted and the score carries none: what is computed from it,
-        such as a divergence, would be silently wrong.
+        Raises ValueError when the answer has another shape, and when a gradient with respect to x is wanted and the score
+        carries none: what is computed from it, such as a divergence, would be silently wrong.
         """
         self._count(x)
-        score = self.score_fn(x, t)
+        score = self._answer(x, t)
         if x.requires_grad and torch.is_grad_enabled() and not score.requires_grad:
             raise ValueError(
                 "the score function's answer carries no gradient with respect to x, and one is needed here: "
@@ -69,7 +69,16 @@ class ReverseSDE:
         sde = self.require(LinearSDE, "a prediction of x0 from a bare score")
         t = as_time(t)
         level = sde.at(t)
-        return Prediction(x, self.score_fn(x, t), level, *_PLAIN.target(sde, t, level))
+        return Prediction(x, self._answer(x, t), level, *_PLAIN.target(sde, t, level))
+
+    def _answer(self, x: Tensor, t: Tensor) -> Tensor:
+        score = self.score_fn(x, t)
+        if score.shape != x.shape:
+            raise ValueError(
+                f"the score function answered with shape {tuple(score.shape)} to a state of shape {tuple(x.shape)}: "
+                "the two must agree; where they only broadcast, the result would be silently wrong"
+            )
+        return score
 
     def drift(self, x: Tensor, t: Tensor, eta: float = 1.0) -> Tensor:
         """f - (1 + eta^2)/2 g^2 score, shaped like x: one network call."""

@@ -12,7 +12,7 @@ from sde_lib.data import DataTransform
 from sde_lib.linear import Level, LinearSDE
 from sde_lib.parameterizations import Parameterization
 from sde_lib.prediction import Coefficient, Prediction, Readings, solve
-from sde_lib.tensors import Time, as_time, expand, of_time
+from sde_lib.tensors import Time, as_time, check_time, expand, of_time
 
 __all__ = ["Conditioned", "ScoreFn", "ScoreModel"]
 
@@ -53,8 +53,10 @@ class ScoreModel(nn.Module):
         return self.predict(x, t, **cond).score
 
     def predict(self, x: Tensor, t: Time, **cond: Any) -> Prediction:
-        """Everything the network says about x at time t. Raises ValueError when it answers in another shape."""
-        level, scale, label, (a, b), readings = of_time(self, self._of_time, as_time(t))
+        """Everything the network says about x at time t. Raises ValueError when it answers in another shape, or t has another."""
+        t = as_time(t)
+        check_time(t, x)
+        level, scale, label, (a, b), readings = of_time(self, self._of_time, t)
         if label.is_floating_point():
             label = label.to(x.dtype)
         label = label.to(x.device).expand(x.shape[0])
@@ -91,6 +93,8 @@ class ScoreModel(nn.Module):
 class Conditioned:
     """A ScoreModel with its conditions: what samplers and solvers are given.
 
+    Raises ValueError when a condition, a tensor that is not 0-d, has another number of rows than the state.
+
     >>> from sde_lib import Epsilon, VPSDE
     >>> model = ScoreModel(lambda x, label, y: y[:, None] * x, VPSDE(), Epsilon())
     >>> model.bind(y=torch.tensor([0.0, 1.0, 2.0])).take(torch.tensor([2])).cond
@@ -106,9 +110,15 @@ class Conditioned:
 
     def predict(self, x: Tensor, t: Tensor) -> Prediction:
         """Everything the network says under the conditions."""
+        for key, c in self.cond.items():
+            if isinstance(c, Tensor) and c.ndim > 0 and len(c) != len(x):
+                raise ValueError(
+                    f"condition {key!r} of shape {tuple(c.shape)} meets a state of shape {tuple(x.shape)}: "
+                    "give it a row for each sample, or one value for all as a 0-d tensor or a number"
+                )
         return self.model.predict(x, t, **self.cond)
 
     def take(self, rows: Tensor) -> Conditioned:
         """The same for the given rows alone."""
-        taken = {key: c[rows] if isinstance(c, Tensor) and c.ndim > 0 else c for key, c in self.cond.items()}
+        taken = {key: c[rows.to(c.device)] if isinstance(c, Tensor) and c.ndim > 0 else c for key, c in self.cond.items()}
         return Conditioned(self.model, taken)

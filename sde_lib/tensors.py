@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["Time", "as_time", "check_state", "expand", "of_time", "on_grid", "sum_over_state"]
+__all__ = ["Time", "as_time", "check_state", "check_time", "expand", "of_time", "on_grid", "sum_over_state"]
 
 Time = Tensor | float
 V = TypeVar("V")
@@ -59,16 +59,23 @@ def expand(c: Tensor, x: Tensor) -> Tensor:
 
     A 0-d float64 tensor on the CPU multiplies any x without promoting it or moving, and passes as it is; one of shape (B,)
     would promote x to float64, or broadcast along the wrong axis, and is cast and reshaped.
-    Raises ValueError when c is neither 0-d nor (B,).
+    Raises ValueError when c is neither 0-d nor (B,), and TypeError for integers, in which the cast would lose c.
     """
     if c.ndim == 0:
         return c
-    if c.shape != x.shape[:1]:
+    check_time(c, x)
+    return c.to(device=x.device, dtype=x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def check_time(c: Tensor, x: Tensor) -> None:
+    """Refuse a function of time that is neither 0-d nor (B,), and a state of integers; looks at no value."""
+    if not x.is_floating_point():
+        raise TypeError(f"a state has dtype {x.dtype}, and a floating-point tensor was needed: encode integers first")
+    if c.ndim and c.shape != x.shape[:1]:
         raise ValueError(
             f"a time of shape {tuple(c.shape)} meets a state of shape {tuple(x.shape)}: "
             "give one time for all rows, or one for each row, of shape (B,)"
         )
-    return c.to(device=x.device, dtype=x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def sum_over_state(x: Tensor) -> Tensor:

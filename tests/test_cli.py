@@ -120,6 +120,18 @@ def test_a_process_of_ones_own_by_its_path(monkeypatch):
     assert Path("runs/sine-digits/samples.png").exists()
 
 
+def test_a_part_of_ones_own_by_its_path_in_quotes(monkeypatch, capsys):
+    """And a module of one's own that does not even run."""
+    Path("parts.py").write_text("from samplers import EulerMaruyama as Mine\n")
+    Path("broken.py").write_text("x = \n")
+    monkeypatch.syspath_prepend(".")
+    assert run.main(["--dry-run", "--config.sample.sampler=pc(predictor='parts:Mine(eta=0.0)', times='quadratic(steps=3)')"]) == 0
+    assert "EulerMaruyama(eta=0.0)" in capsys.readouterr().out
+    assert run.main(["--dry-run", "--sde", "broken:SDE"]) == 2
+    error = capsys.readouterr().err
+    assert "cannot be imported (SyntaxError" in error and error.count("\n") == 1
+
+
 def test_images_of_ones_own_are_trained_on(capsys):
     """Colour, not square, another number of levels, through the U-Net."""
     np.save("own.npy", np.random.default_rng(0).integers(0, 4, (60, 3, 6, 5)))
@@ -166,7 +178,11 @@ USAGE = [
     (["--sde", "vp(beta_mux=3)"], "has no 'beta_mux': it takes beta_min, beta_max"),
     (["--sde", "vp(beta_min=3, beta=cosine)"], "one or the other"),
     (["--sde", "vp(1.0)"], "only key=value"),
+    (["--sde", "vp(beta_min=1.0, beta_min=2.0)"], "given twice"),
+    (["--sde", "ve(sigma_min=0)"], "ZeroDivisionError"),
+    (["--sde", "os:path"], "not a class that can be built"),
     (["--sde", "nowhere:SDE"], "cannot be imported"),
+    (["--sde", ".:SDE"], "cannot be imported"),
     (["--sde", "sde_lib:Nothing"], "has no 'Nothing'"),
     (["--config", "nothing"], "there is no config 'nothing': use one of default, subvp_digits"),
     (["--config.train.step=5"], "did you mean 'train.steps'"),
@@ -175,15 +191,45 @@ USAGE = [
     (["--config.train.steps=0"], "train.steps is 0"),
     (["--config.train.learning_rate=fast"], "a float was needed"),
     (["--config.objective=dsm(weighting='x')"], "weighting 'x' is not known"),
+    (["--config.objective=dsm(times=3)"], "config.objective is 'dsm(times=3)', which does not work here"),
+    (["--config.parameterization=edm(sigma_data=0)"], "a loss of nan"),
+    (["--config.parameterization=epsilon(label='index')"], "needs a process with a table"),
+    (["--config.parameterization=sde_lib:VPSDE"], "which makes a VPSDE, and a Parameterization was needed"),
+    (["--sde", "sde_lib:Images"], "which makes a Images, and a LinearSDE was needed"),
+    (["--config.data=sde_lib:VPSDE"], "a data set with train, test"),
+    (["--config.name=a/b"], "without a slash"),
+    (["--config.name=../../x"], "without a slash"),
+    (["--config.network=unet(blocks=0)"], "UNet got channels=32, multipliers=(1, 2) and blocks=0"),
+    (["--config.sample.num=0"], "sample.num is 0, and a positive number was needed"),
+    (["--config.sample.batch_size=0"], "sample.batch_size is 0"),
+    (["--config.likelihood.batch_size=0"], "likelihood.batch_size is 0"),
+    (["--config.likelihood.rtol=0.0"], "likelihood.rtol is 0.0"),
+    (["--config.likelihood.divergence=exact(max_dims=3)"], "use Hutchinson"),
+    (["--config.likelihood.divergence=hutchinson(probes=1.5)"], "config.likelihood.divergence is"),
+    (["--config.likelihood.dequantize=uniform(draws=1.5)"], "a whole number of draws"),
+    (["--config.likelihood.dequantize=sde_lib:VPSDE"], "config.likelihood.dequantize is"),
+    (["--config.sample.sampler=flow(t_min=0.0)"], "t_min=0.0"),
+    (["--config.sample.sampler=flow(method='euler')"], "'dopri5', 'dop853'"),
+    (["--config.sample.sampler=pc(predictor=euler_maruyama, times=uniform(steps=0))"], "at least one step"),
+    (["--config.sample.sampler=pc(predictor=euler_maruyama, times=uniform(steps=2, t_min=5))"], "t_min=5"),
+    (["--config.sample.sampler=pc(predictor=euler_maruyama, times=uniform(steps=1.5))"], "config.sample.sampler is"),
+    (["--config.sample.sampler=pc(predictor=euler_maruyama, corrector=langevin(steps=1.5))"], "config.sample.sampler is"),
+    (["--config.sample.sampler=pc(predictor=euler_maruyama, times=5)"], "objects were needed"),
+    (["--sde", "vp(T=0.0005)"], "T = 0.0005"),
     (["--config.network=unet(attention=(5,))"], "levels go from 0 to 1"),
+    (["--config.network=mlp(width=-1)"], "negative dimension"),
     (["--config.sample.sampler=pc(predictor=leap)"], "sampler.predictor 'leap' is not known"),
+    (["--config.sample.sampler=pc(predictor='nowhere:Leap')"], "cannot be imported"),
     (["--mode", "sample"], "there is no run"),
     (["--mode", "sample", "--workdir", "nowhere"], "is not the folder of a run"),
     (["--mode", "likelihood", "--num", "3"], "--num belongs to --mode sample"),
     (["--num", "3"], "--num belongs to --mode sample"),
+    (["--num", "0"], "--num belongs to --mode sample"),
     (["--mode", "sample", "--resume"], "--resume belongs to --mode train"),
     (["--resume"], "there is no run"),
     (["--device", "abacus"], "--device abacus cannot be used"),
+    (["--device", "meta"], "--device meta cannot be used"),
+    (["--device", "hpu"], "--device hpu cannot be used"),
     (["--seed", "-3", "--dry-run"], "seed"),
 ]
 
@@ -209,6 +255,30 @@ def test_a_key_that_nothing_reads_is_an_error(capsys):
     assert "config.train.speed is read by nothing" in capsys.readouterr().err
 
 
+OWN_CONFIGS = [
+    ("def get_config(): return 1 / 0", "cannot be run: ZeroDivisionError"),
+    ("def get_config(): return {}", "gives a dict, and an ml_collections.ConfigDict"),
+    (
+        "def get_config():\n    c = default.get_config()\n    del c.train.clip\n    return c",
+        "config.train.clip is missing: a float",
+    ),
+    (
+        "def get_config():\n    c = default.get_config()\n    del c.seed\n    c.seed = 'x'\n    return c",
+        "config.seed is 'x': an int was needed",
+    ),
+    ("x =", "cannot be run: SyntaxError"),
+    ("", "has no function get_config"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), OWN_CONFIGS, ids=lambda value: value[:20])
+def test_a_config_of_ones_own_that_is_none(text, words, capsys):
+    Path("own.py").write_text(f"from configs import default\n{text}\n")
+    assert run.main(["--config", "own.py", "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
 def test_failures_are_one_sentence_and_exit_code_1(trained, monkeypatch, capsys, tmp_path):
     import shutil
 
@@ -221,9 +291,53 @@ def test_failures_are_one_sentence_and_exit_code_1(trained, monkeypatch, capsys,
     assert "damaged" in error and error.count("\n") == 1
     assert run.main(["--mode", "train", "--workdir", "bad", *TINY, "--config.train.learning_rate=1e30"]) == 1
     assert "the loss is" in capsys.readouterr().err.splitlines()[-1]
-    (tmp_path / "copy" / "config.json").write_text("{")
-    assert run.main(["--mode", "sample", "--workdir", "copy"]) == 2
-    assert "damaged" in capsys.readouterr().err
+    for text, words in (("{", "damaged"), ("[]", "damaged"), ("{}", "config.data is missing")):
+        (tmp_path / "copy" / "config.json").write_text(text)
+        assert run.main(["--mode", "sample", "--workdir", "copy"]) == 2
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1
+
+
+def test_a_damaged_run_does_not_hide_the_others_of_its_process(trained, capsys):
+    import shutil
+
+    shutil.copytree(trained[0] / "runs", "runs")
+    for text in ("{", "[]", "{}"):
+        Path("runs/bad").mkdir(exist_ok=True)
+        Path("runs/bad/config.json").write_text(text)
+        Path("runs/bad/checkpoint.safetensors").touch()
+        assert run.main(["--sde", "vp", "--mode", "sample", "--dry-run"]) == 0
+    assert "runs/vp-digits" in capsys.readouterr().out
+    assert run.main(["--sde", "vp(beta_max=10.0)", "--mode", "sample", "--dry-run"]) == 2
+    assert "there is no run of process 'vp(beta_max=10.0)'" in capsys.readouterr().err
+
+
+SETTLED = [
+    (["--sde", "ve"], "holds no run of process 've'"),
+    (["--config.train.steps=29"], "is at step 30, and train.steps is 29"),
+    (["--config.sde=ve"], "settled when the run was trained"),
+    (["--config.objective=dsm"], "settled when the run was trained"),
+    (["--config", "ve_digits"], "has no use for --config"),
+    (["--seed", "5"], "begun with seed 0"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), SETTLED, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_a_run_goes_on_as_it_began_or_not_at_all(arguments, words, trained, capsys):
+    folder = trained[0] / "runs" / "vp-digits"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert run.main(["--resume", "--workdir", str(folder), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_metrics_that_were_lost_or_damaged_do_not_stop_a_run(tmp_path):
+    from training.session import read_metrics
+
+    assert read_metrics(tmp_path) == []
+    (tmp_path / "metrics.jsonl").write_bytes(b'3\n[]\n\xff\n{"loss": 1}\n{"step": 1, "loss": 2}\n{"step": 2, "lo')
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 2}]
 
 
 def test_a_run_is_not_trained_over(trained, capsys):

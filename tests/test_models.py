@@ -58,6 +58,9 @@ def test_networks_refuse_what_they_cannot_be():
         UNet((8, 8))
     with pytest.raises(ValueError, match="levels go from 0 to 1"):
         UNet((1, 8, 8), attention=(2,))
+    for nothing in ({"blocks": 0}, {"channels": 0}, {"multipliers": (), "attention": ()}):
+        with pytest.raises(ValueError, match="at least one of each"):
+            UNet((1, 8, 8), **nothing)
     with pytest.raises(ValueError, match="heads must divide"):
         UNet((1, 8, 8), channels=8, heads=3)
     with pytest.raises(ValueError, match="shape of one datum"):
@@ -147,6 +150,10 @@ def test_classes_of_ones_own_are_asked_for(tmp_path):
     assert load(path, network=Own(), sde=OwnSDE()).sde == OwnSDE()
     with pytest.raises(ValueError, match="do not fit the network"):
         load(path, network=MLP((2,)), sde=OwnSDE())
+    wide = Own()
+    wide.layer = nn.Linear(8, 9)
+    with pytest.raises(ValueError, match="do not fit the network: size mismatch for layer.bias.*; pass the network"):
+        load(path, network=wide, sde=OwnSDE())
 
 
 def test_what_cannot_be_kept_is_refused_before_anything_is_written(tmp_path):
@@ -170,6 +177,11 @@ def test_damaged_and_foreign_files_are_told_apart(tmp_path):
     save_file({"a": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match="another kind"):
         load(path)
+    own = {"format": "sde-score-model", "version": "1", "model": "{}"}
+    for header in (own, own | {"version": "x"}, own | {"model": "{"}, {"format": "sde-score-model"}):
+        save_file({"a": torch.zeros(2)}, path, header)
+        with pytest.raises(ValueError, match="damaged: it does not say"):
+            load(path)
     path.write_bytes(whole.replace(b'"version":"1"', b'"version":"9"'))
     with pytest.raises(ValueError, match="version 9"):
         load(path)

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from models import MLP, load
 from sde_lib import VPSDE, DenoisingScoreMatching, Epsilon, Images, ImportanceTime, ScoreModel
@@ -115,10 +116,14 @@ def test_settings_that_cannot_train_are_refused():
 
 def test_a_damaged_state_is_said(tmp_path):
     t = trainer(tmp_path)
+    path = tmp_path / "state.safetensors"
+    for foreign, header in (({"a": torch.zeros(2)}, {"step": "3"}), ({"raw/a": torch.zeros(2)}, {"step": "x"}), ({}, {})):
+        with pytest.raises(Failure, match="cannot be read"):
+            t.resume()
+        save_file(foreign, path, header)
     with pytest.raises(Failure, match="cannot be read"):
         t.resume()
     t.save()
-    path = tmp_path / "state.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(Failure, match="cannot be read"):
         t.resume()

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from configs.names import ALIASES, NAMES
-from training.errors import Usage
+from training.errors import Usage, in_a_line
 
 __all__ = ["build", "resolve", "with_argument"]
 
@@ -26,14 +26,17 @@ def build(kind: str, text: str, *given: Any, **more: Any) -> Any:
     except ValueError as error:
         raise Usage(f"config.{kind} is {text!r}, which cannot be read: {error}") from None
     factory = resolve(kind, name)
-    accepted = list(inspect.signature(factory).parameters)[len(given) :]
+    try:
+        accepted = list(inspect.signature(factory).parameters)[len(given) :]
+    except (TypeError, ValueError):
+        raise Usage(f"config.{kind} is {text!r}, and {name} is not a class that can be built from a config") from None
     for key in values:
         if key not in accepted:
             raise Usage(f"config.{kind} is {text!r}, but {factory.__name__} has no {key!r}: it takes {', '.join(accepted)}")
     try:
         return factory(*given, **values)
-    except (TypeError, ValueError) as error:
-        raise Usage(f"config.{kind} is {text!r}, which was refused: {error}") from None
+    except Exception as error:  # whatever a class of one's own raises, too
+        raise Usage(f"config.{kind} is {text!r}, which was refused: {in_a_line(error)}") from error
 
 
 def with_argument(kind: str, text: str, key: str, value: str) -> str:
@@ -53,9 +56,12 @@ def _parse(kind: str, text: str) -> tuple[str, dict[str, ast.expr]]:
         call = ast.parse(f"f{arguments or '()'}", mode="eval").body
         if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
             raise SyntaxError("only key=value arguments are allowed")
+        found = {str(keyword.arg): keyword.value for keyword in call.keywords}
+        if len(found) < len(call.keywords):
+            raise SyntaxError("an argument is given twice")
     except (SyntaxError, ValueError) as error:
         raise Usage(f"config.{kind} is {text!r}, which cannot be read: {error}") from None
-    return name, {str(keyword.arg): keyword.value for keyword in call.keywords}
+    return name, found
 
 
 def resolve(kind: str, name: str) -> Any:
@@ -63,21 +69,26 @@ def resolve(kind: str, name: str) -> Any:
     path = NAMES[kind].get(name, name) if kind in NAMES else name
     if ":" not in path:
         known = ", ".join(NAMES.get(kind, {})) or "none"
-        raise Usage(f"{kind} {name!r} is not known: use one of {known}, or your own as package.module:Class")
+        own = "'package.module:Class', in quotes" if "." in kind else "package.module:Class"
+        raise Usage(f"{kind} {name!r} is not known: use one of {known}, or your own as {own}")
     module, attribute = path.split(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        raise Usage(f"{kind} {name!r}: module {module!r} cannot be imported ({error})") from None
-    except AttributeError:
-        raise Usage(f"{kind} {name!r}: module {module!r} has no {attribute!r}") from None
+        imported = importlib.import_module(module)
+    except Exception as error:  # whatever the code of a module of one's own raises, too
+        raise Usage(f"{kind} {name!r}: module {module!r} cannot be imported ({in_a_line(error)})") from error
+    if not hasattr(imported, attribute):
+        raise Usage(f"{kind} {name!r}: module {module!r} has no {attribute!r}")
+    return getattr(imported, attribute)
 
 
 def _value(kind: str, node: ast.expr) -> Any:
-    """A literal, or a component: a bare name, or a call."""
+    """A literal, or a component: a bare name, a call, or a string where a component is known to belong."""
     kind = ALIASES.get(kind, kind)
-    if isinstance(node, ast.Name) and NAMES.get(kind, {}).get(node.id) == node.id:
-        return node.id
+    plain = node.id if isinstance(node, ast.Name) else node.value if isinstance(node, ast.Constant) else None
+    if isinstance(plain, str) and NAMES.get(kind, {}).get(plain) == plain:
+        return plain
     if isinstance(node, (ast.Name, ast.Call)):
         return build(kind, ast.unparse(node))
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and kind in NAMES:
+        return build(kind, node.value)
     return ast.literal_eval(node)

@@ -12,9 +12,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from training.errors import Usage
+from configs import default
+from training.errors import Usage, in_a_line
 
-__all__ = ["Reads", "dump", "find_config", "override", "restore"]
+__all__ = ["Reads", "dump", "find_config", "flat", "override", "require", "restore"]
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -51,7 +52,12 @@ def find_config(name: str | None, sde: str | None) -> ConfigDict:
     if not path.is_file():
         known = sorted(p.stem for p in CONFIGS.glob("*.py") if p.stem not in ("__init__", "names"))
         raise Usage(f"there is no config {name!r}: use one of {', '.join(known)}, or the path of a .py file with get_config()")
-    config = _module(path).get_config()
+    try:
+        config = _module(path).get_config()
+    except Exception as error:
+        raise error if isinstance(error, Usage) else Usage(f"config {path} cannot be run: {in_a_line(error)}") from error
+    if not isinstance(config, ConfigDict):
+        raise Usage(f"get_config() of {path} gives a {type(config).__name__}, and an ml_collections.ConfigDict was needed")
     if sde is not None and (name == "default" or "(" in sde or path.stem.split("_")[0] != short):
         config.sde = sde
     return config
@@ -64,7 +70,7 @@ def _module(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise Usage(f"config {path} cannot be run: {type(error).__name__}: {error}") from None
+        raise Usage(f"config {path} cannot be run: {type(error).__name__}: {in_a_line(error)}") from error
     if not hasattr(module, "get_config"):
         raise Usage(f"config {path} has no function get_config()")
     return module
@@ -94,6 +100,17 @@ def override(config: ConfigDict, key: str, text: str) -> None:
     config[leaf] = value
 
 
+def require(config: ConfigDict) -> None:
+    """Refuse a config without a key of the default one, or with a value of another type there. Raises Usage."""
+    given = flat(config)
+    for key, example in flat(default.get_config()).items():
+        if key not in given:
+            raise Usage(f"config.{key} is missing: {_a(example)} is needed, such as {example!r}")
+        value = given[key]
+        if type(value) is not type(example) and not (isinstance(example, float) and type(value) is int):
+            raise Usage(f"config.{key} is {value!r}: {_a(example)} was needed, such as {example!r}, and not {_a(value)}")
+
+
 def _a(value: Any) -> str:
     name = type(value).__name__
     return f"an {name}" if name[0] in "aeiou" else f"a {name}"
@@ -118,7 +135,10 @@ def dump(config: ConfigDict) -> str:
 def restore(path: Path) -> ConfigDict:
     """The config kept in a run's folder. Raises Usage when it is missing or damaged."""
     try:
-        return ConfigDict(json.loads(path.read_text()))
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("it holds no keys")
+        return ConfigDict(content)
     except FileNotFoundError:
         raise Usage(f"{path.parent} has no {path.name}: give the folder of a run with --workdir, or train one first") from None
     except ValueError as error:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import dataclass, fields
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 from ml_collections import ConfigDict
 
-from sde_lib import ScoreModel
+from sde_lib import Images, LinearSDE, RowNoise, ScoreModel
+from sde_lib.parameterizations import Parameterization
 from training.build import build
-from training.config import Reads
-from training.errors import Usage
+from training.config import Reads, flat, require
+from training.errors import Usage, in_a_line
 from training.trainer import Settings
 
 __all__ = ["Experiment", "Sampling", "Scoring", "assemble"]
@@ -24,6 +29,9 @@ class Sampling:
     sampler: Any
     num: int
     batch_size: int
+
+    def __post_init__(self) -> None:
+        _require_positive("sample", num=self.num, batch_size=self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class Scoring:
                 f"likelihood.estimator={self.estimator!r} and likelihood.variance={self.variance!r}: "
                 "estimator 'flow' or 'bound', and variance 'small' or 'large', are needed"
             )
+        _require_positive("likelihood", rtol=self.rtol, atol=self.atol, batch_size=self.batch_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,20 +86,33 @@ class Experiment:
         return "\n".join(f"{key:<10} {value}" for key, value in lines.items())
 
 
+def _require_positive(section: str, **values: float) -> None:
+    for key, value in values.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{section}.{key} is {value}, and a positive number was needed")
+
+
 def assemble(config: ConfigDict) -> Experiment:
-    """Build the objects of a config. Raises Usage for a component that is refused, and for a key that nothing reads."""
+    """Build the objects of a config, and try them on one image.
+
+    Raises Usage for a component that is refused or does not work with the others, and for a key that nothing reads.
+    """
+    require(config)
     reads = Reads(config)
     data = build("data", reads.data)
+    if not all(hasattr(data, name) for name in ("train", "test")) or not isinstance(getattr(data, "transform", None), Images):
+        raise Usage(f"config.data is {reads.data!r}, and a data set with train, test, and Images as its transform was needed")
     seed = reads.seed
     if not 0 <= seed < 2**32:
         raise Usage(f"seed is {seed}, and an integer from 0 to 2^32 - 1 was needed")
     torch.manual_seed(seed)  # the initial weights
-    parameterization = build("parameterization", reads.parameterization)
+    parameterization = _a(Parameterization, "parameterization", reads.parameterization)
     more = {"outputs": parameterization.outputs} if parameterization.outputs > 1 else {}
-    network = build("network", reads.network, tuple(data.train.shape[1:]), **more)
-    model = ScoreModel(network, build("sde", reads.sde), parameterization, data.transform)
+    network = _a(torch.nn.Module, "network", reads.network, tuple(data.train.shape[1:]), **more)
+    model = ScoreModel(network, _a(LinearSDE, "sde", reads.sde), parameterization, data.transform)
     try:
         settings = Settings(**{field.name: getattr(reads.train, field.name) for field in fields(Settings)})
+        sampling = Sampling(build("sampler", reads.sample.sampler), reads.sample.num, reads.sample.batch_size)
         scoring = Scoring(
             build("divergence", reads.likelihood.divergence),
             build("dequantize", reads.likelihood.dequantize),
@@ -102,9 +124,13 @@ def assemble(config: ConfigDict) -> Experiment:
         )
     except ValueError as error:
         raise Usage(f"config.{error}") from None
-    sampling = Sampling(build("sampler", reads.sample.sampler), reads.sample.num, reads.sample.batch_size)
     objective = build("objective", reads.objective)
-    _refuse_mismatch(model, data, objective, settings, scoring)
+    if settings.dequantize and getattr(objective, "of_levels", False):
+        raise Usage(f"{objective!r} is about integer data as they are: set train.dequantize=False")
+    if scoring.estimator == "bound" and not hasattr(model.sde, "before"):
+        raise Usage(f"likelihood.estimator='bound' needs a process with levels, and got {model.sde!r}: use 'flow'")
+    if Path(f"-{reads.name}").name != f"-{reads.name}":
+        raise Usage(f"config.name is {reads.name!r}, and the end of a folder's name was needed, without a slash")
     experiment = Experiment(
         name=f"{reads.sde.split('(')[0].split(':')[-1].lower()}-{reads.name}",
         seed=seed,
@@ -118,16 +144,51 @@ def assemble(config: ConfigDict) -> Experiment:
     unread = reads.unread()
     if unread:
         raise Usage(f"config.{unread[0]} is read by nothing: remove it, or correct its name")
+    _rehearse(experiment, flat(config))
     return experiment
 
 
-def _refuse_mismatch(model: ScoreModel, data: Any, objective: Any, settings: Settings, scoring: Scoring) -> None:
-    """Refuse parts that do not fit together before any work is done: the loss of two data is computed."""
-    if settings.dequantize and getattr(objective, "of_levels", False):
-        raise Usage(f"{objective!r} is about integer data as they are: set train.dequantize=False")
-    try:
-        objective(model, data.transform.encode(data.train[:2]))
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise Usage(f"these parts of the config do not fit together: {error}") from None
-    if scoring.estimator == "bound" and not hasattr(model.sde, "before"):
-        raise Usage(f"likelihood.estimator='bound' needs a process with levels, and got {model.sde!r}: use 'flow'")
+def _a(kind: type, name: str, text: str, *given: Any, **more: Any) -> Any:
+    thing = build(name, text, *given, **more)
+    if not isinstance(thing, kind):
+        raise Usage(f"config.{name} is {text!r}, which makes a {type(thing).__name__}, and a {kind.__name__} was needed")
+    return thing
+
+
+@torch.no_grad()
+def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
+    """Use each component once, on the first image: what they refuse is told now, not after the training. Raises Usage."""
+    model, sampler, scoring = experiment.model.eval(), experiment.sampling.sampler, experiment.scoring
+    codes, noise, half = experiment.data.train[:1], RowNoise(0, 1), torch.full((1,), 0.5, dtype=torch.float64)
+
+    def lose() -> None:
+        t = experiment.objective.times.sample(model.sde, half)
+        x0 = model.data.encode(codes)
+        loss = copy.deepcopy(experiment.objective)(model, x0, t=t, z=noise(x0))
+        if not bool(loss.isfinite().all()):
+            raise ValueError(f"a loss of {loss.item()} at t = {t.item():g}, before any training")
+
+    def sample() -> None:
+        model.sde.valid_t_min(getattr(sampler, "t_min", None))
+        frames = sampler.stream(model.sde, model, codes.shape) if hasattr(sampler, "stream") else ()
+        for _ in islice(frames, 2):
+            pass
+        sampler.sample  # noqa: B018  (of one's own no more is known)
+
+    def differentiate() -> None:
+        x = model.data.dequantize(codes, torch.tensor(0.5))
+        scoring.divergence(lambda x: model(x, model.sde.T), x, scoring.divergence.probe(noise, x))
+
+    parts = {
+        "network": lambda: model.predict(model.data.dequantize(codes, torch.tensor(0.5)), model.sde.T),
+        "objective": lose,
+        "sample.sampler": sample,
+        "likelihood.dequantize": lambda: scoring.dequantize.sample(model.data, codes, noise),
+        "likelihood.divergence": differentiate,
+    }
+    for key, part in parts.items():
+        try:
+            part()
+        except Exception as error:
+            raise Usage(f"config.{key} is {config[key]!r}, which does not work here: {in_a_line(error)}") from error
+    model.train()

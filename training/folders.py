@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from models.checkpoint import FILE_NAME
 from training.config import restore
 from training.errors import Usage
@@ -28,16 +30,34 @@ def new_run(name: str, workdir: Path | None) -> Path:
 
 
 def existing_run(sde: str | None, workdir: Path | None) -> Path:
-    """The given run, or the newest in runs/, of the process if one is named. Raises Usage when there is none."""
+    """The given run, or the newest in runs/, of the process if one is named: by its name, and its arguments if it has any.
+
+    Raises Usage when there is none, or the given one is of another process.
+    """
     if workdir is not None:
         if not (workdir / CONFIG_NAME).is_file():
             raise Usage(f"--workdir {workdir} is not the folder of a run: it has no {CONFIG_NAME}")
+        if sde is not None and not _is_of(restore(workdir / CONFIG_NAME), sde):
+            raise Usage(f"--workdir {workdir} holds no run of process {sde!r}: leave --sde out, or name another folder")
         return workdir
     runs = [path.parent for path in Path("runs").glob(f"*/{FILE_NAME}") if (path.parent / CONFIG_NAME).is_file()]
     if sde is not None:
-        runs = [run for run in runs if restore(run / CONFIG_NAME).sde.split("(")[0] == sde.split("(")[0]]
+        runs = [run for run in runs if _is_of(_readable(run), sde)]
     if not runs:
         which = "" if sde is None else f" of process {sde!r}"
         train = f"python run.py --sde {sde or 'vp'} --mode train"
         raise Usage(f"there is no run{which} in {Path('runs').resolve()}: train one with {train}, or name one with --workdir")
     return max(runs, key=lambda run: (run / FILE_NAME).stat().st_mtime)
+
+
+def _readable(run: Path) -> ConfigDict:
+    """The config of one run among others, of which a damaged one is none of this command's business."""
+    try:
+        return restore(run / CONFIG_NAME)
+    except Usage:
+        return ConfigDict()
+
+
+def _is_of(config: ConfigDict, sde: str) -> bool:
+    own, asked = ("".join(str(text).split()) for text in (config.get("sde", ""), sde))
+    return own == asked if "(" in asked else own.split("(")[0] == asked

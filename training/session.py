@@ -15,6 +15,7 @@ from tqdm import tqdm
 from evaluation.figures import loss_curve
 from models.files import write_atomically
 from training.config import dump
+from training.errors import Usage
 from training.experiment import Experiment
 from training.folders import CONFIG_NAME
 from training.trainer import Trainer
@@ -50,12 +51,20 @@ class _StopRequest:
 
 
 def train(experiment: Experiment, config: ConfigDict, folder: Path, device: str, *, resume: bool) -> None:
-    """Train to the end of the config's steps. Raises Interrupted after saving when stopped, Failure when the loss diverges."""
+    """Train to the end of the config's steps.
+
+    Raises Interrupted after saving when stopped, Failure when the loss diverges, Usage when a run is already beyond these steps.
+    """
     model = experiment.model.to(device)
     data = experiment.data.train.to(device)
     trainer = Trainer(model, data, experiment.objective, experiment.settings, experiment.seed, folder)
     if resume:
         trainer.resume()
+        if trainer.step > experiment.settings.steps:
+            raise Usage(
+                f"the run in {folder} is at step {trainer.step}, and train.steps is {experiment.settings.steps}: "
+                "give a larger --config.train.steps to go on"
+            )
         _forget_after(folder / METRICS_NAME, trainer.step)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
@@ -76,7 +85,8 @@ def train(experiment: Experiment, config: ConfigDict, folder: Path, device: str,
                 trainer.save()
                 raise Interrupted(step)
     rows = [row for row in read_metrics(folder) if "loss" in row]
-    loss_curve([row["step"] for row in rows], [row["loss"] for row in rows], folder / "loss.png")
+    if rows:
+        loss_curve([row["step"] for row in rows], [row["loss"] for row in rows], folder / "loss.png")
     experiment.model.network.load_state_dict(trainer.average.module.state_dict())
     experiment.model.eval()
 
@@ -88,18 +98,20 @@ def append_metrics(folder: Path, row: dict[str, Any]) -> None:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the run's metrics; one cut short by a crash is left out."""
-    rows = []
-    for line in (folder / METRICS_NAME).read_text().splitlines():
+    """The lines of the run's metrics, if it has any; what is not one, such as a line cut short by a crash, is left out."""
+    path, rows = folder / METRICS_NAME, []
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             continue
+        if isinstance(row, dict) and "step" in row:
+            rows.append(row)
     return rows
 
 
 def _forget_after(path: Path, step: int) -> None:
     """Drop what was logged after the step that a run goes on from: it will be logged again."""
     if path.exists():
-        kept = [json.dumps(row) + "\n" for row in read_metrics(path.parent) if row.get("step", 0) <= step]
+        kept = [json.dumps(row) + "\n" for row in read_metrics(path.parent) if row["step"] <= step]
         write_atomically(path, lambda temporary: temporary.write_text("".join(kept)))

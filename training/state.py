@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from models.files import write_tensors
-from training.errors import Failure
+from training.errors import Failure, in_a_line
 
 __all__ = ["STATE_NAME", "read_state", "write_state"]
 
@@ -35,7 +35,7 @@ def write_state(
 
 
 def read_state(path: Path, network: nn.Module, average: AveragedModel, optimizer: Optimizer, times: nn.Module) -> int:
-    """Put everything back where write_state took it from, and give the step. Raises Failure when the file is missing or damaged."""
+    """Put everything back where write_state took it from, and give the step. Raises Failure when the file is none of its kind."""
     groups: dict[str, dict[str, Any]] = {"raw": {}, "ema": {}, "times": {}, "optimizer": {}}
     try:
         with safe_open(path, framework="pt") as file:
@@ -43,12 +43,13 @@ def read_state(path: Path, network: nn.Module, average: AveragedModel, optimizer
                 group, name = key.split("/", 1)
                 groups[group][name] = file.get_tensor(key)
             step = int(file.metadata()["step"])
-    except (SafetensorError, FileNotFoundError) as error:
-        raise Failure(f"{path}, from which the run would go on, cannot be read ({error}): train anew in another folder") from None
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in groups["optimizer"].items():
-        i, name = key.split("/")
-        moments.setdefault(int(i), {})[name] = value
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in groups["optimizer"].items():
+            i, name = key.split("/")
+            moments.setdefault(int(i), {})[name] = value
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        why = in_a_line(error)
+        raise Failure(f"{path}, from which the run would go on, cannot be read ({why}): train anew in another folder") from error
     try:
         network.load_state_dict(groups["raw"])
         average.load_state_dict(groups["ema"])

@@ -23,7 +23,8 @@ class Langevin(Corrector):
 
     step="time": h = 2 (snr sigma_t)^2. It depends on t alone, so that the law of x_t is kept (up to the bias of a finite
     step, about snr^2 of the variance) and rows are independent. step="batch": h = 2 (snr |z| / |score|)^2 with norms averaged
-    over the batch, as published; every row then depends on its neighbours, and in few dimensions the law is not kept.
+    over the batch, as published; every row then depends on its neighbours, and in few dimensions the law is not kept. Scores
+    that are all zero, as those of a network before training, give no scale, and then no step.
     Raises ValueError for another rule, or numbers that are not positive.
 
     Reference: Song et al., 2021, arXiv 2011.13456, Algorithms 4 and 5 (step="batch"); Song and Ermon, 2019, arXiv 1907.05600,
@@ -48,7 +49,7 @@ class Langevin(Corrector):
         mean = x
         for _ in range(self.steps):
             score, z = rsde.score(x, t), noise(x)
-            size = self.snr * sigma if self.step == "time" else self.snr * _norm(z) / _norm(score)
+            size = self.snr * sigma if self.step == "time" else self.snr * _ratio(_norm(z), _norm(score))
             mean = x + (2 * size**2) * score
             x = mean + (2 * size) * z
         return Step(x, mean)
@@ -56,3 +57,7 @@ class Langevin(Corrector):
 
 def _norm(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x.flatten(1), dim=1).mean()
+
+
+def _ratio(a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(b == 0, torch.zeros_like(a), a / b)

@@ -227,6 +227,15 @@ def test_bits_of_an_image_do_not_depend_on_the_batches():
     torch.testing.assert_close(part.per_image, runs[0].per_image[4:6], rtol=0, atol=1e-5)
 
 
+def test_rows_that_belong_to_a_plain_function_stay_together():
+    """A function that knows its rows, and cannot give some of them up: the batch is never cut."""
+    sde, oracle = VPSDE(), GaussianOracle(torch.zeros(2, dtype=torch.float64), 0.3)
+    shift = torch.linspace(-0.1, 0.1, 20)[:, None]
+    score = lambda x, t: oracle.score(sde)(x, t) + shift
+    result = bits_per_dim(sde, score, torch.full((20, 2), 128), images=Images(), rtol=1e-2, atol=1e-2)
+    assert result.per_image.shape == (20,) and result.parts.solver >= 0
+
+
 def test_more_draws_lower_the_bound_and_probes_state_their_part():
     images, sde = Images(4), VPSDE()
     score = GaussianOracle(torch.zeros(4, dtype=torch.float64), 0.3).score(sde)
@@ -253,8 +262,12 @@ def test_data_that_have_no_bits_are_refused():
         bits_per_dim(sde, score, torch.zeros(2, 2), images=Images())
     with pytest.raises(ValueError, match="levels=301"):
         bits_per_dim(sde, score, torch.tensor([[0, 300]]), images=Images())
-    with pytest.raises(ValueError, match="no images"):
-        bits_per_dim(sde, score, [], images=Images())
+    for nothing in ([], torch.zeros(0, 2, dtype=torch.int64)):
+        with pytest.raises(ValueError, match="no images"):
+            bits_per_dim(sde, score, nothing, images=Images())
+    some = torch.full((3, 2), 128).split(2)
+    assert bits_per_dim(sde, score, [some[0][:0], *some], images=Images()).per_image.shape == (3,)
+    assert log_likelihood(sde, score, torch.zeros(0, 2)).log_prob.shape == (0,)
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256, 65536])

@@ -132,6 +132,26 @@ def test_too_many_steps_is_said_too():
     assert (solution.status == Status.TOO_MANY_STEPS).all() and "max_steps" in solution.failures()
 
 
+@methods
+def test_nothing_to_do_is_done_at_once(method):
+    none = integrate(pendulum, torch.ones(0, 2), 0.0, 1.0, method=method)
+    assert none.y.shape == (0, 2) and none.calls == 0 and none.failures() == ""
+    nowhere = integrate(pendulum, torch.ones(3, 2), 1.0, 1.0, method=method)
+    assert (nowhere.status == Status.DONE).all() and torch.equal(nowhere.y, torch.ones(3, 2)) and nowhere.calls < 20
+
+
+def test_slopes_too_large_to_measure_end_at_once():
+    """Their square is infinite in float32, and so the first step 0: it moves nothing, and its error is always small enough."""
+    solution = integrate(lambda y, t, rows: -1e18 * y, torch.ones(2, 2), 0.0, 1e-17)
+    assert (solution.status == Status.STEP_TOO_SMALL).all() and solution.calls < 20
+
+
+def test_the_state_keeps_its_precision_whatever_the_field_answers_in():
+    solution = integrate(lambda y, t, rows: -y.double(), torch.ones(2, 2), 0.0, 1.0)
+    assert solution.y.dtype == torch.float32
+    torch.testing.assert_close(solution.y, torch.full((2, 2), float(np.exp(-1))), rtol=1e-4, atol=0)
+
+
 def test_what_cannot_be_integrated_is_refused():
     with pytest.raises(ValueError, match="'dopri5', 'dop853'"):
         integrate(pendulum, torch.ones(1, 2), 0.0, 1.0, method="euler")

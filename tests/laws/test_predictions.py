@@ -125,6 +125,30 @@ def test_a_time_of_another_shape_is_refused():
         VPSDE().drift(torch.zeros(4, 3), torch.full((4, 1), 0.5, dtype=torch.float64))
 
 
+def test_conditions_have_a_row_for_each_sample():
+    model = ScoreModel(lambda x, label, y: x * y.reshape(-1, 1), VPSDE(), Epsilon())
+    x = torch.ones(4, 3)
+    for rows in (1, 3, 5):
+        with pytest.raises(ValueError, match="condition 'y' of shape"):
+            model.bind(y=torch.ones(rows))(x, 0.5)
+    assert torch.equal(model.bind(y=torch.ones(4))(x, 0.5), model.bind(y=torch.tensor(1.0))(x, 0.5))
+
+
+@pytest.mark.parametrize("shape", [(3,), (1,), (4, 1)])
+def test_a_model_refuses_times_of_another_shape_too(shape):
+    model = ScoreModel(lambda x, label: x, VPSDE(), Epsilon())
+    with pytest.raises(ValueError, match="one time for all rows"):
+        model(torch.zeros(4, 3), torch.full(shape, 0.5))
+
+
+def test_states_of_integers_are_refused_where_a_time_would_be_rounded_to_nothing():
+    codes, t = torch.ones(4, 3, dtype=torch.int64), torch.full((4,), 0.5)
+    with pytest.raises(TypeError, match="encode integers first"):
+        VPSDE().kernel(codes, t)
+    with pytest.raises(TypeError, match="encode integers first"):
+        ScoreModel(lambda x, label: label[:, None] * x, VPSDE(), Epsilon())(codes, 0.5)
+
+
 def test_a_network_that_answers_in_another_shape_is_refused():
     model = ScoreModel(lambda x, label: torch.cat([x, x], dim=1), VPSDE(), Epsilon())
     with pytest.raises(ValueError, match="WithVariance"):

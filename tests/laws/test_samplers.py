@@ -223,6 +223,13 @@ def test_published_langevin_step_divides_norms_averaged_over_the_batch():
     torch.testing.assert_close(step.x, x - h * x + math.sqrt(2 * h) * z)
 
 
+def test_published_langevin_step_of_no_score_is_none():
+    """A network that begins at zero, as ours do, gives no scale for a step: 0/0 is not let into the samples."""
+    x = torch.ones(3, 2)
+    step = Langevin(step="batch").correct(ReverseSDE(VPSDE(), lambda x, t: 0 * x), x, torch.tensor(0.5).double(), torch.ones_like)
+    assert torch.equal(step.x, x)
+
+
 def pc(sde):
     return Sampler(EulerMaruyama(), Langevin(), times=grid_to(20, sde))
 
@@ -318,6 +325,23 @@ def test_last_says_what_is_given_back():
         Sampler(EulerMaruyama(), last="none")
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [{"predictor": EulerMaruyama}, {"predictor": "dpm"}, {"corrector": Langevin}, {"times": Uniform}, {"times": 100}],
+    ids=str,
+)
+def test_parts_that_are_not_objects_of_their_kind_are_refused(parts):
+    with pytest.raises(TypeError, match="objects were needed, as in"):
+        Sampler(**{"predictor": EulerMaruyama()} | parts)
+
+
+@pytest.mark.parametrize("answer", [lambda x: -x[:, :1], lambda x: -x.sum(1), lambda x: -x[:1]], ids=["column", "rows", "row"])
+def test_a_score_that_only_broadcasts_is_refused(answer):
+    for predictor in (EulerMaruyama(), DPMSolver()):
+        with pytest.raises(ValueError, match="score function answered with shape"):
+            Sampler(predictor, times=Uniform(3)).sample(VPSDE(), lambda x, t: answer(x), (2, 2))
+
+
 def test_frames_tell_where_the_sampler_is():
     frames = list(Sampler(EulerMaruyama(), times=Uniform(5)).stream(VPSDE(), lambda x, t: -x, (2, 3)))
     assert [f.i for f in frames] == [0, 1, 2, 3, 4, 5] and [f.nfe for f in frames] == [0, 1, 2, 3, 4, 5]
@@ -398,6 +422,10 @@ def test_shapes_that_cannot_be_sampled():
         Sampler(EulerMaruyama()).sample(VPSDE(), lambda x, t: -x, (4,))
     with pytest.raises(ValueError, match="x_T has shape"):
         Sampler(EulerMaruyama()).sample(VPSDE(), lambda x, t: -x, (4, 2), x_T=torch.zeros(3, 2))
+    for sampler in (Sampler(EulerMaruyama()), FlowSampler()):
+        with pytest.raises(TypeError, match="decode them afterwards"):
+            sampler.sample(VPSDE(), lambda x, t: -x, (4, 2), dtype=torch.uint8)
+        assert sampler.sample(VPSDE(), lambda x, t: -x, (0, 2)).x.shape == (0, 2)
 
 
 def test_a_step_of_ones_own_is_twenty_lines():
@@ -459,6 +487,11 @@ def test_rates_may_be_constants():
     number = partial(torch.tensor, dtype=torch.float64)
     x = Sampler(EulerMaruyama(), times=Uniform(5)).sample(Steady(number), lambda x, t: -x, (2, 3)).x
     assert x.isfinite().all()
+
+
+def test_samples_that_are_not_finite_are_not_given_back():
+    with pytest.raises(RuntimeError, match="1 of 2 samples are NaN or infinite"):
+        Sampler(EulerMaruyama(), times=Uniform(3)).sample(VPSDE(), lambda x, t: x * torch.tensor([[1.0], [float("nan")]]), (2, 3))
 
 
 def test_flow_sampler_says_why_it_failed():
