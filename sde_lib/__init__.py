@@ -6,7 +6,8 @@ from sde_lib.gaussian import Gaussian
 from sde_lib.linear import LinearSDE
 from sde_lib.losses import DenoisingScoreMatching, ImportanceTime, UniformTime
 from sde_lib.noise import RowNoise
-from sde_lib.oracles import GaussianOracle, MixtureOracle
+from sde_lib.oracles import GaussianOracle, MixtureOracle, PointsOracle
+from sde_lib.planar import CheckerboardOracle, RingOracle
 from sde_lib.prediction import EDM, Data, Epsilon, Prediction, Score, V, Velocity, WithVariance
 from sde_lib.processes import VESDE, VPSDE, SubVPSDE
 from sde_lib.reverse import ReverseSDE
@@ -19,6 +20,7 @@ __all__ = [
     "SDE",
     "VESDE",
     "VPSDE",
+    "CheckerboardOracle",
     "CosineBeta",
     "Data",
     "DenoisingScoreMatching",
@@ -30,8 +32,10 @@ __all__ = [
     "LinearBeta",
     "LinearSDE",
     "MixtureOracle",
+    "PointsOracle",
     "Prediction",
     "ReverseSDE",
+    "RingOracle",
     "RowNoise",
     "Score",
     "ScoreModel",
