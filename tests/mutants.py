@@ -340,8 +340,8 @@ MUTANTS = [
     Mutant(
         "mixture's score without its weights",
         "sde_lib/oracles.py",
-        "joint.softmax(1)[..., None]",
-        "(joint - self.log_weights).softmax(1)[..., None]",
+        "joint.softmax(0) * centred",
+        "(joint - self.log_weights[:, None]).softmax(0) * centred",
         f"{DENSITIES} -k convolved",
     ),
 ]
