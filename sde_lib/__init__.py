@@ -1,8 +1,10 @@
 """The mathematics: processes, what networks predict, losses, integrators, randomness, and data whose truth is known."""
 
 from sde_lib.base import SDE
+from sde_lib.binomial import BinomialDiffusion
 from sde_lib.data import Images, Standardize
 from sde_lib.gaussian import Gaussian
+from sde_lib.implicit import ImplicitScoreMatching, SlicedScoreMatching
 from sde_lib.linear import LinearSDE
 from sde_lib.losses import DenoisingScoreMatching, ImportanceTime, UniformTime
 from sde_lib.noise import RowNoise
@@ -20,6 +22,7 @@ __all__ = [
     "SDE",
     "VESDE",
     "VPSDE",
+    "BinomialDiffusion",
     "CheckerboardOracle",
     "CosineBeta",
     "Data",
@@ -28,6 +31,7 @@ __all__ = [
     "Gaussian",
     "GaussianOracle",
     "Images",
+    "ImplicitScoreMatching",
     "ImportanceTime",
     "LinearBeta",
     "LinearSDE",
@@ -39,6 +43,7 @@ __all__ = [
     "RowNoise",
     "Score",
     "ScoreModel",
+    "SlicedScoreMatching",
     "Standardize",
     "SubVPSDE",
     "Tabulated",

@@ -14,7 +14,15 @@ from sde_lib.noise import unseeded_normal, unseeded_uniform
 from sde_lib.score import ScoreModel
 from sde_lib.tensors import as_time, expand
 
-__all__ = ["WEIGHTINGS", "DenoisingScoreMatching", "ImportanceTime", "UniformTime"]
+__all__ = [
+    "WEIGHTINGS",
+    "DenoisingScoreMatching",
+    "ImportanceTime",
+    "UniformTime",
+    "check_weighting",
+    "training_draws",
+    "training_weight",
+]
 
 Weighting = Callable[[LinearSDE, Tensor], Tensor]
 
@@ -85,6 +93,29 @@ class ImportanceTime:
         return sde.at(t).sigma ** 2 * (high - low) / (sde.rates(t).g2 * (sde.T - _start(sde, self.t_min)))
 
 
+def check_weighting(weighting: str | Weighting) -> None:
+    """Refuse a weighting that is neither a function nor one of WEIGHTINGS."""
+    if not callable(weighting) and weighting not in WEIGHTINGS:
+        raise ValueError(f"weighting {weighting!r} is not known: use one of {', '.join(map(repr, WEIGHTINGS))}")
+
+
+def training_draws(sde: LinearSDE, times: TimeLaw, x0: Tensor, t: Tensor | None, z: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Times (B,) that the process has, and noise shaped like the data x0 (B, *shape): those given, or drawn.
+
+    Raises TypeError for data that are not floating-point.
+    """
+    if not x0.is_floating_point():
+        raise TypeError(f"data have dtype {x0.dtype}, and floats were needed: encode them, for example with Images().encode")
+    if t is None:
+        t = times.sample(sde, unseeded_uniform(x0.new_empty(x0.shape[0], dtype=torch.float64)))
+    return sde.snap(as_time(t)), unseeded_normal(x0) if z is None else z
+
+
+def training_weight(sde: LinearSDE, weighting: str | Weighting, times: TimeLaw, t: Tensor) -> Tensor:
+    """lambda(t) over the density of t (that of uniform times being 1): what a squared error of the score is multiplied by."""
+    return times.weight(sde, t) * (weighting if callable(weighting) else WEIGHTINGS[weighting])(sde, t)
+
+
 @dataclass(frozen=True)
 class DenoisingScoreMatching:
     """E over t uniform on [t_min, T] of lambda(t) |s(x_t, t) - grad log p(x_t | x0)|^2 / dims, estimated for each sample.
@@ -107,8 +138,7 @@ class DenoisingScoreMatching:
     times: TimeLaw = UniformTime()
 
     def __post_init__(self) -> None:
-        if not callable(self.weighting) and self.weighting not in WEIGHTINGS:
-            raise ValueError(f"weighting {self.weighting!r} is not known: use one of {', '.join(map(repr, WEIGHTINGS))}")
+        check_weighting(self.weighting)
 
     def __call__(self, model: ScoreModel, x0: Tensor, *, t: Tensor | None = None, z: Tensor | None = None, **cond: Any) -> Tensor:
         """Loss of each sample, (B,), for data x0 (B, *shape).
@@ -116,20 +146,13 @@ class DenoisingScoreMatching:
         t (B,) and z, shaped like x0, are the training times, drawn from times, and the noise; those not given come from
         torch's own generator. Raises TypeError for data that are not floating-point.
         """
-        if not x0.is_floating_point():
-            raise TypeError(f"data have dtype {x0.dtype}, and floats were needed: encode them, for example with Images().encode")
         sde = model.sde
-        if t is None:
-            t = self.times.sample(sde, unseeded_uniform(x0.new_empty(x0.shape[0], dtype=torch.float64)))
-        t = sde.snap(as_time(t))
-        if z is None:
-            z = unseeded_normal(x0)
+        t, z = training_draws(sde, self.times, x0, t, z)
         prediction = model.predict(sde.kernel(x0, t).sample(z), t, **cond)
         # The error of eps, from the error of the output: reading eps off x_t first would cancel at small sigma.
         residual = prediction.output - _times(prediction.a, x0) - _times(prediction.b, z)
         error = expand(prediction.level.alpha / prediction.determinant, x0) * residual
-        weighting = self.weighting if callable(self.weighting) else WEIGHTINGS[self.weighting]
-        weight = self.times.weight(sde, t) * weighting(sde, t) / prediction.level.sigma**2
+        weight = training_weight(sde, self.weighting, self.times, t) / prediction.level.sigma**2
         loss = (error**2).flatten(1).mean(1)
         return weight.to(loss) * loss
 

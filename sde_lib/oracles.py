@@ -13,7 +13,7 @@ from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise
 from sde_lib.tensors import Time, as_time
 
-__all__ = ["ExactScore", "GaussianOracle", "MixtureOracle", "Oracle", "PointsOracle", "exact_log_prob"]
+__all__ = ["ExactScore", "GaussianOracle", "MixtureOracle", "PointsOracle", "exact_log_prob"]
 
 
 class Oracle(Protocol):

@@ -88,7 +88,7 @@ def test_points_stay_exact_where_noise_is_small():
     """64 dims of size 100, sigma 1e-2: the squares of states are 1e9 times the noise's, and must not swallow it."""
     sde = VESDE()
     data = torch.randn(5, 64, generator=torch.Generator().manual_seed(2), dtype=torch.float64) + 100
-    t, alpha, sigma = at(sde, 1e-5)
+    t, _, sigma = at(sde, 1e-5)
     x = data[2:3] + sigma * torch.linspace(-1, 1, 64, dtype=torch.float64)
     expected = stats.norm(data[2].numpy(), sigma).logpdf(x[0].numpy()).sum() - math.log(5)
     assert PointsOracle(data).log_prob(x, sde, t).item() == pytest.approx(expected, abs=1e-6)
