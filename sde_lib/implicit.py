@@ -43,7 +43,7 @@ class ImplicitScoreMatching:
 
     def __call__(self, model: ScoreModel, x0: Tensor, *, t: Tensor | None = None, z: Tensor | None = None, **cond: Any) -> Tensor:
         """Loss of each sample, (B,), for data x0 (B, *shape); t (B,) and z, shaped like x0, as for DenoisingScoreMatching."""
-        dims = x0[0].numel()
+        dims = x0.shape[1:].numel()
         if dims > self.max_dims:
             raise ValueError(
                 f"the exact trace of {dims} entries would take {dims} backward passes at every step: "
@@ -117,6 +117,6 @@ class SlicedScoreMatching:
                 square = sum_over_state(score**2)
             else:
                 square = (score * probes.to(score)).flatten(2).sum(2).square().mean(0)
-            loss = (2 * torch.stack(slopes).mean(0) + square) / x0[0].numel()
+            loss = (2 * torch.stack(slopes).mean(0) + square) / x0.shape[1:].numel()
         weight = training_weight(model.sde, self.weighting, self.times, t)
         return weight.to(loss) * (loss if keep else loss.detach())

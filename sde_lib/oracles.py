@@ -180,7 +180,8 @@ class PointsOracle:
     """A discrete law on given points: points (K, *shape), weights (K,), equal unless given, and normalised.
 
     p_t(x) = sum_k w_k N(x; alpha y_k, sigma^2): what a network that has learnt its training set by heart would model. There is
-    no density at t = 0. Raises ValueError for no points, for weights of another number or below 0, and for a density at t = 0.
+    no density at t = 0. Raises ValueError for no points, for weights of another number, below 0 or all 0, and for a density at
+    t = 0.
 
     >>> oracle = PointsOracle(torch.tensor([[-1.0], [1.0]]), weights=[1, 3])
     >>> oracle.sample(4, seed=0).flatten(), round(oracle.entropy, 4)
@@ -193,8 +194,8 @@ class PointsOracle:
         w = torch.ones(len(points)) if weights is None else torch.as_tensor(weights, dtype=torch.float64)
         if len(w) != len(points):
             raise ValueError(f"a law on points got {len(points)} points and {len(w)} weights: one of each is needed")
-        if (w < 0).any():
-            raise ValueError(f"a law on points got {int((w < 0).sum())} negative weights: weights from 0 up are needed")
+        if not ((w >= 0).all() and w.sum() > 0):
+            raise ValueError(f"a law on points got weights from {w.min():g} to {w.max():g}: from 0 up, and not all 0, are needed")
         w = w.to(points.device, torch.float64)
         self.log_weights = (w / w.sum()).log()
         self.shape = tuple(points.shape[1:])

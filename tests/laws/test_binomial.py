@@ -47,6 +47,28 @@ def entropy(p):
     return entr(p) + entr(1 - p)
 
 
+@STEPS
+def test_marginals_are_the_products_of_the_steps(steps):
+    law = BinomialDiffusion(steps)
+    np.testing.assert_allclose(law.betas.numpy(), [2 * m[0, 1] for m in chain(steps)[1:]], rtol=1e-12)
+    for t, product in enumerate(since_start(steps)):
+        actual = law.marginal(bits([[0.0], [1.0]]), torch.tensor([t, t]))[:, 0]
+        np.testing.assert_allclose(actual.numpy(), product[:, 1], rtol=1e-10, atol=1e-13)
+    assert (law.marginal(bits([[0.0, 1.0]]), torch.tensor([steps])) == 0.5).all()  # nothing is left at T: no prior term
+
+
+@STEPS
+def test_posteriors_are_bayes_rule(steps):
+    law = BinomialDiffusion(steps)
+    for t in {1, 2, steps // 2, steps} & set(range(1, steps + 1)):
+        x0, x = bits([[0], [0], [1], [1]]), bits([[0], [1], [0], [1]])
+        actual = law.posterior(x, x0, torch.full((4,), t))
+        np.testing.assert_allclose(actual.reshape(2, 2).numpy(), bayes(steps, t), rtol=1e-9, atol=1e-12)
+        half = law.posterior(x[:2], torch.full((2, 1), 0.25).double(), torch.full((2,), t))  # linear in the belief about x0
+        expected = 0.75 * bayes(steps, t)[0] + 0.25 * bayes(steps, t)[1]
+        np.testing.assert_allclose(half[:, 0].numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
 class ExactNetwork:
     """Logits of q(x0_i = 1 | x_t) for data uniform on the given rows, by Bayes' rule over all of them."""
 
