@@ -54,6 +54,10 @@ class SDE(ABC):
             raise ValueError(f"t_min={t_min} with {self!r}: a t_min inside (0, T = {self.T}) is needed")
         return t_min
 
+    def time_at(self, u: Tensor, t_min: float) -> Tensor:
+        """The time at a fraction u of [t_min, T], uniform on it for u uniform on (0, 1); float64."""
+        return t_min + u * (self.T - t_min)
+
     def snap(self, t: Tensor) -> Tensor:
         """Move times to the nearest ones that the process has; a continuous process has them all."""
         return t

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from sde_lib.jacobian import quadratic_form, trace
-from sde_lib.losses import TimeLaw, UniformTime, Weighting, check_weighting, training_draws, training_weight
+from sde_lib.losses import draw
 from sde_lib.noise import unseeded_normal, unseeded_sign
 from sde_lib.score import ScoreModel
 from sde_lib.tensors import sum_over_state
+from sde_lib.times import TimeLaw, UniformTime
+from sde_lib.weightings import Weighting, weighting_of
 
 __all__ = ["ImplicitScoreMatching", "SlicedScoreMatching"]
 
@@ -39,7 +41,7 @@ class ImplicitScoreMatching:
     max_dims: int = 64
 
     def __post_init__(self) -> None:
-        check_weighting(self.weighting)
+        weighting_of(self.weighting)
 
     def __call__(self, model: ScoreModel, x0: Tensor, *, t: Tensor | None = None, z: Tensor | None = None, **cond: Any) -> Tensor:
         """Loss of each sample, (B,), for data x0 (B, *shape); t (B,) and z, shaped like x0, as for DenoisingScoreMatching."""
@@ -49,13 +51,13 @@ class ImplicitScoreMatching:
                 f"the exact trace of {dims} entries would take {dims} backward passes at every step: "
                 f"use SlicedScoreMatching(), or raise ImplicitScoreMatching(max_dims={self.max_dims})"
             )
-        t, z = training_draws(model.sde, self.times, x0, t, z)
+        t, z = draw(self.times, model.sde, x0, t, z)
         keep = torch.is_grad_enabled()
         with torch.enable_grad():
             x = model.sde.kernel(x0, t).sample(z).detach().requires_grad_()
             score = model(x, t, **cond)
             loss = (2 * trace(score, x, create_graph=keep) + sum_over_state(score**2)) / dims
-        weight = training_weight(model.sde, self.weighting, self.times, t)
+        weight = self.times.weight(model.sde, t) * weighting_of(self.weighting)(model.sde, t)
         return weight.to(loss) * (loss if keep else loss.detach())
 
 
@@ -83,7 +85,7 @@ class SlicedScoreMatching:
     times: TimeLaw = UniformTime()
 
     def __post_init__(self) -> None:
-        check_weighting(self.weighting)
+        weighting_of(self.weighting)
         if self.slices < 1 or self.kind not in ("rademacher", "gaussian"):
             raise ValueError(f"{self!r}: at least one slice, of kind 'rademacher' or 'gaussian', is needed")
 
@@ -102,7 +104,7 @@ class SlicedScoreMatching:
         probes (slices, B, *shape) are the directions, of which there may be any number; if they are not given, they come from
         torch's own generator.
         """
-        t, z = training_draws(model.sde, self.times, x0, t, z)
+        t, z = draw(self.times, model.sde, x0, t, z)
         if probes is None:
             like = x0.new_empty(self.slices, *x0.shape)
             probes = unseeded_sign(like) if self.kind == "rademacher" else unseeded_normal(like)
@@ -118,5 +120,5 @@ class SlicedScoreMatching:
             else:
                 square = (score * probes.to(score)).flatten(2).sum(2).square().mean(0)
             loss = (2 * torch.stack(slopes).mean(0) + square) / x0.shape[1:].numel()
-        weight = training_weight(model.sde, self.weighting, self.times, t)
+        weight = self.times.weight(model.sde, t) * weighting_of(self.weighting)(model.sde, t)
         return weight.to(loss) * (loss if keep else loss.detach())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,19 @@ from torch import Tensor
 from sde_lib.linear import Level, LinearSDE
 from sde_lib.tensors import as_time, expand
 
-__all__ = ["EDM", "LABELS", "Data", "Epsilon", "Parameterization", "Prediction", "Score", "V", "Velocity", "WithVariance"]
+__all__ = [
+    "EDM",
+    "LABELS",
+    "Data",
+    "Epsilon",
+    "Parameterization",
+    "Prediction",
+    "PreviousMean",
+    "Score",
+    "V",
+    "Velocity",
+    "WithVariance",
+]
 
 Coefficient = Tensor | float
 
@@ -27,10 +39,12 @@ def _index(sde: LinearSDE, t: Tensor) -> Tensor:
 LABELS: dict[str, Callable[[LinearSDE, Tensor], Tensor]] = {
     "time": lambda sde, t: 999 * as_time(t) / sde.T,
     "index": _index,
+    "index_of_1000": lambda sde, t: _index(sde, t) * (1000 / sde.full_length),
     "sigma": lambda sde, t: sde.at(t).sigma,
     "log_sigma": lambda sde, t: -sde.at(t).log_snr / 8,
 }
-"""The ways to tell a network how noisy its input is: 999 t/T, the index in a table, sigma, or log(sigma/alpha)/4."""
+"""The ways to tell a network how noisy its input is: 999 t/T, the index in a table, the same rescaled to a table of 1000
+(improved-diffusion's rescale_timesteps), sigma, or log(sigma/alpha)/4."""
 
 
 class Readings(NamedTuple):
@@ -54,7 +68,8 @@ class Prediction:
     """What a network said about x, read in any of the field's ways; each reading is computed when it is asked for.
 
     x = alpha x0 + sigma eps and output = a x0 + b eps are two equations for x0 and eps. x and output are (B, *shape),
-    the coefficients 0-d or (B,). log_variance, shaped like x, is a learned reverse variance, or None.
+    the coefficients 0-d or (B,). What was learned of the variance of a step back, if anything, is log_variance itself or, as a
+    fraction, its place between the logarithms of the smaller (0) and the larger (1) fixed variance; both are shaped like x.
 
     >>> x, level = torch.tensor([[3.0]]), Level(torch.tensor(0.6), torch.tensor(0.8), torch.tensor(-0.5754))
     >>> Prediction(x, torch.tensor([[1.5]]), level, 0.0, 1.0).x0
@@ -67,6 +82,7 @@ class Prediction:
     a: Coefficient
     b: Coefficient
     log_variance: Tensor | None = None
+    variance_fraction: Tensor | None = None
     readings: Readings | None = None  # solve(level, a, b), where it was computed for a whole grid
 
     @property
@@ -128,9 +144,9 @@ class Parameterization(ABC):
         """The time input of the network, shaped like t."""
         return LABELS[self.label](sde, t)
 
-    def split(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The output that target speaks of, and the learned log-variance beside it, if there is one."""
-        return output, None
+    def split(self, output: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The output that target speaks of, and what else Prediction is given: log_variance, or variance_fraction."""
+        return output, {}
 
 
 @dataclass(frozen=True)
@@ -225,17 +241,46 @@ class EDM(Parameterization):
 
 
 @dataclass(frozen=True)
+class PreviousMean(Parameterization):
+    """The network predicts the mean of the state one level before, given x_t and x0; the process is a table.
+
+    The posterior's mean c1 x0 + c2 x_t is (c1 + c2 alpha) x0 + c2 sigma eps.
+    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equations 7 and 8.
+
+    >>> from sde_lib import Tabulated
+    >>> PreviousMean().target(sde := Tabulated.from_betas([0.1, 0.2]), t := sde.times[:1], sde.at(t))
+    (tensor([1.], dtype=torch.float64), tensor([0.], dtype=torch.float64))
+    """
+
+    def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
+        """(c1 + c2 alpha, c2 sigma), with r = SNR_t / SNR_s, c1 = alpha_s (1 - r) and c2 = r alpha_s / alpha_t."""
+        if not hasattr(sde, "before"):
+            raise ValueError(f"PreviousMean needs a process with a table, and got {sde!r}: use Tabulated")
+        before = sde.before(t)
+        log_r = level.log_snr - before.log_snr
+        of_x = log_r.exp() * before.alpha / level.alpha
+        return before.alpha * -torch.expm1(log_r) + of_x * level.alpha, of_x * level.sigma
+
+
+@dataclass(frozen=True)
 class WithVariance(Parameterization):
-    """Another parameterization, whose network has twice the channels (axis 1): the second half is a log-variance.
+    """Another parameterization, whose network has twice the channels (axis 1): the second half is about the variance.
 
-    Reference: Nichol and Dhariwal, 2021, arXiv 2102.09672, section 3.1 (the diagonal form).
+    kind="log": it is the log-variance of a step back. kind="fraction": it is 2 v - 1, where v is the place of the log-variance
+    between those of the posterior given x0 (v = 0) and of the transition (v = 1); not bounded. Raises ValueError otherwise.
+    Reference: Nichol and Dhariwal, 2021, arXiv 2102.09672, equation 15 (fraction) and section 3.1 (log).
 
-    >>> WithVariance(Epsilon(label="index")).split(torch.zeros(2, 6, 8, 8))[1].shape
+    >>> WithVariance(Epsilon(label="index")).split(torch.zeros(2, 6, 8, 8))[1]["variance_fraction"].shape
     torch.Size([2, 3, 8, 8])
     """
 
     label: str = field(default="log_sigma", init=False, repr=False)
     of: Parameterization = Epsilon()
+    kind: Literal["fraction", "log"] = "fraction"
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("fraction", "log"):
+            raise ValueError(f"{self!r}: kind 'fraction' or 'log' is needed")
 
     def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
         """That of the other parameterization."""
@@ -249,12 +294,12 @@ class WithVariance(Parameterization):
         """That of the other parameterization."""
         return self.of.noise_label(sde, t)
 
-    def split(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
+    def split(self, output: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The two halves along axis 1; raises ValueError where that axis is odd."""
         if output.shape[1] % 2:
             raise ValueError(
                 f"WithVariance got an output of shape {tuple(output.shape)}: "
-                "axis 1 must hold the prediction and, after it, as many log-variances"
+                "axis 1 must hold the prediction and, after it, as many channels about its variance"
             )
-        mean, log_variance = output.chunk(2, dim=1)
-        return mean, log_variance
+        mean, variance = output.chunk(2, dim=1)
+        return mean, {"log_variance": variance} if self.kind == "log" else {"variance_fraction": (variance + 1) / 2}

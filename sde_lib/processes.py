@@ -14,7 +14,7 @@ from sde_lib.linear import LinearSDE, Rates
 from sde_lib.schedules import LinearBeta, integral_of
 from sde_lib.tensors import Time, as_time
 
-__all__ = ["VESDE", "VPSDE", "SubVPSDE"]
+__all__ = ["VESDE", "VPSDE", "GeometricVPSDE", "KarrasSDE", "RectifiedFlow", "SubVPSDE"]
 
 Beta = Callable[[Tensor], Tensor]
 
@@ -154,3 +154,123 @@ class VESDE(LinearSDE):
         """t = (-log_snr/2 - log sigma_min) / log(sigma_max / sigma_min)."""
         t = (-0.5 * as_time(log_snr) - math.log(self.sigma_min)) / self._log_ratio
         return t.clamp(self.t_min, self.T)
+
+
+@dataclass(frozen=True)
+class GeometricVPSDE(LinearSDE):
+    """Variance preserving, with a variance that grows geometrically: sigma^2 = variance_min (r^t - 1), alpha^2 = 1 - sigma^2.
+
+    r = variance_max / variance_min; f = -g^2/2. Raises ValueError unless 0 < variance_min < variance_max <= 1.
+
+    Reference: Vahdat, Kreis, Kautz, 2021, arXiv 2106.05931, appendix B (geometric VPSDE).
+
+    >>> GeometricVPSDE().at(1.0).sigma
+    tensor(0.9995, dtype=torch.float64)
+    """
+
+    variance_min: float = 3e-5
+    variance_max: float = 0.999
+    clock_power = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.variance_min < self.variance_max <= 1:
+            raise ValueError(f"{self!r}: 0 < variance_min < variance_max <= 1 is needed")
+        super().__post_init__()
+
+    @property
+    def _log_ratio(self) -> float:
+        return math.log(self.variance_max / self.variance_min)
+
+    def _variance(self, t: Tensor) -> Tensor:
+        return self.variance_min * torch.expm1(t * self._log_ratio)
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        """log(1 - sigma^2) / 2."""
+        return 0.5 * torch.log1p(-self._variance(t))
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """sqrt(1 - sigma^2)."""
+        return self.log_alpha(t).exp()
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """sqrt(variance_min (r^t - 1))."""
+        return self._variance(t).sqrt()
+
+    def rates(self, t: Time) -> Rates:
+        """f = -g^2/2, g^2 = variance_min r^t log r / (1 - sigma^2)."""
+        t = as_time(t)
+        g2 = self.variance_min * torch.exp(t * self._log_ratio) * self._log_ratio / (1 - self._variance(t))
+        return Rates(-0.5 * g2, g2)
+
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
+        """sigma^2 = 1 / (1 + exp(log_snr)), then t = log(1 + sigma^2 / variance_min) / log r."""
+        t = torch.log1p(torch.sigmoid(-as_time(log_snr)) / self.variance_min) / self._log_ratio
+        return t.clamp(self.t_min, self.T)
+
+
+@dataclass(frozen=True)
+class KarrasSDE(LinearSDE):
+    """Variance exploding with time itself as the noise: sigma(t) = t, alpha = 1, on [0.002, 80].
+
+    Reference: Karras, Aittala, Aila, Laine, 2022, arXiv 2206.00364, section 3 and table 1.
+
+    >>> KarrasSDE().at(3.0).sigma
+    tensor(3., dtype=torch.float64)
+    """
+
+    T: float = 80.0
+    t_min: float = 2e-3
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """1."""
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """t."""
+        return t
+
+    def rates(self, t: Time) -> Rates:
+        """f = 0, g^2 = 2 t."""
+        t = as_time(t)
+        return Rates(torch.zeros_like(t), 2 * t)
+
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
+        """t = exp(-log_snr/2)."""
+        return torch.exp(-0.5 * as_time(log_snr)).clamp(self.t_min, self.T)
+
+
+@dataclass(frozen=True)
+class RectifiedFlow(LinearSDE):
+    """The straight path x_t = (1 - t) x0 + t eps, also called the optimal-transport path; time runs from data to noise.
+
+    alpha(1) = 0, where the score says nothing of x0, so that T is 0.999. For a network that predicts the velocity
+    dx/dt = eps - x0 use the parameterization Velocity(). Papers that run time from noise to data have 1 - t.
+
+    Reference: Liu, Gong, Liu, 2023, arXiv 2209.03003, equation 1; Lipman et al., 2023, arXiv 2210.02747, equation 20.
+
+    >>> RectifiedFlow().at(0.25).alpha
+    tensor(0.7500, dtype=torch.float64)
+    """
+
+    T: float = 0.999
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """1 - t."""
+        return 1 - t
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        """log(1 - t)."""
+        return torch.log1p(-t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """t."""
+        return t
+
+    def rates(self, t: Time) -> Rates:
+        """f = -1 / (1 - t), g^2 = 2 t / (1 - t)."""
+        t = as_time(t)
+        return Rates(-1 / (1 - t), 2 * t / (1 - t))
+
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
+        """t = 1 / (1 + exp(log_snr/2))."""
+        return torch.sigmoid(-0.5 * as_time(log_snr)).clamp(self.t_min, self.T)

@@ -58,14 +58,14 @@ class ScoreModel(nn.Module):
             label = label.to(x.dtype)
         label = label.to(x.device).expand(x.shape[0])
         inputs = x if isinstance(scale, float) and scale == 1 else expand(torch.as_tensor(scale), x) * x
-        output, log_variance = self.parameterization.split(self.network(inputs, label, **cond))
+        output, variance = self.parameterization.split(self.network(inputs, label, **cond))
         if output.shape != x.shape:
             raise ValueError(
                 f"the network answered with shape {tuple(output.shape)} to a state of shape {tuple(x.shape)}: "
                 "the two must agree; check its number of output channels, or wrap the parameterization in WithVariance"
             )
         output = output.to(torch.promote_types(output.dtype, x.dtype))
-        return Prediction(x, output, level, a, b, log_variance, readings)
+        return Prediction(x, output, level, a, b, readings=readings, **variance)
 
     def _of_time(self, t: Tensor) -> tuple[Level, Coefficient, Tensor, tuple[Coefficient, Coefficient], Readings]:
         """Everything that depends on the time alone: level, scale of the input, noise label, target (a, b), and readings."""

@@ -9,34 +9,48 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from sde_lib.linear import LinearSDE, Rates
+from sde_lib.linear import Level, LinearSDE, Rates
+from sde_lib.tables import BETAS, geometric_sigmas, strided
 from sde_lib.tensors import Time, as_time
 
-__all__ = ["Tabulated"]
+__all__ = ["Tabulated", "ddpm", "ncsn"]
 
 
 @dataclass(frozen=True, repr=False)
 class Tabulated(LinearSDE):
     """A process that exists at N times i/N, i = 1..N, where its log alpha and log sigma are a table.
 
-    Grids and training times are snapped to the table (snap), and a network trained on indices is given index(t), 0 for the
-    least noise. Between the entries, where only the rates of the SDE and the flow look, both logarithms are linear.
+    Grids and training times are snapped to the table (snap). A network trained on indices is given index(t): the place that
+    the level had in the table as it was first written. Between the entries, where only the rates of the SDE and the flow look,
+    both logarithms are linear. Raises ValueError for fewer than two levels, or levels whose noise does not grow.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equation 4; Song et al., 2021, arXiv 2011.13456, section 3.
 
     >>> sde = Tabulated.from_betas(torch.linspace(1e-4, 0.02, 1000))
     >>> sde
     Tabulated(1000 levels, log-SNR 9.21 to -10.12)
-    >>> sde.index(sde.snap(torch.tensor([0.0, 0.3137, 1.0])))
-    tensor([  0, 313, 999])
+    >>> sde.index(sde.snap(torch.tensor([0.0, 0.3137, 1.0]))), sde.respace("ddim25")
+    (tensor([  0, 313, 999]), Tabulated(25 levels, log-SNR 9.21 to -9.34))
     """
 
     log_alphas: tuple[float, ...]
     log_sigmas: tuple[float, ...]
+    indices: tuple[int, ...]
+    full_length: int  # of the table that the indices are places in
+
+    def __post_init__(self) -> None:
+        if not len(self.log_alphas) == len(self.log_sigmas) == len(self.indices) >= 2:
+            raise ValueError(f"a table of {len(self.log_alphas)} levels: at least two are needed, each with alpha, sigma and index")
+        if not bool(((self._tables[0] - self._tables[1]).diff() < 0).all()):
+            raise ValueError(f"{self!r}: the log-SNR must fall strictly from each level to the next")
+        super().__post_init__()
 
     @classmethod
     def from_betas(cls, betas: Tensor | Sequence[float]) -> Tabulated:
-        """DDPM's table: alpha_i^2 = prod_{j <= i} (1 - beta_j), sigma_i^2 = 1 - alpha_i^2; betas (N,), each in (0, 1)."""
+        """DDPM's table: alpha_i^2 = prod_{j <= i} (1 - beta_j), sigma_i^2 = 1 - alpha_i^2; betas (N,), each in (0, 1).
+
+        Index 0 is the least noise. sde_lib.tables has the betas of the papers.
+        """
         table = torch.as_tensor(betas, dtype=torch.float64)
         if table.ndim != 1 or len(table) < 2 or not bool(((table > 0) & (table < 1)).all()):
             raise ValueError(
@@ -45,20 +59,77 @@ class Tabulated(LinearSDE):
             )
         log_alpha2 = torch.log1p(-table).cumsum(0)
         log_sigma2 = torch.log(-torch.expm1(log_alpha2))
-        return cls(tuple((0.5 * log_alpha2).tolist()), tuple((0.5 * log_sigma2).tolist()), t_min=1 / len(table))
+        n = len(table)
+        return cls(tuple((0.5 * log_alpha2).tolist()), tuple((0.5 * log_sigma2).tolist()), tuple(range(n)), n, t_min=1 / n)
+
+    @classmethod
+    def from_sigmas(cls, sigmas: Tensor | Sequence[float]) -> Tabulated:
+        """NCSN's table: alpha = 1 and the given sigmas (N,), positive and strictly monotone, in either order.
+
+        index(t) is the place of a sigma in the table as given: 0 is the most noise when they fall, as NCSN's do.
+        """
+        table = torch.as_tensor(sigmas, dtype=torch.float64)
+        steps = table.diff() if table.ndim == 1 else table
+        if table.ndim != 1 or len(table) < 2 or bool((table <= 0).any()) or not bool((steps > 0).all() or (steps < 0).all()):
+            raise ValueError(
+                f"sigmas of shape {tuple(table.shape)}: a table (N,) of at least two positive values, rising or falling, is needed"
+            )
+        n = len(table)
+        falling = bool(steps[0] < 0)
+        indices = tuple(range(n - 1, -1, -1)) if falling else tuple(range(n))
+        log_sigmas = (table.flip(0) if falling else table).log()
+        return cls((0.0,) * n, tuple(log_sigmas.tolist()), indices, n, t_min=1 / n)
+
+    def respace(self, steps: int | str | Sequence[int]) -> Tabulated:
+        """The process at some of its levels, on a clock of its own; index(t) still is the place in the full table.
+
+        steps is a number of levels, evenly strided from the first to the last; "ddim25", 25 levels at one integer stride; counts
+        such as "10,15,20" or (10, 15, 20), of levels in equal sections of the table, the least noisy first.
+        Reference: Nichol and Dhariwal, 2021, arXiv 2102.09672, section 4; Song, Meng, Ermon, 2021, arXiv 2010.02502, section 4.2.
+        """
+        kept = strided(len(self.log_alphas), steps)
+        pick = lambda values: tuple(values[i] for i in kept)  # noqa: E731
+        return Tabulated(
+            pick(self.log_alphas), pick(self.log_sigmas), pick(self.indices), self.full_length, t_min=1 / max(len(kept), 2)
+        )
 
     def __repr__(self) -> str:
         ends = [2 * (self.log_alphas[i] - self.log_sigmas[i]) for i in (0, -1)]
         return f"Tabulated({len(self.log_alphas)} levels, log-SNR {ends[0]:.2f} to {ends[1]:.2f})"
 
-    def index(self, t: Time) -> Tensor:
-        """Place of a time in the table, 0..N-1, int64, shaped like t: 0 is the least noise."""
+    @property
+    def times(self) -> Tensor:
+        """The N times i/N of the table, rising, float64."""
+        n = len(self.log_alphas)
+        return torch.arange(1, n + 1, dtype=torch.float64) / n
+
+    def place(self, t: Time) -> Tensor:
+        """Place of the level nearest to a time, 0..N-1, int64, shaped like t: 0 is the least noise."""
         n = len(self.log_alphas)
         return (torch.round(as_time(t) * n).long() - 1).clamp(0, n - 1)
 
+    def index(self, t: Time) -> Tensor:
+        """What a network trained on the full table is told: the level's place there, int64, shaped like t."""
+        place = self.place(t)
+        return self._indices.to(place.device)[place]
+
     def snap(self, t: Tensor) -> Tensor:
-        """The table's time (index + 1) / N nearest to t."""
-        return (self.index(t) + 1).to(torch.float64) / len(self.log_alphas)
+        """The table's time (place + 1) / N nearest to t."""
+        return (self.place(t) + 1).to(torch.float64) / len(self.log_alphas)
+
+    def time_at(self, u: Tensor, t_min: float) -> Tensor:
+        """The level that a fraction u of those from t_min to T lies in: each as often as the others for u uniform on (0, 1)."""
+        n, first = len(self.log_alphas), int(self.place(t_min))
+        return (first + 1 + (u * (n - first)).floor().clamp_max(n - first - 1)).to(torch.float64) / n
+
+    def before(self, t: Time) -> Level:
+        """The level one place before a time; before the first stand the data themselves, alpha = 1 and sigma = 0."""
+        place = self.place(t)
+        first = place == 0
+        level = self.at(place.clamp_min(1).to(torch.float64) / len(self.log_alphas))
+        return Level(
+            torch.where(first, 1.0, level.alpha), torch.where(first, 0.0, level.sigma), torch.where(first, torch.inf, level.log_snr)
+        )
 
     def log_alpha(self, t: Tensor) -> Tensor:
         """log alpha, linear between the entries."""
@@ -82,6 +153,10 @@ class Tabulated(LinearSDE):
     def _tables(self) -> Tensor:
         return torch.tensor((self.log_alphas, self.log_sigmas), dtype=torch.float64)
 
+    @cached_property
+    def _indices(self) -> Tensor:
+        return torch.tensor(self.indices)
+
 
 def _interpolate(table: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """The table at i/N = t, linear between the entries, and its slope."""
@@ -90,3 +165,31 @@ def _interpolate(table: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     below = place.detach().floor().long().clamp(0, len(table) - 2)
     low, high = torch.take(table, below), torch.take(table, below + 1)
     return torch.lerp(low, high, place - below), (high - low) * len(table)
+
+
+def ddpm(schedule: str = "linear", steps: int = 1000) -> Tabulated:
+    """The table of DDPM and its successors: schedule is linear, quadratic, sigmoid or cosine.
+
+    Raises ValueError for another schedule.
+    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, section 4; Nichol and Dhariwal, 2021, arXiv 2102.09672, section 3.2.
+
+    >>> ddpm("cosine", steps=100)
+    Tabulated(100 levels, log-SNR 7.37 to -15.23)
+    """
+    if schedule not in BETAS:
+        raise ValueError(f"schedule {schedule!r} is not known: use one of {', '.join(map(repr, BETAS))}")
+    return Tabulated.from_betas(BETAS[schedule](steps))
+
+
+def ncsn(sigma_min: float = 0.01, sigma_max: float = 50.0, levels: int = 232) -> Tabulated:
+    """The table of NCSN: geometric sigmas, counted from the largest. The defaults are NCSNv2's for CIFAR-10.
+
+    Raises ValueError unless 0 < sigma_min < sigma_max.
+    Reference: Song and Ermon, 2019, arXiv 1907.05600, section 4.2; 2020, arXiv 2006.09011, table 3.
+
+    >>> ncsn(0.01, 2.0, levels=10)
+    Tabulated(10 levels, log-SNR 9.21 to -1.39)
+    """
+    if not 0 < sigma_min < sigma_max:
+        raise ValueError(f"ncsn got sigma_min={sigma_min} and sigma_max={sigma_max}: 0 < sigma_min < sigma_max is needed")
+    return Tabulated.from_sigmas(geometric_sigmas(sigma_min, sigma_max, levels))

@@ -474,8 +474,8 @@ MUTANTS = [
     Mutant(
         "density of times dropped",
         "sde_lib/losses.py",
-        "times.weight(sde, t) * (weighting if",
-        "(weighting if",
+        "self.times.weight(sde, t) * weighting_of(",
+        "weighting_of(",
         f"{IMPLICIT} -k weights_of_time",
     ),
     Mutant(

@@ -14,6 +14,7 @@ import models
 import samplers
 import sde_lib
 from samplers.times import Grid
+from sde_lib.tabulated import ddpm, ncsn
 from sde_lib.prediction import Parameterization
 
 # Instances beyond, or instead of, the one that the constructor makes without arguments.
@@ -24,7 +25,12 @@ MORE: dict[str, list[Callable[[], Any]]] = {
         lambda: sde_lib.VPSDE(beta=cubic_beta),
     ],
     "SubVPSDE": [lambda: sde_lib.SubVPSDE(), lambda: sde_lib.SubVPSDE(beta=sde_lib.CosineBeta())],
-    "Tabulated": [lambda: sde_lib.Tabulated.from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))],
+    "Tabulated": [
+        lambda: sde_lib.Tabulated.from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)),
+        lambda: ddpm("quadratic", 4000).respace("ddim1000"),
+        lambda: ncsn(levels=1000),
+    ],
+    "LossAwareTime": [],
     "WithVariance": [],
     "EulerMaruyama": [lambda: samplers.EulerMaruyama(), lambda: samplers.EulerMaruyama(eta=0.0)],
     "ReverseDiffusion": [lambda: samplers.ReverseDiffusion(), lambda: samplers.ReverseDiffusion(eta=0.0)],

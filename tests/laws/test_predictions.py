@@ -10,6 +10,7 @@ from sde_lib import (
     DenoisingScoreMatching,
     Epsilon,
     ImportanceTime,
+    PreviousMean,
     ScoreModel,
     UniformTime,
     V,
@@ -26,6 +27,10 @@ SHAPES = [(5, 2), (5, 7, 3), (5, 1, 8, 8), (2, 3, 32, 20), (4, 4), (3, 5, 3), (8
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS, ids=name)
 def test_every_reading_of_every_output(sde, parameterization):
     """A network that answers a x0 + b eps for known x0 and eps is read as exactly those, at every level of noise."""
+    if isinstance(parameterization, PreviousMean) and not hasattr(sde, "before"):
+        with pytest.raises(ValueError, match="needs a process with a table"):
+            parameterization.target(sde, torch.tensor(0.5), sde.at(0.5))
+        return
     g = torch.Generator().manual_seed(2)
     x0, eps = torch.randn(4, 3, generator=g, dtype=torch.float64), torch.randn(4, 3, generator=g, dtype=torch.float64)
     for t in sde.snap(sde.t_min + (sde.T - sde.t_min) * torch.tensor([0.01, 0.3, 0.7, 0.99], dtype=torch.float64)):
@@ -124,8 +129,15 @@ def test_a_network_that_answers_in_another_shape_is_refused():
     model = ScoreModel(lambda x, label: torch.cat([x, x], dim=1), VPSDE(), Epsilon())
     with pytest.raises(ValueError, match="WithVariance"):
         model(torch.zeros(2, 3), 0.5)
-    p = ScoreModel(lambda x, label: torch.cat([x, 2 * x], dim=1), VPSDE(), WithVariance(Epsilon())).predict(torch.ones(2, 3), 0.5)
-    assert torch.equal(p.eps, torch.ones(2, 3)) and torch.equal(p.log_variance, 2 * torch.ones(2, 3))
+
+
+@pytest.mark.parametrize(("kind", "reading", "value"), [("log", "log_variance", 2.0), ("fraction", "variance_fraction", 1.5)])
+def test_the_second_half_of_the_channels_is_about_the_variance(kind, reading, value):
+    model = ScoreModel(lambda x, label: torch.cat([x, 2 * x], dim=1), VPSDE(), WithVariance(Epsilon(), kind=kind))
+    p = model.predict(torch.ones(2, 3), 0.5)
+    assert torch.equal(p.eps, torch.ones(2, 3)) and torch.equal(getattr(p, reading), torch.full((2, 3), value))
+    with pytest.raises(ValueError, match="kind 'fraction' or 'log'"):
+        WithVariance(kind="range")
 
 
 def test_half_precision_stops_at_the_network():
@@ -133,7 +145,7 @@ def test_half_precision_stops_at_the_network():
     assert model(torch.ones(2, 3), 0.5).dtype == torch.float32
 
 
-@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS, ids=name)
+@pytest.mark.parametrize("parameterization", [p for p in PARAMETERIZATIONS if not isinstance(p, PreviousMean)], ids=name)
 @pytest.mark.parametrize("times", [UniformTime(), ImportanceTime()], ids=name)
 @pytest.mark.parametrize("weighting", ["sigma2", "likelihood"])
 def test_loss_is_the_weighted_error_of_the_score(parameterization, times, weighting):

@@ -117,7 +117,7 @@ def test_repr_and_equality(sde):
 
     assert pickle.loads(pickle.dumps(sde)) == sde
     if "function" not in repr(sde) and "levels" not in repr(sde):
-        assert eval(repr(sde)) == sde
+        assert eval(repr(sde), vars(sde_lib)) == sde
     with pytest.raises(dataclasses.FrozenInstanceError):
         sde.T = 2.0
 

@@ -257,7 +257,7 @@ def test_grids_run_from_T_to_t_min_and_add_up(grid, sde):
     assert (times.diff() < 0).all() and len(times) <= grid.steps + 1
     assert torch.equal(sde.snap(times), times)
     with pytest.raises(ValueError, match="t_min"):
-        dataclasses.replace(grid, t_min=2.0)(sde)
+        dataclasses.replace(grid, t_min=2 * sde.T)(sde)
     with pytest.raises(ValueError, match="one step"):
         dataclasses.replace(grid, steps=0)
 
