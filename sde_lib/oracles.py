@@ -57,7 +57,7 @@ def exact_log_prob(oracle: Oracle, x: Tensor, sde: LinearSDE | None, t: Time) ->
 def _choose(noise: RowNoise, n: int, log_weights: Tensor) -> Tensor:
     """Indices, (n,), drawn in proportion to weights that sum to 1; one draw of the noise."""
     u = noise.uniform(torch.empty(n, 1, dtype=torch.float64))
-    cumulative = log_weights.exp().cumsum(0)
+    cumulative = log_weights.exp().cumsum(0).cpu()  # where the noise is
     return torch.searchsorted(cumulative, u.squeeze(1).contiguous()).clamp_max(len(cumulative) - 1)
 
 
