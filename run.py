@@ -52,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--mode", choices=MODES, default="train", help="what to do (default: train)")
-    parser.add_argument("--sde", help="the process: vp, subvp, ve, flow, karras, geometric, ddpm, ncsn, or my_package:MySDE; 'vp(beta_max=10.0)'")
+    parser.add_argument(
+        "--sde", help="the process: vp, subvp, ve, flow, karras, geometric, ddpm, ncsn, or my_package:MySDE; 'vp(beta_max=10.0)'"
+    )
     parser.add_argument("--objective", help="dsm, vlb, hybrid, or with arguments: 'dsm(weighting=min_snr, times=importance)'")
     parser.add_argument("--weighting", help="of dsm: sigma2, likelihood, x0, v, previous, min_snr, edm")
     parser.add_argument("--parameterization", help="epsilon, data, score, v, velocity, edm, previous, 'with_variance(of=epsilon)'")

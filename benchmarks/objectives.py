@@ -49,7 +49,9 @@ def build(reading: str, objective: str, data: Digits) -> tuple[ScoreModel, Any]:
         "likelihood": DenoisingScoreMatching("likelihood"),
     }[objective]
     network = UNet((1, 8, 8), channels=32, blocks=1, outputs=2 if learned else 1)
-    return ScoreModel(network, ddpm("cosine", LEVELS), WithVariance(of=parameterization) if learned else parameterization, data.transform), loss
+    return ScoreModel(
+        network, ddpm("cosine", LEVELS), WithVariance(of=parameterization) if learned else parameterization, data.transform
+    ), loss
 
 
 def train(model: ScoreModel, objective: Any, data: Digits, steps: int) -> None:
@@ -99,7 +101,10 @@ def main() -> None:
     args = parser.parse_args()
     data, features = Digits(), DigitFeatures()
     real = frechet_distance(features(data.train[:SAMPLES]), features(data.test))
-    print(f"features: accuracy {features.accuracy:.3f} on test; distance of {SAMPLES} training digits {real.value:.2f} +- {real.standard_error:.2f}")
+    print(
+        f"features: accuracy {features.accuracy:.3f} on test; distance of {SAMPLES} training digits "
+        f"{real.value:.2f} +- {real.standard_error:.2f}"
+    )
     rows = []
     for seed in args.seeds:
         for reading in READINGS:
@@ -131,9 +136,13 @@ def write_table(path: Path, rows: list[dict[str, Any]], args: argparse.Namespace
             runs = [row for row in rows if (row["reading"], row["objective"]) == (reading, objective)]
             bits = ", ".join(f"{row['bits']:.3f} ± {row['bits_error']:.3f}" for row in runs)
             distance = ", ".join(f"{row['distance']:.2f} ± {row['distance_error']:.2f}" for row in runs)
-            lines.append(f"| {reading} | {objective} | {bits} | {', '.join(dict.fromkeys(r['variance'] for r in runs))} | {distance} |")
+            lines.append(
+                f"| {reading} | {objective} | {bits} | {', '.join(dict.fromkeys(r['variance'] for r in runs))} | {distance} |"
+            )
     lines.append(f"| {SAMPLES} training digits | | | | {real.value:.2f} ± {real.standard_error:.2f} |")
-    made = f"`python benchmarks/objectives.py --steps {args.steps} --seeds {' '.join(map(str, seeds))}`, one value for each seed, CPU."
+    made = (
+        f"`python benchmarks/objectives.py --steps {args.steps} --seeds {' '.join(map(str, seeds))}`, one value for each seed, CPU."
+    )
     before, _, rest = path.read_text().partition("<!-- table -->")
     _, _, after = rest.partition("<!-- end -->")
     path.write_text(before + "<!-- table -->\n" + "\n".join(lines) + f"\n\n{made}\n<!-- end -->" + after)

@@ -30,7 +30,13 @@ NAMES: dict[str, dict[str, str]] = {
         "with_variance": "sde_lib:WithVariance",
     },
     "network": {"mlp": "models:MLP", "unet": "models:UNet"},
-    "objective": {"dsm": "sde_lib:DenoisingScoreMatching", "vlb": "sde_lib:VariationalBound", "hybrid": "sde_lib:Hybrid"},
+    "objective": {
+        "dsm": "sde_lib:DenoisingScoreMatching",
+        "vlb": "sde_lib:VariationalBound",
+        "hybrid": "sde_lib:Hybrid",
+        "implicit": "sde_lib:ImplicitScoreMatching",
+        "sliced": "sde_lib:SlicedScoreMatching",
+    },
     "objective.times": {
         "uniform": "sde_lib:UniformTime",
         "importance": "sde_lib:ImportanceTime",

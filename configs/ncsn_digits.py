@@ -12,6 +12,8 @@ def get_config() -> ConfigDict:
     config.parameterization = "edm(sigma_data=0.7)"
     config.objective = "dsm"
     config.train.dequantize = False
-    config.sample.sampler = "pc(predictor=reverse_diffusion, corrector=langevin(snr=0.16), times=uniform(steps=100), last='denoise')"
+    config.sample.sampler = (
+        "pc(predictor=reverse_diffusion, corrector=langevin(snr=0.16), times=uniform(steps=100), last='denoise')"
+    )
     config.likelihood.estimator = "bound"
     return config

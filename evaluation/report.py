@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,8 @@ def score_images(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) 
     device = next(model.parameters()).device
     batches = tqdm(codes.to(device).split(scoring.batch_size), desc="likelihood", unit=" batches", leave=False)
     if scoring.estimator == "bound":
-        return variational_bound(model.sde, model, batches, images=model.data, variance=scoring.variance, seed=seed)
+        sde: Any = model.sde
+        return variational_bound(sde, model, batches, images=model.data, variance=scoring.variance, seed=seed)
     return bits_per_dim(
         model.sde,
         model,
@@ -75,7 +77,9 @@ def score_images(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) 
     )
 
 
-def compare(result: BitsPerDim | VariationalBits, train: Tensor, test: Tensor, model: ScoreModel, seed: int, path: Path, seconds: float) -> str:
+def compare(
+    result: BitsPerDim | VariationalBits, train: Tensor, test: Tensor, model: ScoreModel, seed: int, path: Path, seconds: float
+) -> str:
     """Text with a model's bits/dim and that of the baselines on the same images; the same goes to a JSON file."""
     others = baselines(train, test, model.data, seed)
     record = {

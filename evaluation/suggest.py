@@ -34,7 +34,8 @@ def proposals(codes: Tensor, images: Images, most: int = 5000) -> str:
             f"sigma_min   {sigma_min:.2g}, 0.1 of the width of a level: what is finer the levels do not show",
             f"ve          --sde 've(sigma_min={sigma_min:.2g}, sigma_max={top:.3g})'",
             f"ncsn        --sde 'ncsn(sigma_min={sigma_min:.2g}, sigma_max={top:.3g}, levels={levels})' "
-            f"(technique 2: ratio {gamma:.4f}); Langevin step {langevin_step(sigma_min, ratio, 5):.2g} for 5 moves a level (technique 4)",
+            f"(technique 2: ratio {gamma:.4f}); "
+            f"Langevin step {langevin_step(sigma_min, ratio, 5):.2g} for 5 moves a level (technique 4)",
         )
     )
 
@@ -59,13 +60,15 @@ def warnings_about(sde: LinearSDE, codes: Tensor, images: Images, most: int = 50
     distance = largest_distance(x)
     if float(end.sigma / end.alpha) < distance:
         found.append(
-            f"sigma/alpha at T is {float(end.sigma / end.alpha):.3g}, less than the largest distance between two data, {distance:.3g}: "
-            "modes that are far apart may get wrong weights; raise sigma_max"
+            f"sigma/alpha at T is {float(end.sigma / end.alpha):.3g}, less than the largest distance between two data, "
+            f"{distance:.3g}: modes that are far apart may get wrong weights; raise sigma_max"
         )
     start = sde.at(sde.t_min)
     blur = float(start.sigma / start.alpha) / images.bin_width
     if blur > 0.15:
-        found.append(f"sigma(t_min) is {blur:.2g} of the width of a level: bits/dim will be higher than need be; lower t_min or sigma_min")
+        found.append(
+            f"sigma(t_min) is {blur:.2g} of the width of a level: bits/dim will be higher than need be; lower t_min or sigma_min"
+        )
     if float(torch.unique(codes[:most].flatten()).numel()) == 2 and images.levels > 2:
         found.append(f"the data have two values of {images.levels}: for binary data take levels=2")
     return found

@@ -40,8 +40,9 @@ class VariationalBits:
 
     def __str__(self) -> str:
         return (
-            f"{self.mean:.4f} +- {self.standard_error:.4f} bits/dim at most, by the variational bound ({len(self.per_image)} images, "
-            f"standard error; decoder {self.terms[0]:.3f}, prior {self.prior:.1g}; {self.nfe} network calls)"
+            f"{self.mean:.4f} +- {self.standard_error:.4f} bits/dim at most, by the variational bound "
+            f"({len(self.per_image)} images, standard error; decoder {self.terms[0]:.3f}, prior {self.prior:.1g}; "
+            f"{self.nfe} network calls)"
         )
 
 

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from sde_lib.jacobian import quadratic_form, trace
 from sde_lib.noise import RowNoise
 
 __all__ = ["Divergence", "Exact", "Hutchinson"]
@@ -55,13 +56,8 @@ class Exact:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             y = fn(x)
-            basis = torch.eye(dims, dtype=y.dtype, device=y.device).reshape(dims, 1, *x.shape[1:])
-            trace = torch.zeros(x.shape[0], dtype=y.dtype, device=y.device)
-            for part in basis.split(self.chunk):
-                directions = part.expand(-1, *x.shape)
-                (columns,) = torch.autograd.grad(y, x, directions, is_grads_batched=True, retain_graph=True)
-                trace = trace + (columns * directions).flatten(2).sum((0, 2))
-        return y.detach(), trace[:, None]
+            divergence = trace(y, x, chunk=self.chunk)
+        return y.detach(), divergence[:, None]
 
 
 @dataclass(frozen=True)
@@ -99,8 +95,5 @@ class Hutchinson:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             y = fn(x)
-            estimates = []
-            for k, v in enumerate(probe, start=1):
-                (vJ,) = torch.autograd.grad(y, x, v, retain_graph=k < len(probe))
-                estimates.append((vJ * v).flatten(1).sum(1))
+            estimates = [quadratic_form(y, x, v, retain_graph=k < len(probe)) for k, v in enumerate(probe, start=1)]
         return y.detach(), torch.stack(estimates, dim=1)

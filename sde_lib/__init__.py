@@ -1,14 +1,17 @@
 """The mathematics: processes, what networks predict, losses, integrators, randomness, and data whose truth is known."""
 
 from sde_lib.base import SDE
+from sde_lib.binomial import BinomialDiffusion
 from sde_lib.data import Images, Standardize
 from sde_lib.gaussian import Gaussian
+from sde_lib.implicit import ImplicitScoreMatching, SlicedScoreMatching
 from sde_lib.linear import LinearSDE
 from sde_lib.losses import DenoisingScoreMatching
 from sde_lib.moved import Moved
 from sde_lib.noise import RowNoise
-from sde_lib.oracles import GaussianOracle, MixtureOracle
+from sde_lib.oracles import GaussianOracle, MixtureOracle, PointsOracle
 from sde_lib.parameterizations import EDM, Data, Epsilon, PreviousMean, Score, V, Velocity, WithVariance
+from sde_lib.planar import CheckerboardOracle, RingOracle
 from sde_lib.prediction import Prediction
 from sde_lib.processes import VESDE, VPSDE, GeometricVPSDE, KarrasSDE, RectifiedFlow, SubVPSDE
 from sde_lib.reverse import ReverseSDE
@@ -22,9 +25,10 @@ from sde_lib.weightings import EDMWeighting, MinSNR
 __all__ = [
     "EDM",
     "SDE",
-    "V",
     "VESDE",
     "VPSDE",
+    "BinomialDiffusion",
+    "CheckerboardOracle",
     "CosineBeta",
     "Data",
     "DenoisingScoreMatching",
@@ -35,6 +39,7 @@ __all__ = [
     "GeometricVPSDE",
     "Hybrid",
     "Images",
+    "ImplicitScoreMatching",
     "ImportanceTime",
     "KarrasSDE",
     "LinearBeta",
@@ -45,17 +50,21 @@ __all__ = [
     "MinSNR",
     "MixtureOracle",
     "Moved",
+    "PointsOracle",
     "Prediction",
     "PreviousMean",
     "RectifiedFlow",
     "ReverseSDE",
+    "RingOracle",
     "RowNoise",
     "Score",
     "ScoreModel",
+    "SlicedScoreMatching",
     "Standardize",
     "SubVPSDE",
     "Tabulated",
     "UniformTime",
+    "V",
     "VariationalBound",
     "Velocity",
     "WithVariance",

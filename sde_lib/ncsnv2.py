@@ -9,7 +9,7 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import ndtr
 from torch import Tensor
 
-__all__ = ["largest_distance", "langevin_step", "level_count", "spacing", "variance_ratio"]
+__all__ = ["langevin_step", "largest_distance", "level_count", "spacing", "variance_ratio"]
 
 
 def largest_distance(x: Tensor, chunk: int = 1024) -> float:

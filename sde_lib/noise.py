@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Noise", "RowNoise", "Stream", "philox", "unseeded_normal", "unseeded_uniform"]
+__all__ = ["Noise", "RowNoise", "Stream", "philox", "unseeded_normal", "unseeded_sign", "unseeded_uniform"]
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -159,3 +159,8 @@ def unseeded_uniform(like: Tensor) -> Tensor:
 def unseeded_normal(like: Tensor) -> Tensor:
     """Standard normal numbers from torch's own generator: what training draws from unless it is given numbers."""
     return torch.randn(like.shape, dtype=like.dtype, device=like.device)
+
+
+def unseeded_sign(like: Tensor) -> Tensor:
+    """Random signs, +1 or -1 with equal probability, from torch's own generator."""
+    return 1 - 2 * (unseeded_uniform(like) < 0.5).to(like.dtype)

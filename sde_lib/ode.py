@@ -105,8 +105,9 @@ def integrate(
 
     y0 is (B, *shape); fn gets the b rows still under way, y (b, *shape), t (b,) float64 inside [t0, t1], and their numbers
     rows (b,), and answers in the shape of y. A row's error is the root mean square over its entries of
-    error / (atol + rtol |y|); a step is accepted below 1, and the next one chosen by a PI controller. Rows that end leave the
-    batch, unless keep_rows says that fn cannot do without them. Times land on t1 exactly, and never beyond. No rows, no calls.
+    error / (atol + rtol |y|); a step is accepted below 1, and the next one chosen by a PI controller, among the powers of
+    2^(1/16), so that a row takes the same steps in every batch. Rows that end leave the batch, unless keep_rows says that fn
+    cannot do without them. Times land on t1 exactly, and never beyond. No rows, no calls.
     Raises ValueError for an unknown method or tolerances that are not positive; a row that fails says so in status.
 
     Reference: Dormand and Prince, 1980; Hairer, Norsett, Wanner, 1993, sections II.4 and II.5 (first step, dop853's error);
@@ -137,7 +138,7 @@ def integrate(
     rows = torch.arange(B, device=device)
     y, t = out, times
     k = f(y, t, rows)
-    h = _first_step(f, norm, m.order, (rtol, atol), y, t, end, k, rows)
+    h = _rounded(_first_step(f, norm, m.order, (rtol, atol), y, t, end, k, rows))
     last_error = torch.full_like(t, 1e-4)
     active = torch.ones_like(t, dtype=torch.bool)
     rejected = torch.zeros_like(active)
@@ -164,7 +165,7 @@ def integrate(
         grow = (SAFETY * safe ** (-0.7 * exponent) * last_error ** (0.4 * exponent)).clamp(SMALLEST, LARGEST)
         grow = torch.where(rejected, grow.clamp_max(1.0), grow)
         shrink = torch.where(finite, SAFETY * safe**-exponent, torch.full_like(error, 0.1)).clamp(0.1, 1.0)
-        h = h * torch.where(accept, grow, shrink)
+        h = _rounded(h * torch.where(accept, grow, shrink))
         last_error, rejected = torch.where(accept, safe.clamp_min(1e-4), last_error), ~accept
         y = torch.where(expand(accept, y).bool(), y_new, y)
         k = torch.where(expand(accept, y).bool(), k_new, k)
@@ -202,6 +203,11 @@ def integrate_on_clock(power: float, fn: Field, y0: Tensor, t0: float, t1: float
 
     solution = integrate(slope, y0, t0 ** (1 / power), t1 ** (1 / power), **options)
     return solution._replace(t=solution.t**power)
+
+
+def _rounded(h: Tensor) -> Tensor:
+    """The nearest power of 2^(1/16): round-off in an error estimate, which depends on the batch, leaves the step as it is."""
+    return torch.exp2(torch.round(16 * torch.log2(h)) / 16)
 
 
 def _inside(t: Tensor, start: Tensor, end: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,16 +17,20 @@ from sde_lib.tensors import as_time
 __all__ = ["EDM", "LABELS", "Data", "Epsilon", "Parameterization", "PreviousMean", "Score", "V", "Velocity", "WithVariance"]
 
 
-def _index(sde: LinearSDE, t: Tensor) -> Tensor:
+def _index(sde: Any, t: Tensor) -> Tensor:
     if not hasattr(sde, "index"):
         raise ValueError(f"label='index' needs a process with a table, and got {sde!r}: use Tabulated, or label='time'")
     return sde.index(t)
 
 
+def _index_of_1000(sde: Any, t: Tensor) -> Tensor:
+    return _index(sde, t) * (1000 / sde.full_length)
+
+
 LABELS: dict[str, Callable[[LinearSDE, Tensor], Tensor]] = {
     "time": lambda sde, t: 999 * as_time(t) / sde.T,
     "index": _index,
-    "index_of_1000": lambda sde, t: _index(sde, t) * (1000 / sde.full_length),
+    "index_of_1000": _index_of_1000,
     "sigma": lambda sde, t: sde.at(t).sigma,
     "log_sigma": lambda sde, t: -sde.at(t).log_snr / 8,
 }

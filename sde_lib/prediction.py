@@ -39,6 +39,7 @@ class Prediction:
     the coefficients 0-d or (B,). What was learned of the variance of a step back, if anything, is log_variance itself or, as a
     fraction, its place between the logarithms of the smaller (0) and the larger (1) fixed variance; both are shaped like x.
 
+    >>> import torch
     >>> x, level = torch.tensor([[3.0]]), Level(torch.tensor(0.6), torch.tensor(0.8), torch.tensor(-0.5754))
     >>> Prediction(x, torch.tensor([[1.5]]), level, 0.0, 1.0).x0
     tensor([[3.]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -104,10 +105,9 @@ def strided(length: int, steps: int | str | Sequence[int]) -> list[int]:
         size = length // len(counts) + (i < length % len(counts))
         if not 1 <= count <= size:
             raise ValueError(f"steps={steps!r}: {count} levels were asked of a section of {size}; ask for 1 to {size}")
-        stride, place = (size - 1) / max(count - 1, 1), 0.0
-        for _ in range(count):  # summed, not multiplied: where a multiple falls half-way, released models were trained on this
-            places.append(start + round(place))
-            place += stride
+        gap = (size - 1) / max(count - 1, 1)
+        # Summed, not multiplied: where a multiple falls half-way, released models were sampled on these.
+        places += [start + round(at) for at in accumulate([0.0, *[gap] * (count - 1)])]
         start += size
     return places
 

@@ -88,10 +88,9 @@ class Tabulated(LinearSDE):
         Reference: Nichol and Dhariwal, 2021, arXiv 2102.09672, section 4; Song, Meng, Ermon, 2021, arXiv 2010.02502, section 4.2.
         """
         kept = strided(len(self.log_alphas), steps)
-        pick = lambda values: tuple(values[i] for i in kept)  # noqa: E731
-        return Tabulated(
-            pick(self.log_alphas), pick(self.log_sigmas), pick(self.indices), self.full_length, t_min=1 / max(len(kept), 2)
-        )
+        log_alphas, log_sigmas = (tuple(table[i] for i in kept) for table in (self.log_alphas, self.log_sigmas))
+        indices = tuple(self.indices[i] for i in kept)
+        return Tabulated(log_alphas, log_sigmas, indices, self.full_length, t_min=1 / max(len(kept), 2))
 
     def __repr__(self) -> str:
         ends = [2 * (self.log_alphas[i] - self.log_sigmas[i]) for i in (0, -1)]

@@ -18,8 +18,8 @@ __all__ = ["ImportanceTime", "LogNormalTime", "LossAwareTime", "LowDiscrepancy",
 class TimeLaw(Protocol):
     """A law of training times: sample carries u in (0, 1), shape (B,), to times; weight is uniform over actual density."""
 
-    def sample(self, sde: LinearSDE, u: Tensor) -> Tensor: ...
-    def weight(self, sde: LinearSDE, t: Tensor) -> Tensor: ...
+    def sample(self, sde: LinearSDE, u: Tensor) -> Tensor: ...  # noqa: D102
+    def weight(self, sde: LinearSDE, t: Tensor) -> Tensor: ...  # noqa: D102
 
 
 def _require_continuous(law: object, sde: LinearSDE) -> None:
@@ -166,7 +166,9 @@ class LossAwareTime(nn.Module):
     def __init__(self, levels: int = 1000, history: int = 10, uniform: float = 0.001) -> None:
         super().__init__()
         if levels < 2 or history < 1 or not 0 <= uniform <= 1:
-            raise ValueError(f"LossAwareTime({levels}, {history}, {uniform}): levels >= 2, history >= 1, 0 <= uniform <= 1 are needed")
+            raise ValueError(
+                f"LossAwareTime({levels}, {history}, {uniform}): levels >= 2, history >= 1, 0 <= uniform <= 1 are needed"
+            )
         self.uniform = uniform
         self.register_buffer("losses", torch.zeros(levels, history, dtype=torch.float64))
         self.register_buffer("seen", torch.zeros(levels, dtype=torch.long))

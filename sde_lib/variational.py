@@ -50,7 +50,8 @@ def reverse_law(sde: Tabulated, prediction: Prediction, t: Tensor, variance: Var
     The variance is the learned one where there is one, else the fixed one named. mean is shaped like x; log-variance is too, or
     broadcasts to it. At the first level s is the data themselves, the mean is x0, and both fixed variances are the small one.
 
-    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equations 7 and 11; Nichol and Dhariwal, 2021, arXiv 2102.09672, equation 15.
+    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equations 7 and 11; Nichol and Dhariwal, 2021, arXiv 2102.09672,
+    equation 15.
     """
     x, (alpha, _, log_snr), before = prediction.x, sde.at(t), sde.before(t)
     log_r = log_snr - before.log_snr
@@ -145,8 +146,9 @@ class VariationalBound:
 
     def of_prediction(self, model: ScoreModel, prediction: Prediction, x0: Tensor, t: Tensor) -> Tensor:
         """The same from what the network said about x_t, (B,)."""
-        weight = len(model.sde.log_alphas) * self.times.weight(model.sde, t)
-        term = bound_term(model.sde, prediction, x0, t, model.data, self.variance)
+        sde: Any = model.sde
+        weight = len(sde.log_alphas) * self.times.weight(sde, t)
+        term = bound_term(sde, prediction, x0, t, model.data, self.variance)
         return weight.to(term) * term
 
 

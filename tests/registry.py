@@ -14,8 +14,8 @@ import models
 import samplers
 import sde_lib
 from samplers.times import Grid
-from sde_lib.tabulated import ddpm, ncsn
 from sde_lib.parameterizations import Parameterization
+from sde_lib.tabulated import ddpm, ncsn
 
 # Instances beyond, or instead of, the one that the constructor makes without arguments.
 MORE: dict[str, list[Callable[[], Any]]] = {

@@ -184,7 +184,7 @@ USAGE = [
     (["--sde", "nowhere:SDE"], "cannot be imported"),
     (["--sde", ".:SDE"], "cannot be imported"),
     (["--sde", "sde_lib:Nothing"], "has no 'Nothing'"),
-    (["--config", "nothing"], "there is no config 'nothing': use one of default, subvp_digits"),
+    (["--config", "nothing"], "there is no config 'nothing': use one of ddpm_digits, default, "),
     (["--config.train.step=5"], "did you mean 'train.steps'"),
     (["--config.train.steps=many"], "an int was needed, such as 2500"),
     (["--config.train.steps=1.5"], "an int was needed"),

@@ -13,7 +13,9 @@ from training.ema import average_of, decay_after
 from training.errors import Failure
 from training.trainer import Settings, Trainer
 
-SETTINGS = Settings(steps=40, batch_size=32, learning_rate=1e-3, warmup=5, clip=1.0, ema=0.9, log_every=10, save_every=1000)
+SETTINGS = Settings(
+    steps=40, batch_size=32, learning_rate=1e-3, warmup=5, clip=1.0, ema=0.9, log_every=10, save_every=1000, dequantize=True
+)
 
 
 def trainer(folder, settings=SETTINGS, seed=0, data=None, width=16):

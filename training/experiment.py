@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from ml_collections import ConfigDict
@@ -43,8 +43,8 @@ class Scoring:
     rtol: float
     atol: float
     batch_size: int
-    estimator: str
-    variance: str
+    estimator: Literal["flow", "bound"]
+    variance: Literal["small", "large"]
 
     def __post_init__(self) -> None:
         if self.estimator not in ("flow", "bound") or self.variance not in ("small", "large"):

@@ -19,9 +19,7 @@ __all__ = ["STATE_NAME", "read_state", "write_state"]
 STATE_NAME = "state.safetensors"
 
 
-def write_state(
-    path: Path, step: int, network: nn.Module, average: AveragedModel, optimizer: Optimizer, times: nn.Module
-) -> None:
+def write_state(path: Path, step: int, network: nn.Module, average: AveragedModel, optimizer: Optimizer, times: nn.Module) -> None:
     """Write the step, the weights, their average, the optimizer's moments and what the law of times remembers.
 
     All else follows from the seed and the step.

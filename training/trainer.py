@@ -55,11 +55,10 @@ class Progress(NamedTuple):
 class Trainer:
     """A model in training on integer images, with its optimizer and average, and the folder where they are kept."""
 
-    def __init__(
-        self, model: ScoreModel, data: Tensor, objective: Any, settings: Settings, seed: int, folder: Path
-    ) -> None:
+    def __init__(self, model: ScoreModel, data: Tensor, objective: Any, settings: Settings, seed: int, folder: Path) -> None:
         self.model, self.data, self.objective, self.settings = model, data, objective, settings
-        self.seed, self.folder, self.times = seed, folder, objective.times
+        self.seed, self.folder = seed, folder
+        self.times: Any = objective.times
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, foreach=True)
         self.average: AveragedModel = average_of(model.network, settings.ema)
         self.step = 0
@@ -97,7 +96,7 @@ class Trainer:
             group["lr"] = self.settings.learning_rate * min(1.0, (self.step + 1) / max(self.settings.warmup, 1))
         x0, t, z = self._batch()
         losses = self.objective(self.model, x0, t=t, z=z)
-        if isinstance(self.times, nn.Module):
+        if hasattr(self.times, "observe"):
             self.times.observe(self.model.sde, t, losses.detach() / self.times.weight(self.model.sde, t))
         loss = losses.mean()
         self.optimizer.zero_grad(set_to_none=True)

@@ -5,9 +5,22 @@ import dataclasses
 import pytest
 import torch
 
-from sde_lib import VESDE, VPSDE, EDM, Epsilon, GaussianOracle, KarrasSDE, MixtureOracle, Moved, RectifiedFlow, ScoreModel, SubVPSDE, V
-from sde_lib.tabulated import ddpm
 from samplers import DPMSolver, LogSNR, Sampler
+from sde_lib import (
+    EDM,
+    VESDE,
+    VPSDE,
+    Epsilon,
+    GaussianOracle,
+    KarrasSDE,
+    MixtureOracle,
+    Moved,
+    RectifiedFlow,
+    ScoreModel,
+    SubVPSDE,
+    V,
+)
+from sde_lib.tabulated import ddpm
 from tests.registry import name
 
 MIXTURE = MixtureOracle([0.3, 0.7], torch.tensor([[-1.0, 0.5], [0.8, 0.2]]), [0.2, 0.4])

@@ -65,7 +65,13 @@ def test_respacing_again_remembers_the_first_table():
 
 
 def test_counts_that_a_table_does_not_have_are_refused():
-    for steps, match in [("ddim7x", "number"), ("a,b", "number"), ("ddim700", "integer stride"), (1001, "1001 levels"), ("0,3", "0 levels")]:
+    for steps, match in [
+        ("ddim7x", "number"),
+        ("a,b", "number"),
+        ("ddim700", "integer stride"),
+        (1001, "1001 levels"),
+        ("0,3", "0 levels"),
+    ]:
         with pytest.raises(ValueError, match=match):
             ddpm().respace(steps)
     with pytest.raises(ValueError, match="at least two"):
@@ -80,7 +86,7 @@ def test_a_table_of_sigmas_is_ve(order):
     same(level.alpha, torch.ones(3, dtype=torch.float64))
     same(level.sigma, sigmas.flip(0))
     assert sde.index(sde.times).tolist() == ([2, 1, 0] if order == "falling" else [0, 1, 2])
-    scale, std = sde.transition_coefficients(sde.times[:-1], sde.times[1:])
+    _, std = sde.transition_coefficients(sde.times[:-1], sde.times[1:])
     same(std**2, sigmas.flip(0).square().diff())  # x_i = x_{i-1} + sqrt(sigma_i^2 - sigma_{i-1}^2) z
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sde_lib import (
+    VPSDE,
     Data,
     DenoisingScoreMatching,
     Epsilon,
@@ -18,7 +19,6 @@ from sde_lib import (
     ScoreModel,
     Tabulated,
     VariationalBound,
-    VPSDE,
     WithVariance,
 )
 from sde_lib.prediction import Prediction
@@ -34,7 +34,10 @@ every_variance = pytest.mark.parametrize("variance", ["FIXED_SMALL", "FIXED_LARG
 
 def recorded_model(g, mean, variance):
     """A network that answers what was recorded; theirs are entries 0..N-1, as ours."""
-    reading, second = MEANS[mean][0](label="index"), {"LEARNED": "out_logvar_learned", "LEARNED_RANGE": "out_var_range"}.get(variance)
+    reading, second = (
+        MEANS[mean][0](label="index"),
+        {"LEARNED": "out_logvar_learned", "LEARNED_RANGE": "out_var_range"}.get(variance),
+    )
     answers = [g["out_mean"].requires_grad_()]
     if second:
         answers.append(g[second].requires_grad_())
@@ -115,7 +118,9 @@ def test_decoder_is_the_mass_of_each_bin():
     torch.testing.assert_close(ours[clear], g["dec_ll_exact"][clear], rtol=1e-6, atol=1e-9)
     levels = torch.arange(256)[:, None]
     for mean, std in [(0.0, 0.01), (0.3, 1.0), (-2.0, 0.05), (7.0, 3.0)]:
-        each = decoder_log_prob(EIGHT_BIT, levels, torch.full((256, 1), mean).double(), torch.full((256, 1), 2 * math.log(std)).double())
+        each = decoder_log_prob(
+            EIGHT_BIT, levels, torch.full((256, 1), mean).double(), torch.full((256, 1), 2 * math.log(std)).double()
+        )
         assert each.exp().sum().item() == pytest.approx(1, abs=1e-13) and each.isfinite().all()
 
 
