@@ -156,6 +156,19 @@ def test_classes_of_ones_own_are_asked_for(tmp_path):
         load(path, network=wide, sde=OwnSDE())
 
 
+def test_a_class_of_ones_own_with_the_name_of_one_of_ours_is_asked_for_too(tmp_path):
+    path = tmp_path / "own.safetensors"
+    namesake = type("VPSDE", (OwnSDE,), {})()
+    save(ScoreModel(MLP((8,)), namesake, Epsilon()), path)
+    with pytest.raises(ValueError, match=r"sde=VPSDE\(...\)"):
+        load(path)
+    assert load(path, sde=namesake).sde is namesake
+    network = type("MLP", (MLP,), {"forward": lambda self, x, label: x})((8,))
+    save(ScoreModel(network, VPSDE(), Epsilon()), path)
+    with pytest.raises(ValueError, match=r"network=MLP\(...\)"):
+        load(path)
+
+
 def test_what_cannot_be_kept_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(TypeError, match="plain function"):
         save(ScoreModel(lambda x, label: x, VPSDE(), Epsilon()), tmp_path / "a.safetensors")
