@@ -108,6 +108,12 @@ def test_a_second_run_has_a_folder_of_its_own_and_the_newest_is_used(capsys):
     assert "vp-digits-2" in capsys.readouterr().out
 
 
+def test_trainings_begun_at_once_do_not_share_a_folder():
+    from training.folders import new_run
+
+    assert [new_run("vp-digits", None).name for _ in range(3)] == ["vp-digits", "vp-digits-2", "vp-digits-3"]
+
+
 def test_a_process_of_ones_own_by_its_path(monkeypatch):
     Path("mine.py").write_text(
         "import torch\nfrom sde_lib import LinearSDE\n\n\nclass Sine(LinearSDE):\n"
