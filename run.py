@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -135,14 +136,8 @@ def _device(arguments: argparse.Namespace) -> str:
 
 
 def _command(arguments: argparse.Namespace, mode: str) -> str:
-    sde = (
-        f" --sde '{arguments.sde}'"
-        if arguments.sde and "(" in arguments.sde
-        else f" --sde {arguments.sde}"
-        if arguments.sde
-        else ""
-    )
-    return f"python run.py{sde} --mode {mode} --workdir {arguments.workdir}"
+    sde = f" --sde {shlex.quote(arguments.sde)}" if arguments.sde else ""
+    return f"python run.py{sde} --mode {mode} --workdir {shlex.quote(str(arguments.workdir))}"
 
 
 def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
