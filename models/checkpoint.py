@@ -77,7 +77,14 @@ def load(
             raise ValueError(f"weights={weights!r}: {path} has {' and '.join(header['weights'])}")
         prefix = header["weights"][weights] + "/"
         state = {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
-    network = _network(path, header["network"]) if network is None else network
+    try:
+        network = _network(path, header["network"]) if network is None else network
+        sde = _rebuild(path, header["sde"], "sde") if sde is None else sde
+        parameterization, data = (_rebuild(path, header[key], None) for key in ("parameterization", "data"))
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} describes what cannot be built here ({error}): it is damaged, or of another version of this code"
+        ) from None
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as error:  # a weight of another shape
@@ -90,13 +97,7 @@ def load(
             f"the weights in {path} do not fit the network: {len(missing)} missing, {len(unexpected)} unknown, "
             f"for example {(missing + unexpected)[0]!r}; pass the network that they were trained with"
         )
-    model = ScoreModel(
-        network,
-        sde if sde is not None else _rebuild(path, header["sde"], "sde"),
-        _rebuild(path, header["parameterization"], None),
-        None if header["data"] is None else _rebuild(path, header["data"], None),
-    )
-    return model.to(device).eval()
+    return ScoreModel(network, sde, parameterization, data).to(device).eval()
 
 
 def describe(value: Any) -> Any:

@@ -195,6 +195,10 @@ def test_damaged_and_foreign_files_are_told_apart(tmp_path):
         save_file({"a": torch.zeros(2)}, path, header)
         with pytest.raises(ValueError, match="damaged: it does not say"):
             load(path)
+    for word in (b"dropout", b"beta_min", b"fields"):
+        path.write_bytes(whole.replace(word, word[::-1]))
+        with pytest.raises(ValueError, match="describes what cannot be built here"):
+            load(path)
     path.write_bytes(whole.replace(b'"version":"1"', b'"version":"9"'))
     with pytest.raises(ValueError, match="version 9"):
         load(path)
