@@ -63,14 +63,15 @@ def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Pa
         return
     sampler = Sampler(EulerMaruyama(), times=LogSNR(110, t_min=1e-3 if model.sde.t_min <= 1e-3 < model.sde.T else None))
     device = next(model.parameters()).device
-    every = sampler.times.steps // (columns - 1)
+    steps = len(sampler.times(model.sde)) - 1  # fewer than asked for where times fall together in a table
+    chosen = {round(i * steps / (columns - 1)) for i in range(columns)}
     shown = []
     for frame in sampler.stream(model.sde, model, (rows, *shape), seed=seed, device=device):
-        if frame.i % every == 0:
+        if frame.i in chosen:
             alpha, sigma, _ = model.sde.at(frame.t)
             shown.append(model.data.decode(frame.mean / torch.sqrt(alpha**2 + sigma**2)).cpu())
-    strip = torch.stack(shown[:columns], dim=1).flatten(0, 1)
-    save_picture(image_grid(strip, model.data.levels, columns), path)
+    strip = torch.stack(shown, dim=1).flatten(0, 1)
+    save_picture(image_grid(strip, model.data.levels, len(chosen)), path)
 
 
 def score_images(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) -> BitsPerDim | VariationalBits:

@@ -108,6 +108,21 @@ def test_a_second_run_has_a_folder_of_its_own_and_the_newest_is_used(capsys):
     assert "vp-digits-2" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("levels", "columns"), [(None, 12), (1000, 12), (10, 10)])
+def test_the_way_from_noise_has_a_row_for_each_sample_under_tables_too(levels, columns, monkeypatch):
+    """On a table a grid has fewer times than were asked for; the pictures then went on into the next row."""
+    from evaluation import report
+    from models import MLP
+    from sde_lib import VPSDE, Epsilon, Images, ScoreModel, Tabulated
+
+    sde = VPSDE() if levels is None else Tabulated.from_betas(torch.linspace(0.1 / levels, min(20 / levels, 0.9), levels))
+    seen = []
+    monkeypatch.setattr(report, "image_grid", lambda codes, levels, columns: seen.append((len(codes), columns)))
+    monkeypatch.setattr(report, "save_picture", lambda *_: None)
+    report.reverse_strip(ScoreModel(MLP((1, 2, 2), width=8), sde, Epsilon(), Images(4)).eval(), (1, 2, 2), 0, Path("strip.png"))
+    assert seen == [(4 * columns, columns)]
+
+
 def test_trainings_begun_at_once_do_not_share_a_folder():
     from training.folders import new_run
 
