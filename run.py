@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -137,14 +138,8 @@ def _device(arguments: argparse.Namespace) -> str:
 
 
 def _command(arguments: argparse.Namespace, mode: str) -> str:
-    sde = (
-        f" --sde '{arguments.sde}'"
-        if arguments.sde and "(" in arguments.sde
-        else f" --sde {arguments.sde}"
-        if arguments.sde
-        else ""
-    )
-    return f"python run.py{sde} --mode {mode} --workdir {arguments.workdir}"
+    sde = f" --sde {shlex.quote(arguments.sde)}" if arguments.sde else ""
+    return f"python run.py{sde} --mode {mode} --workdir {shlex.quote(str(arguments.workdir))}"
 
 
 def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
@@ -184,7 +179,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     text = compare(result, data.train, data.test, model, experiment.seed, folder / "likelihood.json", seconds)
     step = experiment.settings.steps
     session.append_metrics(folder, {"step": step, "bits_per_dim": result.mean, "standard_error": result.standard_error})
-    print(f"\n{text}\n\nthe run is in {folder.resolve()}: samples.png, reverse.png, loss.png, checkpoint.safetensors, ...\nnext:")
+    print(f"\n{text}\n\nthe run is in {folder.resolve()}: {', '.join(sorted(path.name for path in folder.iterdir()))}\nnext:")
     for mode in ("sample", "likelihood"):
         print(f"  {_command(arguments, mode)}")
     print(f"  python -c \"from models import load; print(load('{folder}'))\"")
@@ -243,7 +238,7 @@ def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> N
     """Sample from a run."""
     import dataclasses
 
-    from evaluation.report import draw_samples
+    from evaluation.report import draw_samples, sample_files
     from training.errors import Usage
 
     folder, experiment, model = _restored(arguments, overrides)
@@ -252,15 +247,18 @@ def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> N
         if arguments.num < 1:
             raise Usage(f"--num {arguments.num}: at least one sample is needed")
         sampling = dataclasses.replace(sampling, num=arguments.num)
+    stem = folder / "samples" if arguments.out is None else arguments.out
+    if not stem.name:
+        raise Usage(f"--out {arguments.out} is a folder: a file's name was needed, to which .png and .npy are added")
     if arguments.dry_run:
         return
-    stem = folder / "samples" if arguments.out is None else arguments.out
     seed, start = experiment.seed, time.perf_counter()
     nfe = draw_samples(model, sampling, tuple(experiment.data.train.shape[1:]), seed, stem)
     seconds = time.perf_counter() - start
     print(f"{sampling.num} samples, seed {seed}, {nfe} network calls a batch, {seconds:.1f} s:")
-    for suffix in (".png", ".npy"):
-        print(f"  {stem.with_suffix(suffix).resolve()}")
+    for path in sample_files(stem):
+        if path.exists():
+            print(f"  {path.resolve()}")
 
 
 def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:

@@ -14,7 +14,12 @@ from models.files import write_atomically
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-__all__ = ["image_grid", "loss_curve", "save_picture"]
+__all__ = ["image_grid", "is_drawable", "loss_curve", "save_picture"]
+
+
+def is_drawable(shape: tuple[int, ...]) -> bool:
+    """Whether data of a shape are images, grey or in colour: (C, H, W), C 1 or 3."""
+    return len(shape) == 3 and shape[0] in (1, 3)
 
 
 def image_grid(codes: Tensor, levels: int, columns: int) -> np.ndarray:

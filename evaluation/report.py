@@ -13,18 +13,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from evaluation.baselines import baselines
-from evaluation.figures import image_grid, save_picture
+from evaluation.figures import image_grid, is_drawable, save_picture
 from likelihood import BitsPerDim, VariationalBits, bits_per_dim, variational_bound
 from models.files import write_atomically
 from samplers import EulerMaruyama, LogSNR, Sampler
 from sde_lib import ScoreModel
 from training.experiment import Sampling, Scoring
 
-__all__ = ["compare", "draw_samples", "reverse_strip", "score_images"]
+__all__ = ["compare", "draw_samples", "reverse_strip", "sample_files", "score_images"]
 
 
 def draw_samples(model: ScoreModel, sampling: Sampling, shape: tuple[int, ...], seed: int, stem: Path) -> int:
-    """Sample in batches, write stem.png and stem.npy (integers, (num, *shape)), and give the network calls of a batch."""
+    """Sample in batches, write stem.npy (integers, (num, *shape)) and, of images, stem.png; give the network calls of a batch."""
     parts, nfe = [], 0
     device = next(model.parameters()).device
     for index in tqdm(range(0, sampling.num, sampling.batch_size), desc="sampling", unit=" batches", leave=False):
@@ -32,29 +32,47 @@ def draw_samples(model: ScoreModel, sampling: Sampling, shape: tuple[int, ...], 
         x, nfe = sampling.sampler.sample(model.sde, model, (size, *shape), seed=seed, index=index, device=device)
         parts.append(model.data.decode(x).cpu())
     codes = torch.cat(parts)
-    columns = math.ceil(math.sqrt(min(len(codes), 256)))
-    save_picture(image_grid(codes[:256], model.data.levels, columns), stem.with_suffix(".png"))
+    picture, array = sample_files(stem)
+    if is_drawable(shape):
+        columns = math.ceil(math.sqrt(min(len(codes), 256)))
+        save_picture(image_grid(codes[:256], model.data.levels, columns), picture)
 
     def write(path: Path) -> None:
         with open(path, "wb") as file:
             np.save(file, codes.numpy())
 
-    write_atomically(stem.with_suffix(".npy"), write)
+    write_atomically(array, write)
     return nfe
 
 
+def sample_files(stem: Path) -> tuple[Path, Path]:
+    """Where samples go: stem.png and stem.npy, whether or not stem has one of these endings. Another ending stays.
+
+    >>> [str(path) for path in sample_files(Path("runs/at1.5"))]
+    ['runs/at1.5.png', 'runs/at1.5.npy']
+    """
+    name = stem.stem if stem.suffix in (".png", ".npy") else stem.name
+    return stem.with_name(f"{name}.png"), stem.with_name(f"{name}.npy")
+
+
 def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Path, rows: int = 4, columns: int = 12) -> None:
-    """Draw samples on their way from noise to data, left to right, each state in units of its own standard deviation."""
-    sampler = Sampler(EulerMaruyama(), times=LogSNR(110, t_min=1e-3))
+    """Draw samples on their way from noise to data, left to right, each state in units of its own standard deviation.
+
+    Nothing is drawn of data that are no images.
+    """
+    if not is_drawable(shape):
+        return
+    sampler = Sampler(EulerMaruyama(), times=LogSNR(110, t_min=1e-3 if model.sde.t_min <= 1e-3 < model.sde.T else None))
     device = next(model.parameters()).device
-    every = sampler.times.steps // (columns - 1)
+    steps = len(sampler.times(model.sde)) - 1  # fewer than asked for where times fall together in a table
+    chosen = {round(i * steps / (columns - 1)) for i in range(columns)}
     shown = []
     for frame in sampler.stream(model.sde, model, (rows, *shape), seed=seed, device=device):
-        if frame.i % every == 0:
+        if frame.i in chosen:
             alpha, sigma, _ = model.sde.at(frame.t)
             shown.append(model.data.decode(frame.mean / torch.sqrt(alpha**2 + sigma**2)).cpu())
-    strip = torch.stack(shown[:columns], dim=1).flatten(0, 1)
-    save_picture(image_grid(strip, model.data.levels, columns), path)
+    strip = torch.stack(shown, dim=1).flatten(0, 1)
+    save_picture(image_grid(strip, model.data.levels, len(chosen)), path)
 
 
 def score_images(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) -> BitsPerDim | VariationalBits:

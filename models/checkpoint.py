@@ -37,8 +37,10 @@ def save(model: ScoreModel, path: str | Path, *, ema: Mapping[str, Tensor] | Non
         raise TypeError("the model's network is a plain function, whose weights cannot be saved: wrap it in a torch.nn.Module")
     sets = {"raw": model.network.state_dict()} | ({} if ema is None else {"ema": ema})
     tensors = {f"{which}/{name}": value for which, weights in sets.items() for name, value in weights.items()}
+    name = type(model.network).__name__
+    arguments = getattr(model.network, "arguments", None) if NETWORKS.get(name) is type(model.network) else None
     header = {
-        "network": {"name": type(model.network).__name__, "arguments": getattr(model.network, "arguments", None)},
+        "network": {"name": name, "arguments": arguments},  # none for a network of the user's own, whatever its name
         "sde": describe(model.sde),
         "parameterization": describe(model.parameterization),
         "data": None if model.data is None else describe(model.data),
@@ -75,7 +77,14 @@ def load(
             raise ValueError(f"weights={weights!r}: {path} has {' and '.join(header['weights'])}")
         prefix = header["weights"][weights] + "/"
         state = {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
-    network = _network(path, header["network"]) if network is None else network
+    try:
+        network = _network(path, header["network"]) if network is None else network
+        sde = _rebuild(path, header["sde"], "sde") if sde is None else sde
+        parameterization, data = (_rebuild(path, header[key], None) for key in ("parameterization", "data"))
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} describes what cannot be built here ({error}): it is damaged, or of another version of this code"
+        ) from None
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as error:  # a weight of another shape
@@ -88,20 +97,18 @@ def load(
             f"the weights in {path} do not fit the network: {len(missing)} missing, {len(unexpected)} unknown, "
             f"for example {(missing + unexpected)[0]!r}; pass the network that they were trained with"
         )
-    model = ScoreModel(
-        network,
-        sde if sde is not None else _rebuild(path, header["sde"], "sde"),
-        _rebuild(path, header["parameterization"], None),
-        None if header["data"] is None else _rebuild(path, header["data"], None),
-    )
-    return model.to(device).eval()
+    return ScoreModel(network, sde, parameterization, data).to(device).eval()
 
 
 def describe(value: Any) -> Any:
-    """A frozen dataclass of sde_lib as JSON: its class's name and its fields. Raises TypeError for what JSON cannot keep."""
+    """A frozen dataclass as JSON: its class's name and its fields, and whether it is the user's own rather than sde_lib's.
+
+    Raises TypeError for what JSON cannot keep.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        name = type(value).__name__
         fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value) if f.repr}
-        return {"name": type(value).__name__, "fields": fields}
+        return {"name": name, "fields": fields, "own": getattr(sde_lib, name, None) is not type(value)}
     if isinstance(value, (tuple, list)):
         return [describe(item) for item in value]
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -115,7 +122,7 @@ def _rebuild(path: str | Path, described: Any, argument: str | None) -> Any:
     if not isinstance(described, dict):
         return described
     name = described["name"]
-    if name not in sde_lib.__all__:
+    if name not in sde_lib.__all__ or described.get("own"):
         remedy = f"pass it, load(path, {argument}={name}(...))" if argument else "build the ScoreModel from its parts"
         raise ValueError(f"{path} was made with {name}, which sde_lib does not have: {remedy}")
     fields = {key: _rebuild(path, value, argument) for key, value in described["fields"].items()}

@@ -108,6 +108,27 @@ def test_a_second_run_has_a_folder_of_its_own_and_the_newest_is_used(capsys):
     assert "vp-digits-2" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("levels", "columns"), [(None, 12), (1000, 12), (10, 10)])
+def test_the_way_from_noise_has_a_row_for_each_sample_under_tables_too(levels, columns, monkeypatch):
+    """On a table a grid has fewer times than were asked for; the pictures then went on into the next row."""
+    from evaluation import report
+    from models import MLP
+    from sde_lib import VPSDE, Epsilon, Images, ScoreModel, Tabulated
+
+    sde = VPSDE() if levels is None else Tabulated.from_betas(torch.linspace(0.1 / levels, min(20 / levels, 0.9), levels))
+    seen = []
+    monkeypatch.setattr(report, "image_grid", lambda codes, levels, columns: seen.append((len(codes), columns)))
+    monkeypatch.setattr(report, "save_picture", lambda *_: None)
+    report.reverse_strip(ScoreModel(MLP((1, 2, 2), width=8), sde, Epsilon(), Images(4)).eval(), (1, 2, 2), 0, Path("strip.png"))
+    assert seen == [(4 * columns, columns)]
+
+
+def test_trainings_begun_at_once_do_not_share_a_folder():
+    from training.folders import new_run
+
+    assert [new_run("vp-digits", None).name for _ in range(3)] == ["vp-digits", "vp-digits-2", "vp-digits-3"]
+
+
 def test_a_process_of_ones_own_by_its_path(monkeypatch):
     Path("mine.py").write_text(
         "import torch\nfrom sde_lib import LinearSDE\n\n\nclass Sine(LinearSDE):\n"
@@ -143,7 +164,34 @@ def test_images_of_ones_own_are_trained_on(capsys):
     assert run.main(["--mode", "sample"]) == 0
 
 
+def test_data_that_are_no_images_are_trained_on_without_pictures_of_them():
+    """Rows of numbers through the MLP; and two channels, which no picture has."""
+    np.save("own.npy", np.random.default_rng(0).integers(0, 4, (40, 5)))
+    settings = [*TINY, "--config.train.batch_size=8", "--config.data=arrays(train='own.npy', levels=4)"]
+    assert run.main(["--workdir", "rows", *settings]) == 0
+    assert np.load("rows/samples.npy").shape == (6, 5) and not Path("rows/samples.png").exists()
+    assert run.main(["--mode", "sample", "--workdir", "rows", "--out", "at1.5"]) == 0
+    assert Path("at1.5.npy").exists() and not Path("at1.npy").exists()
+    np.save("own.npy", np.random.default_rng(0).integers(0, 4, (40, 2, 3, 3)))
+    assert run.main(["--workdir", "channels", "--sde", "vp(T=0.0009)", *settings, "--config.sample.sampler=flow(rtol=0.1)"]) == 0
+    assert np.load("channels/samples.npy").shape == (6, 2, 3, 3)
+
+
+def test_baselines_on_many_levels_and_pixels_fit_into_memory():
+    """One-hot codes of these would take 10 GB, and the mixture's covariances minutes."""
+    from evaluation.baselines import baselines
+    from sde_lib import Images
+
+    codes = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (600, 3, 28, 28)))
+    first, last = baselines(codes[:500], codes[500:], Images(256), seed=0)
+    p = (np.bincount(codes[:500, 0, 0, 0], minlength=256) + 0.5) / (500 + 128)
+    alone = baselines(codes[:500, :1, :1, :1], codes[500:, :1, :1, :1], Images(256), seed=0)[0]
+    assert alone.mean == pytest.approx(-np.log2(p[codes[500:, 0, 0, 0].numpy()]).mean(), rel=1e-9)
+    assert first.mean == pytest.approx(8.5, abs=0.5) and last.name == "standard normal"
+
+
 BAD_ARRAYS = [
+    (np.zeros((20, 0), dtype=int), "holds nothing"),
     (np.zeros((20, 3, 6, 5)), "dtype float64, and integers 0..3 were needed"),
     (np.full((20, 4), np.nan), "80 of them NaN or infinite"),
     (np.full((20, 1, 4, 4), 7), "values from 7 to 7, and 0..3 was needed"),
@@ -350,6 +398,13 @@ def test_what_was_settled_by_training_cannot_be_set_later(trained, capsys):
     folder, _ = trained
     assert run.main(["--mode", "sample", "--workdir", str(folder / "runs" / "vp-digits"), "--config.sde=ve"]) == 2
     assert "settled when the run was trained" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", [".", "/"])
+def test_samples_go_to_a_file(out, trained, capsys):
+    folder, _ = trained
+    assert run.main(["--mode", "sample", "--workdir", str(folder / "runs" / "vp-digits"), "--out", out]) == 2
+    assert "a file's name was needed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])

@@ -156,6 +156,19 @@ def test_classes_of_ones_own_are_asked_for(tmp_path):
         load(path, network=wide, sde=OwnSDE())
 
 
+def test_a_class_of_ones_own_with_the_name_of_one_of_ours_is_asked_for_too(tmp_path):
+    path = tmp_path / "own.safetensors"
+    namesake = type("VPSDE", (OwnSDE,), {})()
+    save(ScoreModel(MLP((8,)), namesake, Epsilon()), path)
+    with pytest.raises(ValueError, match=r"sde=VPSDE\(...\)"):
+        load(path)
+    assert load(path, sde=namesake).sde is namesake
+    network = type("MLP", (MLP,), {"forward": lambda self, x, label: x})((8,))
+    save(ScoreModel(network, VPSDE(), Epsilon()), path)
+    with pytest.raises(ValueError, match=r"network=MLP\(...\)"):
+        load(path)
+
+
 def test_what_cannot_be_kept_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(TypeError, match="plain function"):
         save(ScoreModel(lambda x, label: x, VPSDE(), Epsilon()), tmp_path / "a.safetensors")
@@ -181,6 +194,10 @@ def test_damaged_and_foreign_files_are_told_apart(tmp_path):
     for header in (own, own | {"version": "x"}, own | {"model": "{"}, {"format": "sde-score-model"}):
         save_file({"a": torch.zeros(2)}, path, header)
         with pytest.raises(ValueError, match="damaged: it does not say"):
+            load(path)
+    for word in (b"dropout", b"beta_min", b"fields"):
+        path.write_bytes(whole.replace(word, word[::-1]))
+        with pytest.raises(ValueError, match="describes what cannot be built here"):
             load(path)
     path.write_bytes(whole.replace(b'"version":"1"', b'"version":"9"'))
     with pytest.raises(ValueError, match="version 9"):

@@ -16,7 +16,10 @@ CONFIG_NAME = "config.json"
 
 
 def new_run(name: str, workdir: Path | None) -> Path:
-    """The folder for a new run, not made yet. Raises Usage when the given one holds a run, or is not a folder."""
+    """The folder for a new run: the given one, or one in runs/, made here, so that trainings begun at once have one each.
+
+    Raises Usage when the given one holds a run, or is not a folder.
+    """
     if workdir is not None:
         if workdir.exists() and not workdir.is_dir():
             raise Usage(f"--workdir {workdir} is a file, and a folder was needed")
@@ -24,9 +27,13 @@ def new_run(name: str, workdir: Path | None) -> Path:
             raise Usage(f"--workdir {workdir} holds a run: add --resume to go on with it, or name another folder")
         return workdir
     number = 1
-    while (folder := Path("runs") / (name if number == 1 else f"{name}-{number}")).exists():
-        number += 1
-    return folder
+    while True:
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
 
 
 def existing_run(sde: str | None, workdir: Path | None) -> Path:

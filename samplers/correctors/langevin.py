@@ -23,8 +23,9 @@ class Langevin(Corrector):
 
     step="time": h = 2 (snr sigma_t)^2. It depends on t alone, so that the law of x_t is kept (up to the bias of a finite
     step, about snr^2 of the variance) and rows are independent. step="batch": h = 2 (snr |z| / |score|)^2 with norms averaged
-    over the batch, as published; every row then depends on its neighbours, and in few dimensions the law is not kept. Scores
-    that are all zero, as those of a network before training, give no scale, and then no step.
+    over the batch, as published, but without the factor alpha_i = 1 - beta_i of Algorithm 5 (VP): give snr sqrt(alpha_i) for
+    that. Every row then depends on its neighbours, and in few dimensions the law is not kept. Scores that are all zero, as
+    those of a network before training, give no scale, and then no step.
     Raises ValueError for another rule, or numbers that are not positive.
 
     Reference: Song et al., 2021, arXiv 2011.13456, Algorithms 4 and 5 (step="batch"); Song and Ermon, 2019, arXiv 1907.05600,

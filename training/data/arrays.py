@@ -17,7 +17,7 @@ class Arrays:
     """An array of integers 0..levels-1, (N, *shape), in a .npy file; without a file of its own the last tenth is the test set.
 
     (N, height, width) becomes (N, 1, height, width). Raises ValueError, naming the file, for anything else: files that are
-    not there or not .npy, floats, values outside the levels, fewer than ten rows, a test set of another shape.
+    not there or not .npy, floats, values outside the levels, fewer than ten rows, a test set that is empty or of another shape.
 
     >>> Arrays(train="nowhere.npy")
     Traceback (most recent call last):
@@ -32,6 +32,8 @@ class Arrays:
             raise ValueError(f"{train} has {len(data)} rows, and at least ten were needed")
         held_out = len(data) // 10
         self.train, self.test = (data[:-held_out], data[-held_out:]) if test is None else (data, self._read(test))
+        if not self.train[0].numel() or not len(self.test):
+            raise ValueError(f"{train if len(self.test) else test} has shape {tuple(self.test.shape)}, and holds nothing")
         if self.train.shape[1:] != self.test.shape[1:]:
             raise ValueError(f"{train} has data of shape {tuple(self.train.shape[1:])}, and {test} of {tuple(self.test.shape[1:])}")
 
