@@ -138,6 +138,7 @@ def test_a_process_of_ones_own_by_its_path(monkeypatch):
     monkeypatch.syspath_prepend(".")
     assert run.main(["--sde", "mine:Sine", *TINY]) == 0
     assert run.main(["--sde", "mine:Sine", "--mode", "sample"]) == 0
+    assert run.main(["--sde", "mine:Sine", "--mode", "likelihood"]) == 0
     assert Path("runs/sine-digits/samples.png").exists()
 
 
