@@ -40,6 +40,7 @@ TABLE = "ddpm(schedule=cosine, steps=12)"
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
 
 
 @pytest.mark.parametrize("sde", ["flow", "karras", "geometric", "ncsn(levels=8)", TABLE, "ddpm(schedule=quadratic, steps=12)"])
@@ -158,12 +159,12 @@ def test_a_resumed_run_remembers_the_losses_of_the_levels(tmp_path, stop):
 def test_the_bound_is_above_the_entropy_and_near_it():
     """Four levels with probabilities of their own, and their exact score: the bound is at least H, and little more."""
     p = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
-    images, sde = Images(4), ddpm("cosine", 500)
+    images, sde = Images(4), ddpm("cosine", 200)
     oracle = PointsOracle(images.encode(torch.arange(4))[:, None].double(), p)
     codes = torch.arange(4).repeat_interleave((p * 4000).round().long())[:, None]
     entropy = float(-(p * p.log2()).sum())
     result = variational_bound(sde, oracle.score(sde), codes.split(1500), images=images)
-    assert entropy - 4 * result.standard_error < result.mean < entropy + 0.05
+    assert entropy - 4 * result.standard_error < result.mean < entropy + 0.15  # what 200 levels cost
     torch.testing.assert_close(result.terms.sum().item() + result.prior, result.mean)
     again = variational_bound(sde, oracle.score(sde), codes[1000:1010], images=images, index=1000)
     torch.testing.assert_close(again.per_image, result.per_image[1000:1010], rtol=1e-5, atol=1e-6)
