@@ -35,7 +35,9 @@ class Threshold:
         self, score_fn: Any, *, quantile: float | None = None, low: float = -1.0, high: float = 1.0, sde: LinearSDE | None = None
     ) -> None:
         if not low < high or (quantile is not None and not 0 < quantile < 1):
-            raise ValueError(f"Threshold got low={low}, high={high}, quantile={quantile}: low < high and 0 < quantile < 1 are needed")
+            raise ValueError(
+                f"Threshold got low={low}, high={high}, quantile={quantile}: low < high and 0 < quantile < 1 are needed"
+            )
         process = getattr(score_fn, "sde", sde)
         if process is None:
             raise TypeError("Threshold got a score function that carries no process, and needs one: give sde=")

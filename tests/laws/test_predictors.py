@@ -12,7 +12,6 @@ from samplers import (
     DDIM,
     Ancestral,
     DPMSolver,
-    EulerMaruyama,
     Heun,
     LogSNR,
     Sampler,
@@ -356,9 +355,13 @@ def test_first_step_of_sde_dpm_solver_is_ancestral():
 
 @pytest.mark.parametrize("make", [VPSDE, VESDE, RectifiedFlow])
 def test_stochastic_runge_kutta_has_strong_order_three_halves(make):
-    """The same Brownian path on grids of h and h/2, whose integrals are made of the fine ones: the distance falls as h^1.5."""
+    """The same Brownian path on grids of h and h/2, whose integrals are made of the fine ones: the distance falls as h^1.5 at least.
+
+    The term in h^1.5 is made of the second derivative of the drift; a wrong weight of the integral makes the order 1.
+    """
     sde = make()
-    oracle = mixture(sde)
+    means = torch.tensor([[-0.5, 0.0, 0.3], [0.5, 0.4, -0.3]], dtype=torch.float64)
+    oracle = MixtureOracle([0.3, 0.7], means, [0.6, 0.8]).score(sde)  # whose paths do not part
     fine, levels = 1024, (64, 128, 256)
     times = LogSNR(fine, t_min=0.02)(sde)
     tau = torch.exp(-sde.at(times).log_snr)
@@ -384,7 +387,7 @@ def test_stochastic_runge_kutta_has_strong_order_three_halves(make):
     truth = path(fine)
     errors = [(path(n) - truth).square().mean().sqrt().item() for n in levels]
     for coarse, finer in pairwise(errors):
-        assert math.log2(coarse / finer) == pytest.approx(1.5, abs=0.2), errors
+        assert 1.35 < math.log2(coarse / finer) < 2.15, errors  # 2 where the score is nearly affine, as here
 
 
 def test_heun_never_churns_beyond_the_process_or_outside_its_range():
@@ -443,7 +446,7 @@ def test_float32_states_stay_float32_and_near_those_of_float64(predictor):
     assert dataclasses.is_dataclass(predictor) and hash(predictor) == hash(dataclasses.replace(predictor))
 
 
-def test_euler_maruyama_is_further_off_than_the_higher_orders():
+def test_each_order_is_nearer_than_the_one_before_and_the_third_than_the_published():
     """At equal calls, 40 of them, on the probability flow of a mixture, from one start."""
     sde, oracle = VPSDE(), mixture(VPSDE())
 
@@ -455,7 +458,6 @@ def test_euler_maruyama_is_further_off_than_the_higher_orders():
     errors = [
         (at_the_end(p, n) - truth).abs().mean().item()
         for p, n in (
-            (EulerMaruyama(eta=0.0), 40),
             (DDIM(), 40),
             (DPMSolver(order=2), 40),
             (DPMSolver(order=3, published=True), 40),
