@@ -19,7 +19,7 @@ class Threshold:
     """A score function whose estimate of x0 stays within low and high: ScoreFn -> ScoreFn.
 
     With m the middle of the range, w half its width and r = x0 - m: static, for quantile=None, m + clip(r, -w, w); dynamic,
-    m + (w / c) clip(r, -c, c), c = max(w, the quantile of |r| over the entries of the row). eps and the score follow from the new x0.
+    m + (w / c) clip(r, -c, c), c = max(w, the quantile of |r| over the entries of the row). eps and the score follow from it.
     A bare score function needs the process, sde. Images(...) says what low and high are. Raises ValueError for a range that
     is empty or a quantile outside (0, 1), TypeError without a process.
 

@@ -6,6 +6,8 @@ Conventions of theirs that are not ours:
 - diffusers takes its third-order multistep from the released DPM-Solver: published=True.
 """
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -104,7 +106,7 @@ def test_ddim_with_half_its_noise_has_the_law_of_its_recursion(variance, steps):
     sde = with_clean_level(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
     rsde = ReverseSDE(sde, GaussianOracle(torch.tensor([0.3], dtype=torch.float64), variance**0.5).score(sde))
     law, entries = (0.0, 1.0), [*range(1001 - 1000 // steps, 0, -1000 // steps), 0]
-    for now, then in zip(entries, entries[1:], strict=False):
+    for now, then in pairwise(entries):
         t, s = entry(sde, now), entry(sde, then)
         law = law_after(lambda x, noise, t=t, s=s: DDIM(0.5).step(rsde, x, t, s, None, noise).x, *law)
     same(torch.tensor(law, dtype=torch.float64), truths[f"ddim/s2={variance}/S{steps}/eta0.5/mean_var"])

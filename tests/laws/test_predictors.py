@@ -355,7 +355,7 @@ def test_first_step_of_sde_dpm_solver_is_ancestral():
 
 @pytest.mark.parametrize("make", [VPSDE, VESDE, RectifiedFlow])
 def test_stochastic_runge_kutta_has_strong_order_three_halves(make):
-    """The same Brownian path on grids of h and h/2, whose integrals are made of the fine ones: the distance falls as h^1.5 at least.
+    """The same Brownian path on grids of h and h/2, whose integrals are made of the fine ones: the distance falls as h^1.5.
 
     The term in h^1.5 is made of the second derivative of the drift; a wrong weight of the integral makes the order 1.
     """
