@@ -106,7 +106,7 @@ class LinearSDE(SDE):
 
         A table gives the nearest time it has, and s where that is t itself.
         """
-        return of_step(self, self._between, t, s, fraction, power)
+        return of_step(self, LinearSDE._between, t, s, fraction, power)
 
     def _between(self, t: Tensor, s: Tensor, fraction: float, power: float) -> Tensor:
         start, end = self.at(t).log_snr, self.at(s).log_snr

@@ -51,18 +51,19 @@ def of_time(owner: object, fn: Callable[[Tensor], V], t: Tensor) -> V:
     return values[key][0][i]
 
 
-def of_step(owner: object, fn: Callable[..., Tensor], t: Tensor, s: Tensor, *settings: float) -> Tensor:
-    """fn(t, s, *settings), a method of owner that gives a time for a step from t to s; for neighbours of on_grid, once for all.
+def of_step(owner: Any, fn: Callable[..., V], t: Tensor, s: Tensor, *settings: float) -> V:
+    """fn(owner, t, s, *settings): what a step from t to s needs; for neighbours of on_grid it is evaluated once, on the whole grid.
 
-    The times that come of a grid are a grid themselves, so that what is asked at them costs no more than at the others.
+    fn gives coefficients, as a tuple, or a time, as a tensor: the times that come of a grid are a grid themselves.
     """
     now, then = getattr(t, "grid", None), getattr(s, "grid", None)
     if now is None or then is None or now[0] is not then[0] or then[1] != now[1] + 1:
-        return fn(t, s, *settings)
+        return fn(owner, t, s, *settings)
     times, i, values = now
-    key = id(owner), fn.__name__, settings
+    key = id(owner), fn.__qualname__, settings
     if key not in values:
-        values[key] = on_grid(fn(times[:-1], times[1:], *settings)), owner
+        of_all = fn(owner, times[:-1], times[1:], *settings)
+        values[key] = on_grid(of_all) if isinstance(of_all, Tensor) else list(_rows(of_all)), owner
     return values[key][0][i]
 
 

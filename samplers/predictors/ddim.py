@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from samplers.algorithm import Predictor, Step
-from sde_lib.linear import Level, LinearSDE
+from sde_lib.linear import LinearSDE
 from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
+from sde_lib.tensors import of_step
 
 __all__ = ["DDIM", "coefficients"]
 
@@ -41,16 +42,17 @@ class DDIM(Predictor):
 
     def step(self, rsde: ReverseSDE, x: Tensor, t: Tensor, s: Tensor, memory: Any, noise: Noise) -> Step:
         """One step; one network call."""
-        of_x, of_x0, std = coefficients(rsde.sde.at(t), rsde.sde.at(s), self.eta)
+        of_x, of_x0, std = of_step(rsde.sde, coefficients, t, s, self.eta)
         mean = of_x * x + of_x0 * rsde.predict(x, t).x0
         return Step(mean + std * noise(x) if self.eta else mean, mean)
 
 
-def coefficients(from_: Level, to: Level, eta: float) -> tuple[Tensor, Tensor, Tensor]:
+def coefficients(sde: LinearSDE, t: Tensor, s: Tensor, eta: float) -> tuple[Tensor, Tensor, Tensor]:
     """What x, x0 and z are multiplied by: (sigma_s / sigma_t) k, alpha_s (1 - k e^-h), eta sigma_s sqrt(1 - e^-2h).
 
     e^-2h = SNR_t / SNR_s and k^2 = 1 - eta^2 (1 - e^-2h).
     """
+    from_, to = sde.at(t), sde.at(s)
     h = 0.5 * (to.log_snr - from_.log_snr)
     if not eta:
         return to.sigma / from_.sigma, -to.alpha * torch.expm1(-h), torch.zeros_like(h)
