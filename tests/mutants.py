@@ -247,7 +247,7 @@ MUTANTS = [
         "samplers/predictors/dpm_solver.py",
         "min(self.order, 2) if self.multistep",
         "min(self.order, 1) if self.multistep",
-        f"{SAMPLERS} -k 'order_on_the and DPMSolver'",
+        f"{PREDICTORS} -k 'papers_formulas and DPMSolver'",
     ),
     Mutant(
         "stages at the wrong place",

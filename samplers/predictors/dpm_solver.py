@@ -64,7 +64,7 @@ class DPMSolver(Predictor):
             values, places = memory or ((), ())
             values, places = (value, *values), (from_.log_snr, *places)
             x = integrate(x, from_, to, values, places, data=self.data_prediction, halved=self.published)
-            return Step(x, x, (values[: self.order - 1], places[: self.order - 1]))
+            return Step(x, x, (values[: self.order - 1], places[: self.order - 1]) if self.order > 1 else None)
         return Step(x, x, ((value,), (from_.log_snr,)) if self.multistep else None)
 
     def _by_stages(self, order: int, rsde: ReverseSDE, x: Tensor, value: Tensor, t: Tensor, s: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from samplers import (
     DDIM,
@@ -465,3 +466,24 @@ def test_each_order_is_nearer_than_the_one_before_and_the_third_than_the_publish
         )
     ]
     assert errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("predictor", "graphs"),
+    [(DDIM(eta=0.5), 1), (DPMSolver(order=2), 2), (Heun(churn=10.0), 1), (UniPC(order=2), 3), (StochasticRungeKutta(), 1)],
+    ids=name,
+)
+def test_a_step_is_one_graph_and_one_more_for_each_length_of_its_memory(predictor, graphs):
+    """Under torch.compile, with no break in it, at times that differ; the numbers are the same."""
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    sde, memories = VPSDE(), [None, None]
+    compiled = torch.compile(lambda *args: predictor.step(*args, torch.ones_like), backend=counter, fullgraph=True)
+    states = [torch.ones(2, 3), torch.ones(2, 3)]
+    for t, s in pairwise([0.7, 0.6, 0.52, 0.45, 0.3]):
+        times = torch.tensor([t, s], dtype=torch.float64)
+        for i, step in enumerate((compiled, lambda *args: predictor.step(*args, torch.ones_like))):
+            rsde = ReverseSDE(sde, lambda x, t: -x)
+            states[i], _, memories[i] = step(rsde, states[i], times[0], times[1], memories[i])
+    assert counter.frame_count <= graphs
+    torch.testing.assert_close(states[0], states[1])
