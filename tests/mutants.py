@@ -32,7 +32,7 @@ class Mutant(NamedTuple):
 PROCESSES, SAMPLERS, DENSITIES = "test_processes.py", "test_samplers.py", "test_densities.py"
 ORACLES, IMPLICIT, BINOMIAL = "test_oracles.py", "test_implicit.py", "test_binomial.py"
 PREDICTIONS, NOISE, ODE = "test_predictions.py", "test_noise.py", "test_ode.py"
-PREDICTORS = "test_predictors.py"
+PREDICTORS, PAPERS = "test_predictors.py", "test_papers.py"
 
 MUTANTS = [
     Mutant(
@@ -205,21 +205,21 @@ MUTANTS = [
         "samplers/predictors/exponential.py",
         "to.sigma / from_.sigma, to.alpha, (-0.5",
         "to.sigma / from_.sigma, from_.alpha, (-0.5",
-        f"{PREDICTORS} -k 'papers_formulas and DPMSolver'",
+        f"{PAPERS} -k 'papers_formulas and DPMSolver'",
     ),
     Mutant(
         "exponential step with a sign in h",
         "samplers/predictors/exponential.py",
         "to.alpha, (-0.5 *",
         "to.alpha, (0.5 *",
-        f"{PREDICTORS} -k 'papers_formulas and DPMSolver'",
+        f"{PAPERS} -k 'papers_formulas and DPMSolver'",
     ),
     Mutant(
         "eps step with sigma_t for sigma_s",
         "samplers/predictors/exponential.py",
         "to.alpha / from_.alpha, to.sigma, 0.5 * span",
         "to.alpha / from_.alpha, from_.sigma, 0.5 * span",
-        f"{PREDICTORS} -k 'papers_formulas and DPMSolver'",
+        f"{PAPERS} -k 'papers_formulas and DPMSolver'",
     ),
     Mutant(
         "straight line without its half",
@@ -240,21 +240,21 @@ MUTANTS = [
         "samplers/predictors/dpm_solver.py",
         "halved=self.published)",
         "halved=False)",
-        f"{PREDICTORS} -k 'papers_formulas and DPMSolver'",
+        f"{PAPERS} -k 'papers_formulas and DPMSolver'",
     ),
     Mutant(
         "third order started at the first",
         "samplers/predictors/dpm_solver.py",
         "min(self.order, 2) if self.multistep",
         "min(self.order, 1) if self.multistep",
-        f"{PREDICTORS} -k 'papers_formulas and DPMSolver'",
+        f"{PAPERS} -k 'papers_formulas and DPMSolver'",
     ),
     Mutant(
         "stages at the wrong place",
         "samplers/predictors/dpm_solver.py",
         "stage / order)",
         "stage / (order + 1))",
-        f"{PREDICTORS} -k 'papers_formulas and DPMSolver'",
+        f"{PAPERS} -k 'papers_formulas and DPMSolver'",
     ),
     Mutant(
         "third stage in a straight line",
@@ -275,21 +275,21 @@ MUTANTS = [
         "samplers/predictors/exponential.py",
         "torch.exp((-0.5 * eta**2) * span)",
         "torch.exp((-0.5 * eta) * span)",
-        f"{PREDICTORS} -k 'papers_formulas and SDEDPM'",
+        f"{PAPERS} -k 'papers_formulas and SDEDPM'",
     ),
     Mutant(
         "DDIM with eta for eta^2",
         "samplers/predictors/ddim.py",
         "torch.log1p(-(eta**2) * rest)",
         "torch.log1p(-eta * rest)",
-        f"{PREDICTORS} -k 'papers_formulas and DDIM'",
+        f"{PAPERS} -k 'papers_formulas and DDIM'",
     ),
     Mutant(
         "DDIM's noise at sigma_t",
         "samplers/predictors/ddim.py",
         "eta * to.sigma * rest.sqrt()",
         "eta * from_.sigma * rest.sqrt()",
-        f"{PREDICTORS} -k 'papers_formulas and DDIM'",
+        f"{PAPERS} -k 'papers_formulas and DDIM'",
     ),
     Mutant(
         "UniPC does not correct",
@@ -310,40 +310,40 @@ MUTANTS = [
         "samplers/predictors/unipc.py",
         "(value, *others[: self.order - 1])",
         "(value, *others[: self.order - 2])",
-        f"{PREDICTORS} -k 'papers_formulas and UniPC'",
+        f"{PAPERS} -k 'papers_formulas and UniPC'",
     ),
     Mutant(
         "Heun asks at t again",
         "samplers/predictors/heun.py",
         "rsde.predict(x + h * eps, s).eps",
         "rsde.predict(x + h * eps, t).eps",
-        f"{PREDICTORS} -k 'papers_formulas and Heun'",
+        f"{PAPERS} -k 'papers_formulas and Heun'",
     ),
     Mutant(
         "Heun's step without its scale",
         "samplers/predictors/heun.py",
         "d - b * c / a",
         "d - b",
-        f"{PREDICTORS} -k 'papers_formulas and Heun'",
+        f"{PAPERS} -k 'papers_formulas and Heun'",
     ),
     Mutant(
         "churn of the whole variance",
         "samplers/predictors/heun.py",
         "torch.sqrt(-torch.expm1(more - log_snr))",
         "torch.ones_like(b)",
-        f"{PREDICTORS} -k 'papers_formulas and Heun'",
+        f"{PAPERS} -k 'papers_formulas and Heun'",
     ),
     Mutant(
         "churn by gamma for the variance",
         "samplers/predictors/heun.py",
         "2 * math.log1p(gamma)",
         "math.log1p(gamma)",
-        f"{PREDICTORS} -k 'papers_formulas and Heun'",
+        f"{PAPERS} -k 'papers_formulas and Heun'",
     ),
     Mutant(
         "churn outside its range",
         "samplers/predictors/heun.py",
-        "& (v <= self.churn_max)",
+        "& (v <= most)",
         "",
         f"{PREDICTORS} -k never_churns",
     ),
@@ -352,7 +352,7 @@ MUTANTS = [
         "samplers/predictors/runge_kutta.py",
         "+ c * (W + other * 3**-0.5)",
         "+ c * W",
-        f"{PREDICTORS} -k 'papers_formulas and Stochastic'",
+        f"{PAPERS} -k 'papers_formulas and Stochastic'",
     ),
     Mutant(
         "SRA1 with weights of Heun",

@@ -13,7 +13,7 @@ from samplers.algorithm import Predictor, Step
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
-from sde_lib.tensors import grid_length
+from sde_lib.tensors import grid_length, of_step
 
 __all__ = ["Heun"]
 
@@ -47,20 +47,25 @@ class Heun(Predictor):
     def step(self, rsde: ReverseSDE, x: Tensor, t: Tensor, s: Tensor, memory: Any, noise: Noise) -> Step:
         """One step; two network calls."""
         if self.churn:
-            x, t = self._churned(rsde.sde, x, t, noise)
+            x, t = self._churned(rsde.sde, x, t, s, noise)
         (a, b, _), (c, d, _) = rsde.sde.at(t), rsde.sde.at(s)
         ratio, h = c / a, d - b * c / a
         eps, x = rsde.predict(x, t).eps, ratio * x
         x = x + (0.5 * h) * (eps + rsde.predict(x + h * eps, s).eps)
         return Step(x, x)
 
-    def _churned(self, sde: LinearSDE, x: Tensor, t: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+    def _churned(self, sde: LinearSDE, x: Tensor, t: Tensor, s: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """More noise in the state, and the time that has it."""
-        alpha, sigma, log_snr = sde.at(t)
         gamma = min(self.churn / grid_length(t), math.sqrt(2) - 1)
-        v = sigma / alpha
-        later = sde.snap(sde.t_of_log_snr(log_snr - 2 * math.log1p(gamma)))
-        later = torch.where((v >= self.churn_min) & (v <= self.churn_max), torch.maximum(later, t), t)
-        a, b, more = sde.at(later)
+        later = of_step(sde, _later, t, s, gamma, self.churn_min, self.churn_max)
+        (alpha, _, log_snr), (a, b, more) = sde.at(t), sde.at(later)
         std = b * torch.sqrt(-torch.expm1(more - log_snr))
         return (a / alpha) * x + (self.noise_scale * std) * noise(x), later
+
+
+def _later(sde: LinearSDE, t: Tensor, _: Tensor, gamma: float, least: float, most: float) -> Tensor:
+    """The time whose sigma / alpha is 1 + gamma times that of t, or t itself where that is not from least to most."""
+    alpha, sigma, log_snr = sde.at(t)
+    v = sigma / alpha
+    later = sde.snap(sde.t_of_log_snr(log_snr - 2 * math.log1p(gamma)))
+    return torch.where((v >= least) & (v <= most), torch.maximum(later, t), t)

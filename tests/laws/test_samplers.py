@@ -39,7 +39,7 @@ from tests.registry import CONTINUOUS, CORRECTORS, GRIDS, PREDICTORS, PROCESSES,
 
 # The error of the variance at 400 steps, as ratio - 1, VP, log-SNR grid to t_min = 1e-3, data N(0.7, 0.09). An off-by-one time
 # keeps the order and shows only here. EulerMaruyama: 8.7e-3 to 4.1e-3 in an independent prototype of another grid; the others
-# agree with the second implementations in test_sizes_agree_with_a_second_implementation and in test_predictors.py.
+# agree with the second implementations in test_sizes_agree_with_a_second_implementation and in test_papers.py.
 SIZES = {
     Ancestral(): -2.355e-2,
     Ancestral("large"): 1.634e-2,
