@@ -46,7 +46,7 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "objective.weighting": {name: name for name in ("sigma2", "likelihood", "x0", "v", "previous")}
     | {"min_snr": "sde_lib:MinSNR", "edm": "sde_lib:EDMWeighting"},
-    "sampler": {"pc": "samplers:Sampler", "flow": "samplers:FlowSampler"},
+    "sampler": {"pc": "samplers:Sampler", "flow": "samplers:FlowSampler", "torchsde": "samplers:TorchSDE"},
     "sampler.predictor": {
         "ancestral": "samplers:Ancestral",
         "euler_maruyama": "samplers:EulerMaruyama",

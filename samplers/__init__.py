@@ -18,6 +18,7 @@ from samplers.predictors import (
 from samplers.sampler import FlowSampler, Frame, Sampler, Samples
 from samplers.thresholding import Threshold
 from samplers.times import Karras, LogSNR, Quadratic, Respaced, Table, Uniform
+from samplers.torch_sde import TorchSDE
 
 __all__ = [
     "DDIM",
@@ -46,6 +47,7 @@ __all__ = [
     "StochasticRungeKutta",
     "Table",
     "Threshold",
+    "TorchSDE",
     "Unadjusted",
     "UniPC",
     "Uniform",

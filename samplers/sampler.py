@@ -18,7 +18,7 @@ from sde_lib.ode import check_options, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
 from sde_lib.tensors import on_grid
 
-__all__ = ["FlowSampler", "Frame", "Sampler", "Samples"]
+__all__ = ["FlowSampler", "Frame", "Sampler", "Samples", "start"]
 
 
 class Frame(NamedTuple):
@@ -130,7 +130,7 @@ class Sampler:
         like = torch.empty(tuple(shape), device=device, dtype=dtype)
         source = _sources(seed, index, like.shape[0], noise)
         times = on_grid(self.times(sde))
-        x = mean = _start(sde, like, x_T, source[Stream.PRIOR])
+        x = mean = start(sde, like, x_T, source[Stream.PRIOR])
         if constraint is not None:
             x, mean, _ = constraint(sde, x, mean, times[0], source[Stream.CONSTRAINT])
         yield Frame(0, times[0].item(), x, mean, rsde.calls)
@@ -197,7 +197,7 @@ class FlowSampler:
         RuntimeError, with the reason, when a sample cannot be carried to t_min.
         """
         like = torch.empty(tuple(shape), device=device, dtype=dtype)
-        x_T = _start(sde, like, x_T, _sources(seed, index, like.shape[0], noise)[Stream.PRIOR])
+        x_T = start(sde, like, x_T, _sources(seed, index, like.shape[0], noise)[Stream.PRIOR])
         t_min = sde.valid_t_min(self.t_min)
         rsde = ReverseSDE(sde, score_fn)
 
@@ -224,7 +224,8 @@ def _sources(seed: int, index: int, rows: int, noise: Noise | None) -> dict[Stre
     return {stream: RowNoise(seed, numbers, stream) for stream in streams}
 
 
-def _start(sde: SDE, like: Tensor, x_T: Tensor | None, noise: Noise) -> Tensor:
+def start(sde: SDE, like: Tensor, x_T: Tensor | None, noise: Noise) -> Tensor:
+    """The given start, or one from the prior; refuses shapes and dtypes that cannot be sampled."""
     if like.ndim < 2:
         raise ValueError(f"a shape of {tuple(like.shape)} was asked for, and (samples, *shape) is needed")
     if not like.is_floating_point():

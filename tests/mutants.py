@@ -418,6 +418,27 @@ MUTANTS = [
         "test_correctors.py -k dynamic",
     ),
     Mutant(
+        "Brownian bridge without its area",
+        "samplers/torch_sde.py",
+        "0.5 * W + 1.5 * H",
+        "0.5 * W + H",
+        "test_torch_sde.py -k brownian",
+    ),
+    Mutant(
+        "area of a half twice too large",
+        "samplers/torch_sde.py",
+        "0.25 * H - (h**0.5 / 8) * z",
+        "0.5 * H - (h**0.5 / 8) * z",
+        "test_torch_sde.py -k brownian",
+    ),
+    Mutant(
+        "reverse SDE in the forward clock",
+        "samplers/torch_sde.py",
+        "return -self.rsde.drift(",
+        "return self.rsde.drift(",
+        "test_torch_sde.py -k euler",
+    ),
+    Mutant(
         "Langevin down the gradient",
         "samplers/correctors/langevin.py",
         "mean = x + h * rsde.score(x, t)",
