@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.record import environment, interleaved, print_row, save, spread, text, verdict
 from models import UNet
-from samplers import DPMSolver, EulerMaruyama, Langevin, ReverseDiffusion, Sampler, Uniform
+from samplers import DDIM, DPMSolver, EulerMaruyama, Langevin, ReverseDiffusion, Sampler, Uniform, UniPC
 from sde_lib import VESDE, VPSDE, Epsilon, ScoreModel, Tabulated
 
 try:
@@ -71,6 +71,7 @@ def their_runs(steps: int) -> dict[str, Callable[[], None]]:
         "DDIM": loop(diffusers.DDIMScheduler(**betas, clip_sample=False), steps),
         "DPMSolverMultistep(1)": loop(diffusers.DPMSolverMultistepScheduler(**betas, solver_order=1), steps),
         "DPMSolverMultistep(2)": loop(diffusers.DPMSolverMultistepScheduler(**betas, solver_order=2), steps),
+        "DPMSolverMultistep(3)": loop(diffusers.DPMSolverMultistepScheduler(**betas, solver_order=3), steps),
         "UniPC(2)": loop(diffusers.UniPCMultistepScheduler(**betas, solver_order=2), steps),
     }
     if hasattr(diffusers, "ScoreSdeVeScheduler"):
@@ -86,8 +87,9 @@ def pairs() -> list[tuple[Any, Any, Any, Any, str]]:
     for model in (ScoreModel(trivial, VPSDE(), Epsilon("time")), ScoreModel(trivial, tabulated, Epsilon("index"))):
         both = (model.sde, model)
         table += [(*both, predictor, None, "DDPM") for predictor in (EulerMaruyama(), ReverseDiffusion())]
-        table += [(*both, DPMSolver(1), None, theirs) for theirs in ("DDIM", "DPMSolverMultistep(1)")]
-        table += [(*both, DPMSolver(2), None, theirs) for theirs in ("DPMSolverMultistep(2)", "UniPC(2)")]
+        table += [(*both, DPMSolver(1), None, "DPMSolverMultistep(1)")]
+        table += [(*both, DPMSolver(n), None, f"DPMSolverMultistep({n})") for n in (2, 3)]
+        table += [(*both, DDIM(), None, "DDIM"), (*both, UniPC(2), None, "UniPC(2)")]
         predictors = (EulerMaruyama(), ReverseDiffusion(), DPMSolver(1), DPMSolver(2))
         table += [(*both, predictor, Langevin(), "") for predictor in predictors]
     ve = (VESDE(), trivial, ReverseDiffusion())
@@ -119,7 +121,7 @@ def trivial_network(steps: int, repeats: int) -> list[Row]:
 
 def named(predictor: Any, corrector: Any) -> str:
     """A short name."""
-    order = f"({predictor.order})" if isinstance(predictor, DPMSolver) else ""
+    order = f"({predictor.order})" if isinstance(predictor, (DPMSolver, UniPC)) else ""
     return f"{type(predictor).__name__}{order}" + (f" + Langevin({corrector.step})" if corrector else "")
 
 

@@ -25,13 +25,22 @@ class Step(NamedTuple):
 class Predictor(ABC):
     """A step back in time. Subclasses are frozen dataclasses, with one method to write: step.
 
-    order is the order of convergence on the probability flow, and is measured by the tests; requires is the kind of process
-    that the step can use; a multistep predictor's memory is begun anew whenever something else moves the state.
+    order is the order of convergence on the probability flow, and is measured by the tests (convergence says it where a paper
+    counts otherwise); requires is the kind of process that the step can use; a multistep predictor's memory is begun anew
+    whenever something else moves the state; check refuses at the door what requires cannot say.
     """
 
     order: ClassVar[int]
     requires: ClassVar[type[SDE]] = SDE
     multistep: ClassVar[bool] = False
+
+    @property
+    def convergence(self) -> int:
+        """The order of convergence on the probability flow: order, unless the literature counts otherwise."""
+        return self.order
+
+    def check(self, rsde: ReverseSDE) -> None:
+        """Raise ValueError or TypeError, with a sentence, for a process or a score function that the step cannot use."""
 
     def init(self, rsde: ReverseSDE, x: Tensor, t: Tensor) -> Any:
         """The memory before the first step."""
@@ -46,6 +55,9 @@ class Corrector(ABC):
     """A move that keeps the law of the state at one time. Subclasses are frozen dataclasses, with one method: correct."""
 
     requires: ClassVar[type[SDE]] = SDE
+
+    def check(self, rsde: ReverseSDE) -> None:
+        """Raise ValueError or TypeError, with a sentence, for a process or a score function that the move cannot use."""
 
     @abstractmethod
     def correct(self, rsde: ReverseSDE, x: Tensor, t: Tensor, noise: Noise) -> Step:

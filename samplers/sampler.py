@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -12,14 +11,14 @@ from torch import Tensor
 
 from samplers.algorithm import Corrector, Predictor
 from samplers.constraints import Constraint
-from samplers.times import Grid, Uniform
+from samplers.times import Uniform
 from sde_lib.base import SDE
 from sde_lib.noise import Noise, RowNoise, Stream
 from sde_lib.ode import check_options, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
 from sde_lib.tensors import on_grid
 
-__all__ = ["FlowSampler", "Frame", "Sampler", "Samples"]
+__all__ = ["FlowSampler", "Frame", "Sampler", "Samples", "start"]
 
 
 class Frame(NamedTuple):
@@ -44,7 +43,9 @@ class Sampler:
     """Predictor-corrector sampling: at each time of the grid the corrector, then the predictor on to the next time.
 
     last says what the result is: "mean" drops the last noise, "denoise" spends one more evaluation on E[x0 | x], "sample" is
-    the state itself. Sample i depends on (seed, i) alone: its draws to the bit, its value to round-off.
+    the state itself. Sample i depends on (seed, i) alone: its draws to the bit, its value to round-off. Without a predictor the
+    corrector moves at every time, the last one too, and the state goes on to the next as it is (annealed Langevin dynamics).
+    times is a grid, or any function that gives decreasing times for a process.
 
     Reference: Song et al., 2021, arXiv 2011.13456, Algorithm 1 (the order is that of the authors' code: corrector first).
 
@@ -55,16 +56,16 @@ class Sampler:
     100
     """
 
-    predictor: Predictor
+    predictor: Predictor | None
     corrector: Corrector | None = None
-    times: Grid = Uniform(1000)
+    times: Callable[[SDE], Tensor] = Uniform(1000)
     last: Literal["mean", "denoise", "sample"] = "mean"
 
     def __post_init__(self) -> None:
         if self.last not in ("mean", "denoise", "sample"):
             raise ValueError(f"last={self.last!r}: one of 'mean', 'denoise' and 'sample' was needed")
-        steps = isinstance(self.predictor, Predictor) and isinstance(self.corrector, Corrector | None)
-        if not steps or isinstance(self.times, type) or not callable(self.times):
+        steps = isinstance(self.predictor, Predictor | None) and isinstance(self.corrector, Corrector | None)
+        if not steps or self.predictor is self.corrector is None or isinstance(self.times, type) or not callable(self.times):
             raise TypeError(f"{self!r}: objects were needed, as in Sampler(EulerMaruyama(), Langevin(), times=Uniform(100))")
 
     def sample(
@@ -125,25 +126,30 @@ class Sampler:
         for algorithm in (self.predictor, self.corrector):
             if algorithm is not None:
                 rsde.require(algorithm.requires, type(algorithm).__name__)
+                algorithm.check(rsde)
         like = torch.empty(tuple(shape), device=device, dtype=dtype)
         source = _sources(seed, index, like.shape[0], noise)
         times = on_grid(self.times(sde))
-        x = mean = _start(sde, like, x_T, source[Stream.PRIOR])
+        x = mean = start(sde, like, x_T, source[Stream.PRIOR])
         if constraint is not None:
             x, mean, _ = constraint(sde, x, mean, times[0], source[Stream.CONSTRAINT])
         yield Frame(0, times[0].item(), x, mean, rsde.calls)
-        memory = self.predictor.init(rsde, x, times[0])
-        disturbed = self.predictor.multistep and (self.corrector is not None or constraint is not None)
-        for i, (t, s) in enumerate(pairwise(times), start=1):
+        predictor, memory = self.predictor, None
+        if predictor is not None:
+            memory = predictor.init(rsde, x, times[0])
+        disturbed = predictor is not None and predictor.multistep and (self.corrector is not None or constraint is not None)
+        stops = times if predictor is None else times[1:]  # a corrector alone visits each time, a predictor goes on to the next
+        for i, (t, s) in enumerate(zip(times, stops, strict=False), start=1):
             if self.corrector is not None:
                 x, mean, _ = self.corrector.correct(rsde, x, t, source[Stream.CORRECTOR])
                 if constraint is not None:
                     x, mean, _ = constraint(sde, x, mean, t, source[Stream.CONSTRAINT])
-            if disturbed:
-                memory = self.predictor.init(rsde, x, t)
-            x, mean, memory = self.predictor.step(rsde, x, t, s, memory, source[Stream.STEP])
-            if constraint is not None:
-                x, mean, _ = constraint(sde, x, mean, s, source[Stream.CONSTRAINT])
+            if predictor is not None:
+                if disturbed:
+                    memory = predictor.init(rsde, x, t)
+                x, mean, memory = predictor.step(rsde, x, t, s, memory, source[Stream.STEP])
+                if constraint is not None:
+                    x, mean, _ = constraint(sde, x, mean, s, source[Stream.CONSTRAINT])
             yield Frame(i, s.item(), x, mean, rsde.calls)
 
 
@@ -191,7 +197,7 @@ class FlowSampler:
         RuntimeError, with the reason, when a sample cannot be carried to t_min.
         """
         like = torch.empty(tuple(shape), device=device, dtype=dtype)
-        x_T = _start(sde, like, x_T, _sources(seed, index, like.shape[0], noise)[Stream.PRIOR])
+        x_T = start(sde, like, x_T, _sources(seed, index, like.shape[0], noise)[Stream.PRIOR])
         t_min = sde.valid_t_min(self.t_min)
         rsde = ReverseSDE(sde, score_fn)
 
@@ -218,7 +224,8 @@ def _sources(seed: int, index: int, rows: int, noise: Noise | None) -> dict[Stre
     return {stream: RowNoise(seed, numbers, stream) for stream in streams}
 
 
-def _start(sde: SDE, like: Tensor, x_T: Tensor | None, noise: Noise) -> Tensor:
+def start(sde: SDE, like: Tensor, x_T: Tensor | None, noise: Noise) -> Tensor:
+    """The given start, or one from the prior; refuses shapes and dtypes that cannot be sampled."""
     if like.ndim < 2:
         raise ValueError(f"a shape of {tuple(like.shape)} was asked for, and (samples, *shape) is needed")
     if not like.is_floating_point():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from sde_lib.base import SDE
 from sde_lib.linear import LinearSDE
+from sde_lib.tables import strided
 
-__all__ = ["Grid", "LogSNR", "Quadratic", "Uniform"]
+__all__ = ["Grid", "Karras", "LogSNR", "Quadratic", "Respaced", "Table", "Uniform"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,84 @@ class LogSNR(Grid):
 
     def between(self, sde: SDE, t_min: float, u: Tensor) -> Tensor:
         """The times whose log-SNR is evenly spaced. Raises TypeError for a process without a log-SNR."""
-        if not isinstance(sde, LinearSDE):
-            raise TypeError(f"LogSNR needs a LinearSDE, and got {sde!r}: use Uniform")
-        low, high = sde.at(sde.T).log_snr, sde.at(t_min).log_snr
-        return sde.t_of_log_snr(low + u * (high - low))
+        low, high = _ends(self, sde, t_min)
+        return sde.t_of_log_snr(low + u * (high - low))  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Karras(Grid):
+    """Steps of equal length in (sigma/alpha)^(1/rho): EDM's. rho = 1 is uniform in sigma/alpha; the larger, the nearer to LogSNR.
+
+    The paper's N values of sigma are steps = N - 1, and its last step, to 0, is Sampler(..., last="denoise").
+    Raises ValueError for a rho that is not positive.
+    Reference: Karras, Aittala, Aila, Laine, 2022, arXiv 2206.00364, equation 5.
+
+    >>> from sde_lib import KarrasSDE
+    >>> Karras(2, rho=1.0)(KarrasSDE())
+    tensor([8.0000e+01, 4.0001e+01, 2.0000e-03], dtype=torch.float64)
+    """
+
+    rho: float = 7.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rho <= 0:
+            raise ValueError(f"{self!r}: a positive rho is needed")
+
+    def between(self, sde: SDE, t_min: float, u: Tensor) -> Tensor:
+        """The times whose (sigma/alpha)^(1/rho) is evenly spaced. Raises TypeError for a process without a log-SNR."""
+        first, last = (torch.exp(-0.5 * end / self.rho) for end in _ends(self, sde, t_min))
+        return sde.t_of_log_snr(-2 * self.rho * torch.log(first + u * (last - first)))  # type: ignore[attr-defined]
+
+
+def _ends(grid: Grid, sde: SDE, t_min: float) -> tuple[Tensor, Tensor]:
+    if not isinstance(sde, LinearSDE):
+        raise TypeError(f"{type(grid).__name__} needs a LinearSDE, and got {sde!r}: use Uniform")
+    return sde.at(sde.T).log_snr, sde.at(t_min).log_snr
+
+
+@dataclass(frozen=True)
+class Table:
+    """Every time that a process with a table has, from T down to t_min. Raises TypeError for a process without a table.
+
+    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, Algorithm 2; Song and Ermon, 2019, arXiv 1907.05600, Algorithm 1.
+
+    >>> from sde_lib import Tabulated
+    >>> Table()(Tabulated.from_betas([0.1, 0.2, 0.3, 0.4]))
+    tensor([1.0000, 0.7500, 0.5000, 0.2500], dtype=torch.float64)
+    """
+
+    t_min: float | None = None
+
+    def __call__(self, sde: SDE) -> Tensor:
+        """The grid, float64, on the CPU."""
+        return _kept(self, sde, self.t_min)
+
+
+@dataclass(frozen=True)
+class Respaced:
+    """Some of the times of a process with a table, as Tabulated.respace chooses them: "ddim25", "10,15,20" or a number of levels.
+
+    It ends at the least noisy level, and begins with the noisiest one kept: "ddim" strides leave T out, and the prior is taken
+    there. Raises TypeError for a process without a table, ValueError for levels that it does not have.
+    Reference: Nichol and Dhariwal, 2021, arXiv 2102.09672, section 4; Song, Meng, Ermon, 2021, arXiv 2010.02502, section 4.2.
+
+    >>> from sde_lib import Tabulated
+    >>> Respaced("ddim2")(Tabulated.from_betas([0.1, 0.2, 0.3, 0.4]))
+    tensor([0.7500, 0.2500], dtype=torch.float64)
+    """
+
+    levels: int | str | Sequence[int]
+
+    def __call__(self, sde: SDE) -> Tensor:
+        """The grid, float64, on the CPU."""
+        table = _kept(self, sde, None).flip(0)
+        return table[torch.tensor(strided(len(table), self.levels))].flip(0)
+
+
+def _kept(grid: object, sde: SDE, t_min: float | None) -> Tensor:
+    """The times of a table from T down to t_min."""
+    if not hasattr(sde, "times"):
+        raise TypeError(f"{grid!r} needs a process with a table of times, as Tabulated is, and got {sde!r}: use Uniform or LogSNR")
+    least = sde.snap(torch.tensor(sde.valid_t_min(t_min), dtype=torch.float64))
+    return sde.times[sde.times >= least].flip(0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sde_lib.base import SDE
 from sde_lib.gaussian import Gaussian
-from sde_lib.tensors import Time, as_time, expand, of_time, sum_over_state
+from sde_lib.tensors import Time, as_time, expand, of_step, of_time, sum_over_state
 
 __all__ = ["Level", "LinearSDE", "Rates"]
 
@@ -100,6 +100,22 @@ class LinearSDE(SDE):
             earlier = self.at(middle).log_snr < log_snr
             low, high = torch.where(earlier, low, middle), torch.where(earlier, middle, high)
         return 0.5 * (low + high)
+
+    def between(self, t: Tensor, s: Tensor, fraction: float, power: float = 0.0) -> Tensor:
+        """The time a fraction of the way from t back to s < t, in log-SNR or, with a power, in (sigma/alpha)^power.
+
+        A table gives the nearest time it has, and s where that is t itself.
+        """
+        return of_step(self, LinearSDE._between, t, s, fraction, power)
+
+    def _between(self, t: Tensor, s: Tensor, fraction: float, power: float) -> Tensor:
+        start, end = self.at(t).log_snr, self.at(s).log_snr
+        if power:
+            place = torch.lerp(torch.exp(-0.5 * power * start), torch.exp(-0.5 * power * end), fraction).log() * (-2 / power)
+        else:
+            place = torch.lerp(start, end, fraction)
+        middle = self.snap(self.t_of_log_snr(place))
+        return torch.where(middle < t, middle, s)
 
     def drift(self, x: Tensor, t: Time) -> Tensor:
         """f(t) x."""

@@ -40,6 +40,10 @@ class ExactScore:
         level = self.sde.at(as_time(t).to(x.device).expand(x.shape[0]))
         return self.oracle.score_density(x.double(), level.alpha, level.sigma).to(x.dtype)
 
+    def log_prob(self, x: Tensor, t: Time) -> Tensor:
+        """log p_t(x) in nats, (B,), float64."""
+        return exact_log_prob(self.oracle, x, self.sde, t)
+
     def take(self, rows: Tensor) -> ExactScore:
         """Itself: nothing here belongs to a row."""
         return self

@@ -10,7 +10,18 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["Time", "as_time", "check_state", "check_time", "expand", "of_time", "on_grid", "sum_over_state"]
+__all__ = [
+    "Time",
+    "as_time",
+    "check_state",
+    "check_time",
+    "expand",
+    "grid_length",
+    "of_step",
+    "of_time",
+    "on_grid",
+    "sum_over_state",
+]
 
 Time = Tensor | float
 V = TypeVar("V")
@@ -38,6 +49,28 @@ def of_time(owner: object, fn: Callable[[Tensor], V], t: Tensor) -> V:
     if key not in values:
         values[key] = list(islice(_rows(fn(times)), len(times))), owner  # keeping the owner, that no other gets its id
     return values[key][0][i]
+
+
+def of_step(owner: Any, fn: Callable[..., V], t: Tensor, s: Tensor, *settings: float) -> V:
+    """fn(owner, t, s, *settings): what a step from t to s needs; for neighbours of on_grid it is evaluated once, on the whole grid.
+
+    fn gives coefficients, as a tuple, or a time, as a tensor: the times that come of a grid are a grid themselves.
+    """
+    now, then = getattr(t, "grid", None), getattr(s, "grid", None)
+    if now is None or then is None or now[0] is not then[0] or then[1] != now[1] + 1:
+        return fn(owner, t, s, *settings)
+    times, i, values = now
+    key = id(owner), fn.__qualname__, settings
+    if key not in values:
+        of_all = fn(owner, times[:-1], times[1:], *settings)
+        values[key] = on_grid(of_all) if isinstance(of_all, Tensor) else list(_rows(of_all)), owner
+    return values[key][0][i]
+
+
+def grid_length(t: Tensor) -> int:
+    """How many times the grid of a time has: 1 for a time that is on none."""
+    grid = getattr(t, "grid", None)
+    return 1 if grid is None else len(grid[0])
 
 
 def _rows(value: Any) -> Any:

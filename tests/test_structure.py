@@ -54,7 +54,8 @@ def test_packages_import_only_what_is_below_them(package):
     for path in (ROOT / package).rglob("*.py"):
         for module in imports_of(path):
             top = module.split(".")[0]
-            assert top in STANDARD | MAY_IMPORT[package] | {package}, f"{path} imports {module}"
+            alone = {"torchsde"} if path.name == "torch_sde.py" else set()  # one file, when it is called
+            assert top in STANDARD | MAY_IMPORT[package] | alone | {package}, f"{path} imports {module}"
 
 
 def test_imports_inside_models_are_relative():

@@ -14,7 +14,7 @@ from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
 from sde_lib.tensors import expand
 
-__all__ = ["Langevin"]
+__all__ = ["Langevin", "walk"]
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,25 @@ class Langevin(Corrector):
 
     def correct(self, rsde: ReverseSDE, x: Tensor, t: Tensor, noise: Noise) -> Step:
         """steps moves; a network call each."""
-        sigma = expand(rsde.sde.at(t).sigma, x)
+        if self.step == "time":
+            sigma = expand(rsde.sde.at(t).sigma, x)
+            return walk(rsde, x, t, 2 * (self.snr * sigma) ** 2, self.steps, noise)
         mean = x
         for _ in range(self.steps):
             score, z = rsde.score(x, t), noise(x)
-            size = self.snr * sigma if self.step == "time" else self.snr * _ratio(_norm(z), _norm(score))
+            size = self.snr * _ratio(_norm(z), _norm(score))
             mean = x + (2 * size**2) * score
             x = mean + (2 * size) * z
         return Step(x, mean)
+
+
+def walk(rsde: ReverseSDE, x: Tensor, t: Tensor, h: Tensor, steps: int, noise: Noise) -> Step:
+    """steps times x <- x + h score + sqrt(2 h) z at one time, h a step that multiplies x."""
+    mean, std = x, torch.sqrt(2 * h)
+    for _ in range(steps):
+        mean = x + h * rsde.score(x, t)
+        x = mean + std * noise(x)
+    return Step(x, mean)
 
 
 def _norm(x: Tensor) -> Tensor:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from samplers.algorithm import Predictor, Step
+from samplers.predictors.ddim import coefficients
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
+from sde_lib.tensors import of_step
 
 __all__ = ["Ancestral"]
 
@@ -22,7 +24,7 @@ class Ancestral(Predictor):
 
     variance="small": std = sigma_s sqrt(1 - r), DDPM's beta-tilde, exact for data that are a point. "large": sigma_t sqrt(1 - r),
     its beta, exact for N(0, 1) data. "learned": what the model has learned of it, log-variance or fraction between the two.
-    The small one is also DDIM with eta = 1 and the first-order SDE-DPM-Solver++. Raises ValueError for another variance, or,
+    The small one is also DDIM(eta=1), whose coefficients it has. Raises ValueError for another variance, or,
     at its first step, for a model that has learned none.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, Algorithm 2 and equation 7; Nichol and Dhariwal, 2021, arXiv
@@ -43,11 +45,10 @@ class Ancestral(Predictor):
     def step(self, rsde: ReverseSDE, x: Tensor, t: Tensor, s: Tensor, memory: Any, noise: Noise) -> Step:
         """One step; one network call."""
         from_, to = rsde.sde.at(t), rsde.sde.at(s)
-        log_r = from_.log_snr - to.log_snr
-        rest = -torch.expm1(log_r)
+        of_x, of_x0, small = of_step(rsde.sde, coefficients, t, s, 1.0)
+        large = small * (from_.sigma / to.sigma)
         prediction = rsde.predict(x, t)
-        mean = (log_r.exp() * to.alpha / from_.alpha) * x + (to.alpha * rest) * prediction.x0
-        small, large = to.sigma * rest.sqrt(), from_.sigma * rest.sqrt()
+        mean = of_x * x + of_x0 * prediction.x0
         std: Tensor
         if self.variance != "learned":
             std = small if self.variance == "small" else large

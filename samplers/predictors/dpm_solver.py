@@ -1,14 +1,14 @@
-"""DPM-Solver++, multistep, predicting the data."""
+"""DPM-Solver and DPM-Solver++, of orders 1 to 3, multistep and single-step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from samplers.algorithm import Predictor, Step
+from samplers.predictors.exponential import integrate
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
@@ -20,35 +20,60 @@ __all__ = ["DPMSolver"]
 class DPMSolver(Predictor):
     """x_s = (sigma_s / sigma_t) x - alpha_s expm1(-h) D, h = lambda_s - lambda_t, lambda = log-SNR / 2.
 
-    order = 1: D = x0(x, t), which is deterministic DDIM. order = 2: D = x0 + (x0 - x0_before) h / (2 h_before), from the
-    second step on. Deterministic; one network call a step. Raises ValueError for another order.
+    order = 1: D = x0(x, t), which is deterministic DDIM; order = 2: D = x0 + (x0 - x0_before) h / (2 h_before); order = 3: the
+    parabola through the last three. data_prediction=False (DPM-Solver, not ++) has (alpha_s / alpha_t) x - sigma_s expm1(h) D
+    with D made of eps. multistep: the others are those of the steps before, one network call a step, but for the first of order 3,
+    which makes two; without it they are made inside each step, order calls. Deterministic.
+    The released third-order multistep halves the second derivative and starts at first order, which makes it second-order
+    (diffusers copied it): published=True gives that. Raises ValueError for another order, and for published=True of another one.
 
-    Reference: Lu, Zhou, Bao, Chen, Li, Zhu, 2022, arXiv 2211.01095, Algorithm 2 (2M) and equation 9;
-    Song, Meng, Ermon, 2021, arXiv 2010.02502, equation 12 (DDIM).
+    Reference: Lu, Zhou, Bao, Chen, Li, Zhu, 2022, arXiv 2211.01095, Algorithms 1 (2S) and 2 (2M) and equation 9; 2022, arXiv
+    2206.00927, Algorithms 1 and 2; Song, Meng, Ermon, 2021, arXiv 2010.02502, equation 12 (DDIM).
 
-    >>> DPMSolver(order=2)
-    DPMSolver(order=2)
+    >>> DPMSolver(order=3)
+    DPMSolver(order=3, data_prediction=True, multistep=True, published=False)
     """
 
     order: int = 2  # type: ignore[misc]
+    data_prediction: bool = True
+    multistep: bool = True  # type: ignore[misc]
+    published: bool = False
     requires = LinearSDE
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2):
-            raise ValueError(f"DPMSolver has orders 1 and 2, and got order={self.order}")
+        if self.order not in (1, 2, 3):
+            raise ValueError(f"DPMSolver has orders 1, 2 and 3, and got order={self.order}")
+        if self.published and not (self.order == 3 and self.multistep):
+            raise ValueError(f"{self!r}: only the third-order multistep was published with an error, so leave published out")
 
     @property
-    def multistep(self) -> bool:  # type: ignore[override]
-        """Whether a step uses the one before."""
-        return self.order > 1
+    def convergence(self) -> int:
+        """order, but 2 for the published third."""
+        return 2 if self.published else self.order
+
+    def _estimate(self, rsde: ReverseSDE, x: Tensor, t: Tensor) -> Tensor:
+        prediction = rsde.predict(x, t)
+        return prediction.x0 if self.data_prediction else prediction.eps
 
     def step(self, rsde: ReverseSDE, x: Tensor, t: Tensor, s: Tensor, memory: Any, noise: Noise) -> Step:
-        """One step; one network call. memory is the estimate of x0 and the step h of the call before."""
-        from_, to = rsde.sde.at(t), rsde.sde.at(s)
-        h = 0.5 * (to.log_snr - from_.log_snr)
-        x0 = D = rsde.predict(x, t).x0
-        if memory is not None:
-            x0_before, h_before = memory
-            D = x0 + (0.5 * h / h_before) * (x0 - x0_before)
-        x = (to.sigma / from_.sigma) * x - (to.alpha * torch.expm1(-h)) * D
-        return Step(x, x, (x0, h) if self.multistep else None)
+        """One step. memory holds the estimates of the calls before and their log-SNRs, the last first."""
+        value, from_, to = self._estimate(rsde, x, t), rsde.sde.at(t), rsde.sde.at(s)
+        if not self.multistep or (self.order == 3 and memory is None and not self.published):
+            x = self._by_stages(min(self.order, 2) if self.multistep else self.order, rsde, x, value, t, s)
+        else:
+            values, places = memory or ((), ())
+            values, places = (value, *values), (from_.log_snr, *places)
+            x = integrate(x, from_, to, values, places, data=self.data_prediction, halved=self.published)
+            return Step(x, x, (values[: self.order - 1], places[: self.order - 1]) if self.order > 1 else None)
+        return Step(x, x, ((value,), (from_.log_snr,)) if self.multistep else None)
+
+    def _by_stages(self, order: int, rsde: ReverseSDE, x: Tensor, value: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """A single step: calls at 1/2, or at 1/3 and 2/3, of the way in log-SNR."""
+        from_ = rsde.sde.at(t)
+        values, places = [value], [from_.log_snr]
+        for stage in range(1, order):
+            r = rsde.sde.between(t, s, stage / order)
+            level = rsde.sde.at(r)
+            moved = integrate(x, from_, level, values, places, data=self.data_prediction, simple=False)
+            values, places = [value, self._estimate(rsde, moved, r)], [from_.log_snr, level.log_snr]
+        return integrate(x, from_, rsde.sde.at(s), values, places, data=self.data_prediction, simple=order == 2)

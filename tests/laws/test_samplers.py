@@ -9,18 +9,26 @@ import pytest
 import torch
 
 from samplers import (
+    DDIM,
     Ancestral,
+    AnnealedLangevin,
     DPMSolver,
     EulerMaruyama,
     FlowSampler,
+    Heun,
     Inpaint,
     Langevin,
     LogSNR,
+    Metropolis,
     Predictor,
     ReverseDiffusion,
     Sampler,
+    SDEDPMSolver,
     Step,
+    StochasticRungeKutta,
+    Unadjusted,
     Uniform,
+    UniPC,
     impulse_response,
 )
 from samplers.sampler import RowNoise
@@ -31,7 +39,7 @@ from tests.registry import CONTINUOUS, CORRECTORS, GRIDS, PREDICTORS, PROCESSES,
 
 # The error of the variance at 400 steps, as ratio - 1, VP, log-SNR grid to t_min = 1e-3, data N(0.7, 0.09). An off-by-one time
 # keeps the order and shows only here. EulerMaruyama: 8.7e-3 to 4.1e-3 in an independent prototype of another grid; the others
-# agree with the second implementation in test_sizes_agree_with_a_second_implementation.
+# agree with the second implementations in test_sizes_agree_with_a_second_implementation and in test_papers.py.
 SIZES = {
     Ancestral(): -2.355e-2,
     Ancestral("large"): 1.634e-2,
@@ -40,8 +48,53 @@ SIZES = {
     ReverseDiffusion(): 2.25e-2,
     ReverseDiffusion(eta=0.0): 1.65e-1,
     DPMSolver(order=1): -1.19e-2,
+    DDIM(): -1.19e-2,
+    DDIM(eta=0.5): -1.478e-2,
+    DDIM(eta=1.0): -2.355e-2,
     DPMSolver(order=2): 7.12e-5,
+    DPMSolver(order=2, data_prediction=False): -7.21e-5,
+    DPMSolver(order=2, multistep=False): -7.14e-5,
+    DPMSolver(order=3): 5.98e-8,
+    DPMSolver(order=3, data_prediction=False): -2.64e-8,
+    DPMSolver(order=3, multistep=False): 3.11e-8,
+    DPMSolver(order=3, published=True): 2.40e-5,
+    Heun(): 1.443e-4,
+    Heun(churn=10.0): 3.93e-4,
+    SDEDPMSolver(): 1.894e-4,
+    SDEDPMSolver(eta=0.5): 9.88e-5,
+    StochasticRungeKutta(): -3.21e-4,
+    UniPC(order=1): -2.154e-4,
+    UniPC(order=2): 2.30e-6,
+    UniPC(order=3): -2.79e-8,
 }
+
+# A Metropolis test is not affine: its law is tested in test_correctors.py.
+AFFINE = [corrector for corrector in CORRECTORS if type(corrector) is not Metropolis]
+
+
+# One predictor of each class meets every process, alone and with one corrector of each class; its other settings meet three.
+FIRST = {type(p): p for p in reversed(PREDICTORS)}.values()
+WITH = {type(c): c for c in reversed(AFFINE)}.values()
+THREE = [VPSDE(), VESDE(), next(sde for sde in PROCESSES if sde not in CONTINUOUS)]
+PAIRS = [(p, sde) for p in PREDICTORS for sde in PROCESSES if p in FIRST or sde in THREE]
+SMOOTH = [(p, sde) for p, sde in PAIRS if sde in CONTINUOUS]
+COMBINATIONS = [(p, None, sde) for p, sde in PAIRS] + [(p, c, sde) for p in FIRST for c in WITH for sde in PROCESSES]
+
+# Where the order shows: late for the first, and for the fourth before round-off.
+STEPS = {1: (800, 1600), 2: (400, 800), 3: (400, 800), 4: (200, 400)}
+
+
+def deterministic(predictor):
+    """Whether two steps draw nothing."""
+
+    def noise(like):
+        raise LookupError
+
+    try:
+        Sampler(predictor, times=Uniform(2)).sample(VPSDE(), lambda x, t: -x, (1, 1), x_T=torch.ones(1, 1), noise=noise)
+    except LookupError:
+        return False
+    return True
 
 
 def exact_flow(sde, x, t, s, mean, var):
@@ -61,32 +114,33 @@ class Uneven(LogSNR):
         return super().between(sde, t_min, u**1.6)
 
 
-@pytest.mark.parametrize("sde", CONTINUOUS, ids=name)
-@pytest.mark.parametrize("predictor", [p for p in PREDICTORS if getattr(p, "eta", 0) == 0 and not hasattr(p, "variance")], ids=name)
+@pytest.mark.parametrize(("predictor", "sde"), [(p, sde) for p, sde in SMOOTH if deterministic(p)], ids=name)
 def test_order_on_the_probability_flow(predictor, sde):
-    """Halving the steps of a deterministic predictor divides the distance to the exact map by 2^order."""
+    """Halving the steps of a deterministic predictor divides the distance to the exact map by 2^order.
+
+    On a grid that is uneven in log-SNR: on an even one the leading term of the third-order ones cancels, and their order is 4.
+    """
     mean, var = 0.7, 0.09
     score = GaussianOracle(torch.tensor([mean], dtype=torch.float64), var**0.5).score(sde)
     x_T = float(sde.at(sde.T).sigma) * torch.tensor([[-1.3], [0.4], [1.7]], dtype=torch.float64)
     errors = []
-    for steps in (800, 1600):
-        sampler = Sampler(predictor, times=grid_to(steps, sde), last="sample")
+    for steps in STEPS[predictor.convergence]:
+        sampler = Sampler(predictor, times=Uneven(steps, t_min=max(1e-3, sde.t_min)), last="sample")
         x = sampler.sample(sde, score, x_T.shape, x_T=x_T, dtype=torch.float64).x
         errors.append((x - exact_flow(sde, x_T, sde.T, sampler.times(sde)[-1], mean, var)).abs().max().item())
-    assert math.log2(errors[0] / errors[1]) == pytest.approx(predictor.order, abs=0.15)
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(predictor.convergence, abs=0.15)
 
 
-@pytest.mark.parametrize("sde", CONTINUOUS, ids=name)
-@pytest.mark.parametrize("predictor", PREDICTORS, ids=name)
+@pytest.mark.parametrize(("predictor", "sde"), SMOOTH, ids=name)
 def test_order_of_the_law_by_impulse_response(predictor, sde):
     """Mean and variance of the output, exact and without random numbers, converge at the declared order.
 
     On a grid that is uneven in log-SNR: on an even one Euler-Maruyama's first-order term cancels for VE, and its order is 2.
     """
-    grids = [Uneven(steps, t_min=max(1e-3, sde.t_min)) for steps in (600, 1200)]
+    grids = [Uneven(steps, t_min=max(1e-3, sde.t_min)) for steps in ((600, 1200) if predictor.convergence == 1 else (300, 600))]
     responses = [impulse_response(Sampler(predictor, times=grid), sde, var=0.5) for grid in grids]
     sizes = [math.hypot(r.mean_error, r.variance_error) for r in responses]
-    assert math.log2(sizes[0] / sizes[1]) == pytest.approx(predictor.order, abs=0.15)
+    assert math.log2(sizes[0] / sizes[1]) == pytest.approx(predictor.convergence, abs=0.15)
 
 
 @pytest.mark.parametrize("predictor", PREDICTORS, ids=name)
@@ -169,20 +223,44 @@ def test_sizes_agree_with_a_second_implementation():
         assert SIZES[predictor] == pytest.approx(error, rel=0.01)
 
 
-@pytest.mark.parametrize("sde", PROCESSES, ids=name)
-@pytest.mark.parametrize("corrector", [None, *CORRECTORS], ids=name)
-@pytest.mark.parametrize("predictor", PREDICTORS, ids=name)
+@pytest.mark.parametrize(("predictor", "corrector", "sde"), COMBINATIONS, ids=name)
 def test_every_combination_gives_the_law(predictor, corrector, sde):
     """Law 7. The error of the law halves with the step, down to what a corrector's finite step leaves."""
-    responses = [impulse_response(Sampler(predictor, corrector, times=grid_to(steps, sde)), sde) for steps in (100, 200)]
+    if refused(corrector, sde):
+        with pytest.raises(ValueError, match="less than 2 is needed"):
+            Sampler(predictor, corrector).sample(sde, lambda x, t: -x, (1, 1))
+        return
+    responses = [impulse_response(Sampler(predictor, corrector, times=grid_to(steps, sde)), sde) for steps in (50, 100)]
     coarse, fine = (math.hypot(r.mean_error, r.variance_error) for r in responses)
     assert fine < 0.65 * coarse + 0.02
 
 
-@pytest.mark.parametrize("corrector", CORRECTORS, ids=name)
+def refused(corrector, sde):
+    """An annealed step longer than twice the smallest variance."""
+    return (
+        isinstance(corrector, AnnealedLangevin)
+        and move(corrector, sde, sde.at(sde.t_min).sigma) >= 2 * sde.at(sde.t_min).sigma ** 2
+    )
+
+
+def move(corrector, sde, sigma):
+    """The step h of x + h score + sqrt(2 h) z, from the papers."""
+    if isinstance(corrector, AnnealedLangevin):
+        alpha = corrector.epsilon * sigma**2 / sde.sigma(torch.tensor(sde.t_min, dtype=torch.float64)) ** 2
+        return alpha / 2 if corrector.published == "ncsn" else alpha
+    return (
+        torch.tensor(corrector.epsilon / 2, dtype=torch.float64)
+        if isinstance(corrector, Unadjusted)
+        else 2 * (corrector.snr * sigma) ** 2
+    )
+
+
+@pytest.mark.parametrize("corrector", AFFINE, ids=name)
 @pytest.mark.parametrize("sde", PROCESSES, ids=name)
 def test_corrector_keeps_the_law_at_its_time(corrector, sde):
-    """On N(m, p) one move h gives variance (1 - h/p)^2 p + 2 h; its fixed point is p / (1 - h / (2 p)), and h <= 2 snr^2 p."""
+    """On N(m, p) one move h gives variance (1 - h/p)^2 p + 2 h; its fixed point is p / (1 - h / (2 p)), where h is not small.
+
+    Started there, the variance stays; so a move is neither too long nor too short, however little it moves."""
     t = sde.snap(torch.tensor(0.4 * sde.T, dtype=torch.float64))
     alpha, sigma, _ = sde.at(t)
     oracle = GaussianOracle(torch.tensor([0.7], dtype=torch.float64), 0.3)
@@ -191,16 +269,21 @@ def test_corrector_keeps_the_law_at_its_time(corrector, sde):
     impulses = torch.zeros(draws, draws + 2, 1, dtype=torch.float64)
     for k in range(draws):
         impulses[k, k + 2] = 1
-    p = alpha**2 * 0.09 + sigma**2
+    p, h = alpha**2 * 0.09 + sigma**2, move(corrector, sde, sigma)
+    if h >= 2 * p:
+        pytest.skip("no step of this size has a law")
+    fixed = p / (1 - h / (2 * p))
     x = (alpha * 0.7).expand(draws + 2, 1).clone()
-    x[1] += p.sqrt()
+    x[1] += fixed.sqrt()
     draw = iter(impulses)
     for _ in range(moves):
         x = corrector.correct(rsde, x, t, lambda like: next(draw)).x
-    h = 2 * (corrector.snr * sigma) ** 2
     assert x[0].item() == pytest.approx(float(alpha * 0.7), abs=1e-9)
     variance = ((x[1:] - x[0]) ** 2).sum().item()
-    assert variance == pytest.approx(float(p / (1 - h / (2 * p))), rel=1e-3)
+    assert variance == pytest.approx(float(fixed), rel=1e-9)
+    moved, spread = (1 - h / p) ** draws, 1 - (1 - h / p) ** (2 * draws)  # of the start, and of the draws: of the fixed variance
+    assert (x[1] - x[0]).item() == pytest.approx(float(moved * fixed.sqrt()), abs=1e-9 * float(fixed.sqrt()))
+    assert ((x[2:] - x[0]) ** 2).sum().item() == pytest.approx(float(spread * fixed), rel=1e-6, abs=1e-12)
     assert rsde.calls == draws
 
 
@@ -303,11 +386,19 @@ def test_nfe_is_counted(predictor):
         calls += 1
         return -x
 
+    def calls_of_a_step():
+        """Where a corrector stands before every step, each is a first one."""
+        counter = ReverseSDE(VPSDE(), lambda x, t: -x)
+        t = torch.tensor([0.5, 0.4], dtype=torch.float64)
+        predictor.step(counter, torch.ones(2, 3), t[0], t[1], predictor.init(counter, torch.ones(2, 3), t[0]), torch.zeros_like)
+        return counter.calls
+
     sampler = Sampler(predictor, Langevin(steps=2), times=Uniform(10))
+    each = 2 + calls_of_a_step()
     for last, extra in (("mean", 0), ("denoise", 1), ("sample", 0)):
         calls = 0
         result = dataclasses.replace(sampler, last=last).sample(VPSDE(), score, (2, 3))
-        assert result.nfe == calls == 30 + extra
+        assert result.nfe == calls == 10 * each + extra
 
 
 def test_last_says_what_is_given_back():
