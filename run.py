@@ -144,7 +144,7 @@ def _command(arguments: argparse.Namespace, mode: str) -> str:
 
 def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Train, sample, score, and say what to do next."""
-    from evaluation.report import compare, draw_samples, reverse_strip, score_images
+    from evaluation.report import compare, draw_samples, keep, reverse_strip, score_images
     from training import session
     from training.config import restore
     from training.errors import Usage
@@ -176,7 +176,8 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     start = time.perf_counter()
     result = score_images(model, experiment.scoring, data.test, experiment.seed)
     seconds = time.perf_counter() - start
-    text = compare(result, data.train, data.test, model, experiment.seed, folder / "likelihood.json", seconds)
+    text, record = compare(result, data, model, experiment.seed)
+    keep(record | {"seconds": round(seconds, 2)}, folder / "likelihood.json")
     step = experiment.settings.steps
     session.append_metrics(folder, {"step": step, "bits_per_dim": result.mean, "standard_error": result.standard_error})
     print(f"\n{text}\n\nthe run is in {folder.resolve()}: {', '.join(sorted(path.name for path in folder.iterdir()))}\nnext:")
@@ -212,26 +213,21 @@ def describe(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) ->
     from training.experiment import assemble
 
     experiment = assemble(_config(arguments, overrides))
-    model, data = experiment.model, experiment.data
-    x0 = data.transform.encode(data.train[:1000])
-    print(equations(model.sde, experiment.objective, model.parameterization, x0))
-    if arguments.dry_run:
-        return
-    path = (arguments.out or Path(f"describe-{experiment.name}")).with_suffix(".png")
-    picture(model.sde, data.train, data.transform, experiment.seed, path)
-    print(f"\npicture: {path.resolve()}")
+    print(equations(experiment.model, experiment.objective, experiment.data.train))
+    if not arguments.dry_run:
+        path = (arguments.out or Path(f"describe-{experiment.name}")).with_suffix(".png")
+        picture(experiment.model.sde, experiment.data.train, experiment.data.transform, experiment.seed, path)
+        print(f"\npicture: {path.resolve()}")
 
 
 def suggest(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """What the data of a config ask of a process, and whether its process fits them."""
-    from evaluation.suggest import proposals, warnings_about
+    from evaluation.suggest import fit, proposals
     from training.experiment import assemble
 
     experiment = assemble(_config(arguments, overrides))
-    sde, data = experiment.model.sde, experiment.data
-    print(proposals(data.train, data.transform))
-    found = warnings_about(sde, data.train, data.transform)
-    print(f"\n{sde!r}:" + "".join(f"\n  warning: {text}" for text in found) if found else f"\n{sde!r} fits these data")
+    print(proposals(experiment.data.train, experiment.data.transform))
+    print(f"\n{fit(experiment.model.sde, experiment.data.train, experiment.data.transform)}")
 
 
 def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
@@ -263,7 +259,7 @@ def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> N
 
 def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Bits/dim of the test images under a run's model, beside the baselines."""
-    from evaluation.report import compare, score_images
+    from evaluation.report import compare, keep, score_images
 
     folder, experiment, model = _restored(arguments, overrides)
     if arguments.dry_run:
@@ -271,7 +267,9 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
     data, start = experiment.data, time.perf_counter()
     result = score_images(model, experiment.scoring, data.test, experiment.seed)
     path, seconds = folder / "likelihood.json", time.perf_counter() - start
-    print(compare(result, data.train, data.test, model, experiment.seed, path, seconds))
+    text, record = compare(result, data, model, experiment.seed)
+    print(text)
+    keep(record | {"seconds": round(seconds, 2)}, path)
     print(f"  {path.resolve()}")
 
 

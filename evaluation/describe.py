@@ -12,14 +12,15 @@ from torch import Tensor
 
 from evaluation.figures import image_grid
 from models.files import write_atomically
-from sde_lib import Images, LinearSDE, RowNoise
+from sde_lib import Images, LinearSDE, RowNoise, ScoreModel
 
 __all__ = ["equations", "picture"]
 
 
-def equations(sde: LinearSDE, objective: Any, parameterization: Any, x0: Tensor) -> str:
-    """What the process, the objective and the parameterization say of themselves, and the levels of noise at some times."""
-    about = (inspect.getdoc(part) or "" for part in (type(sde), type(parameterization), type(objective)))
+def equations(model: ScoreModel, objective: Any, codes: Tensor) -> str:
+    """What the process, the parameterization and the objective say of themselves, and the levels of noise at some times."""
+    sde, parameterization, x0 = model.sde, model.parameterization, model.data.encode(codes[:1000])
+    about = (inspect.getdoc(type(part)) or "" for part in (sde, parameterization, objective))
     heads = [text.split("\n\n")[0].replace("\n", " ") for text in about]
     t = sde.snap(torch.linspace(0, 1, 6, dtype=torch.float64) ** 2 * (sde.T - sde.t_min) + sde.t_min)
     (alpha, sigma, log_snr), (f, g2) = sde.at(t), sde.rates(t)

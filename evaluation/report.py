@@ -20,7 +20,7 @@ from samplers import EulerMaruyama, LogSNR, Sampler
 from sde_lib import ScoreModel
 from training.experiment import Sampling, Scoring
 
-__all__ = ["compare", "draw_samples", "reverse_strip", "sample_files", "score_images"]
+__all__ = ["compare", "draw_samples", "keep", "reverse_strip", "sample_files", "score_images"]
 
 
 def draw_samples(model: ScoreModel, sampling: Sampling, shape: tuple[int, ...], seed: int, stem: Path) -> int:
@@ -95,22 +95,23 @@ def score_images(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) 
     )
 
 
-def compare(
-    result: BitsPerDim | VariationalBits, train: Tensor, test: Tensor, model: ScoreModel, seed: int, path: Path, seconds: float
-) -> str:
-    """Text with a model's bits/dim and that of the baselines on the same images; the same goes to a JSON file."""
-    others = baselines(train, test, model.data, seed)
+def compare(result: BitsPerDim | VariationalBits, data: Any, model: ScoreModel, seed: int) -> tuple[str, dict[str, Any]]:
+    """A model's bits/dim beside those of the baselines on the same images: as text, and as a record for keep."""
+    others = baselines(data.train, data.test, model.data, seed)
     record = {
         "bits_per_dim": result.mean,
         "standard_error": result.standard_error,
         "images": len(result.per_image),
         **result.record(),
         "network_calls": result.nfe,
-        "seconds": round(seconds, 2),
         "seed": seed,
         "baselines": [other._asdict() for other in others],
     }
-    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(record, indent=2) + "\n"))
     lines = [("this model", result.mean, result.standard_error), *others]
     table = "\n".join(f"  {mean:7.4f} +- {error:.4f}   {name}" for name, mean, error in lines)
-    return f"test bits/dim ({len(test)} images; lower is better; +- is one standard error)\n{table}\n  {result}"
+    return f"test bits/dim ({len(data.test)} images; lower is better; +- is one standard error)\n{table}\n  {result}", record
+
+
+def keep(record: dict[str, Any], path: Path) -> None:
+    """Write a record as JSON."""
+    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(record, indent=2) + "\n"))

@@ -10,7 +10,7 @@ from torch import Tensor
 from sde_lib import Images, LinearSDE
 from sde_lib.ncsnv2 import langevin_step, largest_distance, level_count, spacing
 
-__all__ = ["proposals", "warnings_about"]
+__all__ = ["fit", "proposals", "warnings_about"]
 
 
 def proposals(codes: Tensor, images: Images, most: int = 5000) -> str:
@@ -72,3 +72,9 @@ def warnings_about(sde: LinearSDE, codes: Tensor, images: Images, most: int = 50
     if float(torch.unique(codes[:most].flatten()).numel()) == 2 and images.levels > 2:
         found.append(f"the data have two values of {images.levels}: for binary data take levels=2")
     return found
+
+
+def fit(sde: LinearSDE, codes: Tensor, images: Images) -> str:
+    """Whether a process fits the data, in words."""
+    found = warnings_about(sde, codes, images)
+    return f"{sde!r}:" + "".join(f"\n  warning: {text}" for text in found) if found else f"{sde!r} fits these data"

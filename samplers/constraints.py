@@ -36,6 +36,7 @@ class Inpaint:
     """
 
     def __init__(self, known: Tensor, mask: Tensor) -> None:
+        known, mask = torch.as_tensor(known), torch.as_tensor(mask)
         if mask.dtype != torch.bool:
             raise TypeError(f"mask has dtype {mask.dtype}, and bool was needed, True where known: use mask.bool()")
         try:

@@ -66,6 +66,10 @@ def draw(times: TimeLaw, sde: LinearSDE, x0: Tensor, t: Tensor | None, z: Tensor
     """Training times (B,), at levels where the process has levels, and noise shaped like x0, each drawn unless given."""
     if not x0.is_floating_point():
         raise TypeError(f"data have dtype {x0.dtype}, and floats were needed: encode them, for example with Images().encode")
+    if x0.ndim < 2:
+        raise ValueError(f"data have shape {tuple(x0.shape)}, and (rows, *shape) was needed: add the missing axis")
+    if z is not None and z.shape != x0.shape:
+        raise ValueError(f"noise of shape {tuple(z.shape)} was given for data of shape {tuple(x0.shape)}: the two must agree")
     if t is None:
         t = times.sample(sde, unseeded_uniform(x0.new_empty(x0.shape[0], dtype=torch.float64)))
     return sde.snap(as_time(t)), unseeded_normal(x0) if z is None else z

@@ -73,7 +73,7 @@ class RowNoise:
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed is {seed}, and an integer from 0 to 2^64 - 1 was needed")
         self.seed, self.stream, self.draw = seed, int(stream), draw
-        self.rows = torch.arange(rows) if isinstance(rows, int) else rows
+        self.rows = rows if isinstance(rows, Tensor) else torch.arange(int(rows))
         self._ahead: tuple[object, int, list[Tensor]] = (None, 0, [])  # kind, number of the first draw, draws
 
     def __call__(self, like: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ class LinearBeta:
 
     def inverse_integral(self, B: Tensor) -> Tensor:
         """The time at which the integral is B >= 0."""
-        return 2 * B / (self.beta_min + torch.sqrt(self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * B))
+        squared = self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * B  # beta^2 at that time
+        return 2 * B / (self.beta_min + torch.sqrt(squared.clamp_min(0)))
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,9 @@ class Tabulated(LinearSDE):
         """
         table = torch.as_tensor(betas, dtype=torch.float64)
         if table.ndim != 1 or len(table) < 2 or not bool(((table > 0) & (table < 1)).all()):
+            ends = f" between {table.min():g} and {table.max():g}" if table.numel() else ""
             raise ValueError(
-                f"betas of shape {tuple(table.shape)} between {table.min():g} and {table.max():g}: "
-                "a table (N,) of at least two values inside (0, 1) is needed"
+                f"betas of shape {tuple(table.shape)}{ends}: a table (N,) of at least two values inside (0, 1) is needed"
             )
         log_alpha2 = torch.log1p(-table).cumsum(0)
         log_sigma2 = torch.log(-torch.expm1(log_alpha2))

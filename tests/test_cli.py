@@ -15,6 +15,7 @@ import torch
 import run
 from models import load
 from models.checkpoint import read_header
+from training.data import Digits
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -30,7 +31,9 @@ TINY = [
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
+    """A folder of its own; and no baselines, which take seconds and have a test on the run in a process of its own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,7 @@ def test_a_process_of_ones_own_by_its_path(monkeypatch):
     monkeypatch.syspath_prepend(".")
     assert run.main(["--sde", "mine:Sine", *TINY]) == 0
     assert run.main(["--sde", "mine:Sine", "--mode", "sample"]) == 0
+    assert run.main(["--sde", "mine:Sine", "--mode", "likelihood"]) == 0
     assert Path("runs/sine-digits/samples.png").exists()
 
 
@@ -409,7 +413,9 @@ def test_samples_go_to_a_file(out, trained, capsys):
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_saves_and_goes_on_to_the_same_weights(tmp_path, which):
+    np.save(tmp_path / "few.npy", Digits().train[:200].numpy())  # few, for the baselines' sake
     settings = [s for s in TINY if "steps=30" not in s] + ["--config.train.steps=400"]
+    settings += [f"--config.data=arrays(train='{tmp_path / 'few.npy'}', levels=17)"]
     command = [sys.executable, str(ROOT / "run.py"), "--sde", "vp"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(

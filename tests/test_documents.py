@@ -55,6 +55,19 @@ def test_links_lead_somewhere(path):
             assert (path.parent / target).exists(), target
 
 
+def test_features_lead_to_code_and_tests():
+    """What docs/features.md names is there."""
+    text = (ROOT / "docs" / "features.md").read_text()
+    written = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = re.findall(r"`([^`]+)`", text)
+    assert len(named) > 100
+    for name in named:
+        if name.startswith("test_"):
+            assert f"def {name}(" in written, name
+        elif "/" in name:
+            assert (ROOT / name).exists(), name
+
+
 def test_short_names_are_in_the_help_of_nobody_but_resolve():
     """Every short name leads to a class, and every public algorithm has one."""
     import samplers

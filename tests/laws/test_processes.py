@@ -54,6 +54,21 @@ def test_rates_work_under_inference_mode_and_vmap(sde):
 
 
 @every_process
+def test_levels_rates_and_steps_are_one_graph(sde):
+    """torch.compile traces them whole, without running any compiler here, and gives the same numbers."""
+    t, x = interior(sde, 5)[1:4], torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(3, 2)
+
+    def everything(x, t):
+        law = sde.posterior(x, 0.5 * x, sde.snap(t / 2), t)
+        return *sde.at(t), *sde.rates(t), sde.drift(x, t), sde.kernel(x, t).mean, law.mean, law.std
+
+    torch.compiler.reset()  # the limit on graphs of one function is for one process of a kind
+    compiled = torch.compile(everything, fullgraph=True, backend="aot_eager")
+    for ours, eager in zip(compiled(x, t), everything(x, t), strict=True):
+        torch.testing.assert_close(ours, eager, rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
+@every_process
 def test_log_snr_is_that_of_alpha_and_sigma_and_falls(sde):
     level = sde.at(interior(sde, 200))
     torch.testing.assert_close(level.log_snr, 2 * torch.log(level.alpha / level.sigma), rtol=1e-9, atol=1e-9)
