@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.mutants import MUTANTS, plant, survivors
+from tests.mutants import MUTANTS, ROOT, plant, survivors
 
 
 @pytest.mark.slow
@@ -14,6 +14,12 @@ def test_the_selected_tests_pass_without_an_error():
 @pytest.mark.slow
 def test_no_mutant_survives():
     assert survivors(MUTANTS) == []
+
+
+def test_every_error_has_its_place():
+    """Code moves, and an error that cannot be planted any more would be missed for long: the slow test stops at the first."""
+    for mutant in MUTANTS:
+        assert (ROOT / mutant.file).read_text().count(mutant.text) == 1, mutant.name
 
 
 def test_there_are_enough_of_them():
