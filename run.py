@@ -14,8 +14,10 @@ from typing import Any
 # Threads that wait by spinning make a busy machine crawl, and threads that sleep make a quiet one wait: spin for microseconds.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # read when torch is imported
 
+FORMATS = ("npy", "npz", "grid", "png", "gif")
 MODES = ("train", "sample", "likelihood", "describe", "suggest")
 PARTS = ("objective", "weighting", "parameterization", "schedule")
+SAMPLER = ("sampler", "predictor", "corrector", "times", "steps")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,12 +62,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weighting", help="of dsm: sigma2, likelihood, x0, v, previous, min_snr, edm")
     parser.add_argument("--parameterization", help="epsilon, data, score, v, velocity, edm, previous, 'with_variance(of=epsilon)'")
     parser.add_argument("--schedule", help="of vp and subvp: linear, cosine; of ddpm: linear, quadratic, sigmoid, cosine")
+    parser.add_argument("--sampler", help="pc, flow, torchsde, or with arguments: 'pc(predictor=heun, times=karras(steps=18))'")
+    parser.add_argument(
+        "--predictor", help="of pc: reverse_diffusion, ancestral, ddim, dpm_solver, unipc, heun, my_package:Mine, ..."
+    )
+    parser.add_argument("--corrector", help="of pc: langevin, annealed, unadjusted, metropolis; alone, or after a --predictor")
+    parser.add_argument("--times", help="the grid of pc: uniform, quadratic, log_snr, karras, table, respaced")
+    parser.add_argument("--steps", type=int, help="how many steps the sampler takes")
     parser.add_argument("--config", help="a config of configs/, or a .py file with get_config() (default: that of the process)")
     parser.add_argument("--workdir", type=Path, help="the run's folder (default: a new one in runs/, or the newest of the process)")
     parser.add_argument("--resume", action="store_true", help="go on with the training in --workdir, or with the newest run")
     parser.add_argument("--num", type=int, help="how many samples")
     parser.add_argument("--seed", type=int, help="seed of samples and likelihoods (default: the config's)")
-    parser.add_argument("--out", type=Path, help="where samples go: this path with .png and .npy (default: in the run's folder)")
+    parser.add_argument(
+        "--out", type=Path, help="where samples go: this path, with the ending of the format (default: in the run's folder)"
+    )
+    parser.add_argument("--format", nargs="+", choices=FORMATS, default=(), help="of samples; default: npy and grid")
     parser.add_argument("--device", help="cpu, cuda or cuda:1; it must know float64 (default: cuda where there is one)")
     parser.add_argument("--dry-run", action="store_true", help="print what would be used, and stop")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -92,27 +104,22 @@ def _refuse_unused(arguments: argparse.Namespace) -> None:
     """A flag that the mode has no use for is a mistake."""
     from training.errors import Usage
 
-    new = {"config", *PARTS}
-    used = {"train": new | {"resume"}, "sample": {"num", "out"}, "likelihood": set(), "describe": new | {"out"}, "suggest": new}
-    for flag in ("config", "resume", "num", "out", *PARTS):
+    new = {"config", *PARTS, *SAMPLER}
+    used = {
+        "train": new | {"resume"},
+        "sample": {"num", "out", "format", *SAMPLER},
+        "likelihood": set(),
+        "describe": new | {"out"},
+        "suggest": new,
+    }
+    for flag in ("config", "resume", "num", "out", "format", *PARTS, *SAMPLER):
         value = getattr(arguments, flag)
-        if value is not None and value is not False and flag not in used[arguments.mode]:
+        if value is not None and value is not False and value != () and flag not in used[arguments.mode]:
             modes = " and ".join(mode for mode in MODES if flag in used[mode])
             raise Usage(f"--{flag} belongs to --mode {modes}, and --mode {arguments.mode} has no use for it")
-    for flag in ("config", *PARTS):
+    for flag in ("config", *PARTS, *SAMPLER):
         if arguments.resume and getattr(arguments, flag):
             raise Usage(f"--resume goes on with the config in the run's folder, and has no use for --{flag}")
-
-
-def _override(config: Any, overrides: list[tuple[str, str]], free: tuple[str, ...]) -> None:
-    """Set keys of a trained run's config, of those that may change after the training began."""
-    from training.config import override
-    from training.errors import Usage
-
-    for key, value in overrides:
-        if key.split(".")[0] not in free:
-            raise Usage(f"--config.{key} was settled when the run was trained: only {'.*, '.join(free)}.* can be set now")
-        override(config, key, value)
 
 
 def _refuse_strangers(parser: argparse.ArgumentParser) -> None:
@@ -144,21 +151,23 @@ def _command(arguments: argparse.Namespace, mode: str) -> str:
 
 def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Train, sample, score, and say what to do next."""
-    from evaluation.report import compare, draw_samples, keep, reverse_strip, score_images
+    from evaluation.report import compare, keep, reverse_strip, score_images
+    from evaluation.sampling import draw_samples
     from training import session
     from training.config import restore
     from training.errors import Usage
     from training.experiment import assemble
+    from training.flags import config_of, override_free
     from training.folders import CONFIG_NAME, existing_run, new_run
 
     if arguments.resume:
         arguments.workdir = existing_run(arguments.sde, arguments.workdir)
         config = restore(arguments.workdir / CONFIG_NAME)
-        _override(config, overrides, ("train", "sample", "likelihood"))
+        override_free(config, overrides, ("train", "sample", "likelihood"))
         if arguments.seed not in (None, config.get("seed")):
             raise Usage(f"--seed {arguments.seed}: the run was begun with seed {config.get('seed')}, and can only go on with that")
     else:
-        config = _config(arguments, overrides)
+        config = config_of(arguments, overrides)
     experiment = assemble(config)
     print(experiment)
     if arguments.dry_run:
@@ -186,33 +195,13 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     print(f"  python -c \"from models import load; print(load('{folder}'))\"")
 
 
-def _config(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> Any:
-    """The config of the flags, with what they change."""
-    from training.build import with_argument
-    from training.config import find_config, override
-
-    config = find_config(arguments.config, arguments.sde)
-    for key, value in overrides:
-        override(config, key, value)
-    for part in ("objective", "parameterization"):
-        if getattr(arguments, part):
-            config[part] = getattr(arguments, part)
-    if arguments.weighting:
-        config.objective = with_argument("objective", config.objective, "weighting", arguments.weighting)
-    if arguments.schedule:
-        key = "schedule" if config.sde.split("(")[0] == "ddpm" else "beta"
-        config.sde = with_argument("sde", config.sde, key, arguments.schedule)
-    if arguments.seed is not None:
-        config.seed = arguments.seed
-    return config
-
-
 def describe(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """What the process of a config does: equations, numbers and a picture."""
     from evaluation.describe import equations, picture
     from training.experiment import assemble
+    from training.flags import config_of
 
-    experiment = assemble(_config(arguments, overrides))
+    experiment = assemble(config_of(arguments, overrides))
     print(equations(experiment.model, experiment.objective, experiment.data.train))
     if not arguments.dry_run:
         path = (arguments.out or Path(f"describe-{experiment.name}")).with_suffix(".png")
@@ -224,45 +213,58 @@ def suggest(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> 
     """What the data of a config ask of a process, and whether its process fits them."""
     from evaluation.suggest import fit, proposals
     from training.experiment import assemble
+    from training.flags import config_of
 
-    experiment = assemble(_config(arguments, overrides))
+    experiment = assemble(config_of(arguments, overrides))
     print(proposals(experiment.data.train, experiment.data.transform))
     print(f"\n{fit(experiment.model.sde, experiment.data.train, experiment.data.transform)}")
 
 
 def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    """Sample from a run."""
+    """Sample from a run; the same command, given again, goes on where it was stopped."""
     import dataclasses
 
-    from evaluation.report import draw_samples, sample_files
+    from evaluation.sampling import draw_samples, stem_of
     from training.errors import Usage
+    from training.flags import choose_sampler
+    from training.processes import processes
+    from training.trained import trained
 
-    folder, experiment, model = _restored(arguments, overrides)
-    sampling = experiment.sampling
+    folder, config = _run(arguments, overrides)
+    choose_sampler(config, arguments)
+    stem = folder / "samples" if arguments.out is None else stem_of(arguments.out)
+    if not stem.name:
+        raise Usage(f"--out {arguments.out} is a folder: a file's name was needed, to which the ending of the format is added")
+    model, shape, sampling = trained(folder, config, _device(arguments))
     if arguments.num is not None:
         if arguments.num < 1:
             raise Usage(f"--num {arguments.num}: at least one sample is needed")
         sampling = dataclasses.replace(sampling, num=arguments.num)
-    stem = folder / "samples" if arguments.out is None else arguments.out
-    if not stem.name:
-        raise Usage(f"--out {arguments.out} is a folder: a file's name was needed, to which .png and .npy are added")
-    if arguments.dry_run:
-        return
-    seed, start = experiment.seed, time.perf_counter()
-    nfe = draw_samples(model, sampling, tuple(experiment.data.train.shape[1:]), seed, stem)
-    seconds = time.perf_counter() - start
-    print(f"{sampling.num} samples, seed {seed}, {nfe} network calls a batch, {seconds:.1f} s:")
-    for path in sample_files(stem):
-        if path.exists():
-            print(f"  {path.resolve()}")
+    with processes() as here:
+        if here.rank == 0:
+            print(f"run        {folder.resolve()}\nsampler    {sampling.sampler!r}")
+        if arguments.dry_run:
+            return
+        start = time.perf_counter()
+        paths, nfe = draw_samples(model, sampling, shape, config.seed, stem, tuple(arguments.format), here)
+        if here.rank == 0:
+            seconds = time.perf_counter() - start
+            print(f"{sampling.num} samples, seed {config.seed}, {nfe} network calls a batch, {seconds:.1f} s:")
+            print("\n".join(f"  {path.resolve()}" for path in paths))
 
 
 def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Bits/dim of the test images under a run's model, beside the baselines."""
     from evaluation.report import compare, keep, score_images
+    from models import load
+    from training.experiment import assemble
 
-    folder, experiment, model = _restored(arguments, overrides)
+    folder, config = _run(arguments, overrides)
+    experiment = assemble(config)
+    model = load(folder, network=experiment.model.network, sde=experiment.model.sde, device=_device(arguments))
+    print(f"run        {folder.resolve()}")
     if arguments.dry_run:
+        print(experiment)
         return
     data, start = experiment.data, time.perf_counter()
     result = score_images(model, experiment.scoring, data.test, experiment.seed)
@@ -273,24 +275,19 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
     print(f"  {path.resolve()}")
 
 
-def _restored(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> tuple:
-    """The folder, experiment and trained model of a run."""
-    from models import load
-    from training.config import restore
-    from training.experiment import assemble
+def _run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> tuple[Path, Any]:
+    """The folder and config of a run."""
+    from training.config import require, restore
+    from training.flags import override_free
     from training.folders import CONFIG_NAME, existing_run
 
     folder = existing_run(arguments.sde, arguments.workdir)
     config = restore(folder / CONFIG_NAME)
-    _override(config, overrides, ("sample", "likelihood"))
+    require(config)
+    override_free(config, overrides, ("sample", "likelihood"))
     if arguments.seed is not None:
         config.seed = arguments.seed
-    experiment = assemble(config)
-    model = load(folder, network=experiment.model.network, sde=experiment.model.sde, device=_device(arguments))
-    print(f"run        {folder.resolve()}")
-    if arguments.dry_run:
-        print(experiment)
-    return folder, experiment, model
+    return folder, config
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ setup(
         "torchsde>=0.2.6",
         "ml-collections>=1.0",
         "matplotlib>=3.8",
+        "pillow>=10",
         "safetensors>=0.4.5",
         "tqdm>=4.66",
         "scikit-learn>=1.4",

@@ -1,13 +1,11 @@
-"""Samples and bits/dim of a trained model, as files in its folder and as text."""
+"""The way from noise and the bits/dim of a trained model, as files in its folder and as text."""
 
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -18,41 +16,9 @@ from likelihood import BitsPerDim, VariationalBits, bits_per_dim, variational_bo
 from models.files import write_atomically
 from samplers import EulerMaruyama, LogSNR, Sampler
 from sde_lib import ScoreModel
-from training.experiment import Sampling, Scoring
+from training.experiment import Scoring
 
-__all__ = ["compare", "draw_samples", "keep", "reverse_strip", "sample_files", "score_images"]
-
-
-def draw_samples(model: ScoreModel, sampling: Sampling, shape: tuple[int, ...], seed: int, stem: Path) -> int:
-    """Sample in batches, write stem.npy (integers, (num, *shape)) and, of images, stem.png; give the network calls of a batch."""
-    parts, nfe = [], 0
-    device = next(model.parameters()).device
-    for index in tqdm(range(0, sampling.num, sampling.batch_size), desc="sampling", unit=" batches", leave=False):
-        size = min(sampling.batch_size, sampling.num - index)
-        x, nfe = sampling.sampler.sample(model.sde, model, (size, *shape), seed=seed, index=index, device=device)
-        parts.append(model.data.decode(x).cpu())
-    codes = torch.cat(parts)
-    picture, array = sample_files(stem)
-    if is_drawable(shape):
-        columns = math.ceil(math.sqrt(min(len(codes), 256)))
-        save_picture(image_grid(codes[:256], model.data.levels, columns), picture)
-
-    def write(path: Path) -> None:
-        with open(path, "wb") as file:
-            np.save(file, codes.numpy())
-
-    write_atomically(array, write)
-    return nfe
-
-
-def sample_files(stem: Path) -> tuple[Path, Path]:
-    """Where samples go: stem.png and stem.npy, whether or not stem has one of these endings. Another ending stays.
-
-    >>> [str(path) for path in sample_files(Path("runs/at1.5"))]
-    ['runs/at1.5.png', 'runs/at1.5.npy']
-    """
-    name = stem.stem if stem.suffix in (".png", ".npy") else stem.name
-    return stem.with_name(f"{name}.png"), stem.with_name(f"{name}.npy")
+__all__ = ["compare", "keep", "reverse_strip", "score_images"]
 
 
 def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Path, rows: int = 4, columns: int = 12) -> None:

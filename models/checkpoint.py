@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,19 @@ KEYS = {"network", "sde", "parameterization", "data", "weights"}
 NETWORKS: dict[str, type[nn.Module]] = {"MLP": MLP, "UNet": UNet}
 
 
-def save(model: ScoreModel, path: str | Path, *, ema: Mapping[str, Tensor] | None = None, step: int | None = None) -> None:
+def save(
+    model: ScoreModel,
+    path: str | Path,
+    *,
+    ema: Mapping[str, Tensor] | None = None,
+    step: int | None = None,
+    shape: Sequence[int] | None = None,
+) -> None:
     """Write a model to one safetensors file that load needs nothing else for; the file is replaced whole or not at all.
 
     ema are averaged weights, by the names of model.network.state_dict(), kept beside the model's own (raw) ones; step is the
-    training step. Raises TypeError when the network is not a module, or the process holds what JSON cannot.
+    training step, shape that of one sample. Raises TypeError when the network is not a module, or the process holds what JSON
+    cannot.
     """
     if not isinstance(model.network, nn.Module):
         raise TypeError("the model's network is a plain function, whose weights cannot be saved: wrap it in a torch.nn.Module")
@@ -46,13 +54,14 @@ def save(model: ScoreModel, path: str | Path, *, ema: Mapping[str, Tensor] | Non
         "data": None if model.data is None else describe(model.data),
         "weights": {"raw": "raw", "ema": "raw" if ema is None else "ema"},
         "step": step,
+        "shape": None if shape is None else list(shape),
         "torch": str(torch.__version__),
     }
     write_tensors(path, tensors, {"format": FORMAT, "version": str(VERSION), "model": json.dumps(header)})
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """What a checkpoint says of itself: network, sde, parameterization, data, weights, step, torch. Raises as load does."""
+    """What a checkpoint says of itself: network, sde, parameterization, data, weights, step, shape, torch. Raises as load does."""
     with _open(path) as file:
         return _header(path, file.metadata())
 

@@ -35,7 +35,7 @@ MAY_IMPORT = {
         "evaluation",
     },
     "evaluation": {
-        *("torch", "numpy", "sklearn", "tqdm", "matplotlib"),
+        *("torch", "numpy", "sklearn", "tqdm", "matplotlib", "PIL"),
         *("sde_lib", "samplers", "likelihood", "models", "training"),
     },
 }

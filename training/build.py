@@ -11,7 +11,7 @@ from typing import Any
 from configs.names import ALIASES, NAMES
 from training.errors import Usage, in_a_line
 
-__all__ = ["build", "resolve", "with_argument"]
+__all__ = ["arguments_of", "build", "resolve", "with_argument"]
 
 
 def build(kind: str, text: str, *given: Any, **more: Any) -> Any:
@@ -41,9 +41,14 @@ def build(kind: str, text: str, *given: Any, **more: Any) -> Any:
 
 def with_argument(kind: str, text: str, key: str, value: str) -> str:
     """A component's string with one argument set: "vp(T=1.0)" and beta, cosine give "vp(T=1.0, beta=cosine)"."""
-    name, arguments = _parse(kind, text)
-    parts = {k: ast.unparse(node) for k, node in arguments.items()} | {key: value}
+    name, _ = _parse(kind, text)
+    parts = arguments_of(kind, text) | {key: value}
     return f"{name}({', '.join(f'{k}={v}' for k, v in parts.items())})"
+
+
+def arguments_of(kind: str, text: str) -> dict[str, str]:
+    """The arguments in a component's string, as text: "vp(T=1.0)" has {"T": "1.0"}."""
+    return {key: ast.unparse(node) for key, node in _parse(kind, text)[1].items()}
 
 
 def _parse(kind: str, text: str) -> tuple[str, dict[str, ast.expr]]:

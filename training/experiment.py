@@ -19,7 +19,7 @@ from training.config import Reads, flat, require
 from training.errors import Usage, in_a_line
 from training.trainer import Settings
 
-__all__ = ["Experiment", "Sampling", "Scoring", "assemble"]
+__all__ = ["Experiment", "Sampling", "Scoring", "assemble", "parts_of_model", "try_sampler"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,14 @@ class Sampling:
 
     def __post_init__(self) -> None:
         _require_positive("sample", num=self.num, batch_size=self.batch_size)
+
+    @classmethod
+    def of(cls, config: Any) -> Sampling:
+        """What the section `sample` of a config describes. Raises Usage for what cannot be built."""
+        try:
+            return cls(build("sampler", config.sampler), config.num, config.batch_size)
+        except ValueError as error:
+            raise Usage(f"config.{error}") from None
 
 
 @dataclass(frozen=True)
@@ -106,13 +114,10 @@ def assemble(config: ConfigDict) -> Experiment:
     if not 0 <= seed < 2**32:
         raise Usage(f"seed is {seed}, and an integer from 0 to 2^32 - 1 was needed")
     torch.manual_seed(seed)  # the initial weights
-    parameterization = _a(Parameterization, "parameterization", reads.parameterization)
-    more = {"outputs": parameterization.outputs} if parameterization.outputs > 1 else {}
-    network = _a(torch.nn.Module, "network", reads.network, tuple(data.train.shape[1:]), **more)
-    model = ScoreModel(network, _a(LinearSDE, "sde", reads.sde), parameterization, data.transform)
+    shape = tuple(data.train.shape[1:])
+    model = ScoreModel(*parts_of_model(reads, shape), data.transform)
     try:
         settings = Settings(**{field.name: getattr(reads.train, field.name) for field in fields(Settings)})
-        sampling = Sampling(build("sampler", reads.sample.sampler), reads.sample.num, reads.sample.batch_size)
         scoring = Scoring(
             build("divergence", reads.likelihood.divergence),
             build("dequantize", reads.likelihood.dequantize),
@@ -124,6 +129,7 @@ def assemble(config: ConfigDict) -> Experiment:
         )
     except ValueError as error:
         raise Usage(f"config.{error}") from None
+    sampling = Sampling.of(reads.sample)
     objective = build("objective", reads.objective)
     if settings.dequantize and getattr(objective, "of_levels", False):
         raise Usage(f"{objective!r} is about integer data as they are: set train.dequantize=False")
@@ -148,11 +154,28 @@ def assemble(config: ConfigDict) -> Experiment:
     return experiment
 
 
+def parts_of_model(config: Any, shape: tuple[int, ...]) -> tuple[torch.nn.Module, LinearSDE, Parameterization]:
+    """The network for data of a shape, process and parameterization of a config. Raises Usage for what cannot be built."""
+    parameterization = _a(Parameterization, "parameterization", config.parameterization)
+    more = {"outputs": parameterization.outputs} if parameterization.outputs > 1 else {}
+    return _a(torch.nn.Module, "network", config.network, shape, **more), _a(LinearSDE, "sde", config.sde), parameterization
+
+
 def _a(kind: type, name: str, text: str, *given: Any, **more: Any) -> Any:
     thing = build(name, text, *given, **more)
     if not isinstance(thing, kind):
         raise Usage(f"config.{name} is {text!r}, which makes a {type(thing).__name__}, and a {kind.__name__} was needed")
     return thing
+
+
+def try_sampler(model: ScoreModel, sampler: Any, shape: tuple[int, ...]) -> None:
+    """The first steps of a sampler; of one's own that shows none, no more is known than that it has a method `sample`."""
+    model.sde.valid_t_min(getattr(sampler, "t_min", None))
+    device = next(model.parameters()).device
+    frames = sampler.stream(model.sde, model, shape, device=device) if hasattr(sampler, "stream") else ()
+    for _ in islice(frames, 2):
+        pass
+    sampler.sample  # noqa: B018
 
 
 @torch.no_grad()
@@ -168,13 +191,6 @@ def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
         if not bool(loss.isfinite().all()):
             raise ValueError(f"a loss of {loss.item()} at t = {t.item():g}, before any training")
 
-    def sample() -> None:
-        model.sde.valid_t_min(getattr(sampler, "t_min", None))
-        frames = sampler.stream(model.sde, model, codes.shape) if hasattr(sampler, "stream") else ()
-        for _ in islice(frames, 2):
-            pass
-        sampler.sample  # noqa: B018  (of one's own no more is known)
-
     def differentiate() -> None:
         x = model.data.dequantize(codes, torch.tensor(0.5))
         scoring.divergence(lambda x: model(x, model.sde.T), x, scoring.divergence.probe(noise, x))
@@ -182,7 +198,7 @@ def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
     parts = {
         "network": lambda: model.predict(model.data.dequantize(codes, torch.tensor(0.5)), model.sde.T),
         "objective": lose,
-        "sample.sampler": sample,
+        "sample.sampler": lambda: try_sampler(model, sampler, codes.shape),
         "likelihood.dequantize": lambda: scoring.dequantize.sample(model.data, codes, noise),
         "likelihood.divergence": differentiate,
     }

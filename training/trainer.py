@@ -144,7 +144,8 @@ class Trainer:
             raise Failure(f"the weights at step {self.step} are not finite, and were not saved; {self._kept()}")
         network, folder = self.model.network, self.folder
         write_state(folder / STATE_NAME, self.step, network, self.average, self.optimizer, self._memory())
-        save(self.model, folder / FILE_NAME, ema=self.average.module.state_dict(), step=self.step)
+        averaged, shape = self.average.module.state_dict(), tuple(self.data.shape[1:])
+        save(self.model, folder / FILE_NAME, ema=averaged, step=self.step, shape=shape)
 
     def resume(self) -> None:
         """Go on from the folder's state. Raises Failure when there is none that can be read."""

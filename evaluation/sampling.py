@@ -1,0 +1,207 @@
+"""Samples as files: in batches that outlive a kill, by one process or several, in the formats that people ask for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from evaluation.figures import image_grid, is_drawable, save_picture
+from models.files import write_atomically
+from sde_lib import ScoreModel
+from training.errors import Usage
+from training.experiment import Sampling
+from training.processes import Processes
+
+__all__ = ["FORMATS", "Drawn", "draw_samples", "stem_of"]
+
+FORMATS = ("npy", "npz", "grid", "png", "gif")
+GRID, FILM = 256, 64  # images that they show at most
+
+
+class Drawn(NamedTuple):
+    """What was written, and the largest number of network calls that a batch took."""
+
+    paths: list[Path]
+    nfe: int
+
+
+def stem_of(path: Path) -> Path:
+    """A path without the ending of a format. Another ending stays.
+
+    >>> str(stem_of(Path("runs/at1.5"))), str(stem_of(Path("runs/mine.png")))
+    ('runs/at1.5', 'runs/mine')
+    """
+    return path.with_suffix("") if path.suffix in (".npy", ".npz", ".png", ".gif") else path
+
+
+def draw_samples(
+    model: ScoreModel,
+    sampling: Sampling,
+    shape: tuple[int, ...],
+    seed: int,
+    stem: Path,
+    formats: tuple[str, ...] = (),
+    here: Processes = Processes(),  # noqa: B008  (a value)
+) -> Drawn:
+    """Draw sampling.num samples, rows 0 to num - 1 of the seed, and write them beside stem.
+
+    Formats: npy, the array (num, *shape); npz, the same as `samples`, with `seed` and `nfe`; grid, stem.png of the first 256;
+    png, a folder stem/ of one picture each; gif, a film of the first 64 on their way from noise. Without formats: npy, and grid of
+    what can be drawn. Each batch is kept in stem.parts/ once it is done, and the folder goes when all are: the same command,
+    given again after a kill, draws the rest. Several processes, on one file system, share the batches; rank 0 writes.
+
+    Raises Usage when the samples are no pictures, or stem.parts/ belongs to another command.
+    """
+    drawable = is_drawable(shape) and hasattr(model.data, "levels")
+    formats = formats or (("npy", "grid") if drawable else ("npy",))
+    _check(formats, sampling.sampler, shape, drawable)
+    parts = stem.with_name(f"{stem.name}.parts")
+    _claim(parts, {"seed": seed, "num": sampling.num, "batch_size": sampling.batch_size, **_maker(model, sampling)})
+    starts = range(0, sampling.num, sampling.batch_size)
+    mine = starts[here.rank :: here.world]
+    device = next(model.parameters()).device
+    left = [index for index in mine if not _part(parts, index).exists()]
+    options: Any = {"unit": " batches", "leave": False, "disable": here.rank > 0, "initial": len(mine) - len(left)}
+    for index in tqdm(left, desc="sampling", total=len(mine), **options):
+        size = min(sampling.batch_size, sampling.num - index)
+        x, nfe = sampling.sampler.sample(model.sde, model, (size, *shape), seed=seed, index=index, device=device)
+        _write_part(_part(parts, index), _decoded(model, x).numpy(), nfe)
+    here.wait()
+    drawn = Drawn([], 0)
+    if here.rank == 0:
+        codes, nfe = _gather(parts, starts)
+        drawn = Drawn(_write(formats, codes, nfe, model, sampling, seed, stem), nfe)
+        if "npy" in formats:
+            os.replace(parts / "all.npy", _named(stem, ".npy"))
+        shutil.rmtree(parts)
+    here.wait()
+    return drawn
+
+
+def _check(formats: tuple[str, ...], sampler: Any, shape: tuple[int, ...], drawable: bool) -> None:
+    pictures = [name for name in formats if name in ("grid", "png", "gif")]
+    if pictures and not drawable:
+        raise Usage(
+            f"--format {pictures[0]} needs images of integers, (1 or 3, height, width), and samples are {shape}: use npy or npz"
+        )
+    if "gif" in formats and not hasattr(sampler, "stream"):
+        raise Usage(f"--format gif needs a sampler that shows its way, such as pc(...), and {type(sampler).__name__} does not")
+
+
+def _maker(model: ScoreModel, sampling: Sampling) -> dict[str, str]:
+    """What a sample depends on beside its seed and number: the sampler, and the model down to its last weight."""
+    digest = hashlib.sha256(repr((model.sde, model.parameterization, model.data)).encode())
+    for value in model.network.state_dict().values():
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return {"sampler": repr(sampling.sampler), "model": digest.hexdigest()}
+
+
+def _claim(parts: Path, wanted: dict[str, Any]) -> None:
+    """Make the folder of a job's batches, or find that it is of the same job."""
+    record = parts / "job.json"
+    if record.exists():
+        found = json.loads(record.read_text())
+        for key, value in wanted.items():
+            if found.get(key) != value:
+                raise Usage(
+                    f"{parts} holds a part of other samples ({key} {found.get(key)}, and now {value}): "
+                    "finish them with the command that began them, delete that folder, or name another --out"
+                )
+    write_atomically(record, lambda path: path.write_text(json.dumps(wanted, indent=2) + "\n"))
+
+
+def _part(parts: Path, index: int) -> Path:
+    return parts / f"{index:09d}.npz"
+
+
+def _write_part(path: Path, codes: np.ndarray, nfe: int) -> None:
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as file:
+            np.savez(file, codes=codes, nfe=nfe)
+
+    write_atomically(path, write)
+
+
+def _decoded(model: ScoreModel, x: Tensor) -> Tensor:
+    return (x if model.data is None else model.data.decode(x)).cpu()
+
+
+def _gather(parts: Path, starts: range) -> tuple[np.ndarray, int]:
+    """All rows, in a file of the folder that need not fit into memory, and the largest number of calls."""
+    codes, calls = None, 0
+    for index in starts:
+        with np.load(_part(parts, index)) as part:
+            rows, nfe = part["codes"], int(part["nfe"])
+        if codes is None:
+            codes = np.lib.format.open_memmap(parts / "all.npy", "w+", rows.dtype, (starts.stop, *rows.shape[1:]))
+        codes[index : index + len(rows)] = rows
+        calls = max(calls, nfe)
+    assert codes is not None
+    codes.flush()
+    return codes, calls
+
+
+def _write(
+    formats: tuple[str, ...], codes: np.ndarray, nfe: int, model: ScoreModel, sampling: Sampling, seed: int, stem: Path
+) -> list[Path]:
+    """The files beside stem; npy is renamed into its place last."""
+    levels: Any = getattr(model.data, "levels", None)
+    paths = []
+    for name in sorted(set(formats), key=FORMATS.index):
+        path = stem if name == "png" else _named(stem, ".png" if name == "grid" else f".{name}")
+        paths.append(path)
+        if name == "npz":
+            write_atomically(path, lambda temporary: _savez(temporary, samples=codes, seed=seed, nfe=nfe))
+        elif name == "grid":
+            shown = torch.from_numpy(np.array(codes[:GRID]))
+            save_picture(image_grid(shown, levels, math.ceil(math.sqrt(len(shown)))), path)
+        elif name == "png":
+            path.mkdir(parents=True, exist_ok=True)
+            for i, image in enumerate(codes):
+                picture = image_grid(torch.from_numpy(image[None].copy()), levels, 1)
+                Image.fromarray(picture).save(path / f"{i:0{len(str(len(codes) - 1))}d}.png")
+        elif name == "gif":
+            _film(model, sampling, codes.shape[1:], seed, path)
+    return paths
+
+
+def _savez(path: Path, **arrays: Any) -> None:
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def _named(stem: Path, ending: str) -> Path:
+    return stem.with_name(stem.name + ending)
+
+
+def _film(model: ScoreModel, sampling: Sampling, shape: tuple[int, ...], seed: int, path: Path) -> None:
+    """The first samples on their way, each state in units of its own standard deviation, the end of it for two seconds."""
+    rows = min(sampling.num, FILM)
+    device = next(model.parameters()).device
+    every = max(1, len(sampling.sampler.times(model.sde)) // 40)
+    images: Any = model.data
+    pictures: list[Image.Image] = []
+    frame: Any = None
+
+    def show(x: Tensor) -> None:
+        picture = image_grid(images.decode(x).cpu(), images.levels, math.ceil(math.sqrt(rows)))
+        pictures.append(Image.fromarray(picture.repeat(6, axis=0).repeat(6, axis=1)))
+
+    for frame in sampling.sampler.stream(model.sde, model, (rows, *shape), seed=seed, device=device):
+        if frame.i % every == 0:
+            alpha, sigma, _ = model.sde.at(frame.t)
+            show(frame.mean / torch.sqrt(alpha**2 + sigma**2))
+    show(frame.mean)
+    times = [60] * (len(pictures) - 1) + [2000]  # milliseconds
+    write_atomically(path, lambda t: pictures[0].save(t, "GIF", save_all=True, append_images=pictures[1:], duration=times, loop=0))
