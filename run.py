@@ -136,7 +136,7 @@ def _device(arguments: argparse.Namespace) -> str:
 
     from training.errors import Usage
 
-    name = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = arguments.device or (f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
     try:
         torch.ones(1, device=name, dtype=torch.float64).item()  # times and noise are float64
     except Exception:
@@ -283,10 +283,10 @@ def _run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> tup
 
     folder = existing_run(arguments.sde, arguments.workdir)
     config = restore(folder / CONFIG_NAME)
-    require(config)
-    override_free(config, overrides, ("sample", "likelihood"))
     if arguments.seed is not None:
         config.seed = arguments.seed
+    require(config)
+    override_free(config, overrides, ("sample", "likelihood"))
     return folder, config
 
 

@@ -101,7 +101,7 @@ def override(config: ConfigDict, key: str, text: str) -> None:
 
 
 def require(config: ConfigDict) -> None:
-    """Refuse a config without a key of the default one, or with a value of another type there. Raises Usage."""
+    """Refuse a config without a key of the default one, or with a value there of another type. Raises Usage."""
     given = flat(config)
     for key, example in flat(default.get_config()).items():
         if key not in given:
@@ -109,6 +109,8 @@ def require(config: ConfigDict) -> None:
         value = given[key]
         if type(value) is not type(example) and not (isinstance(example, float) and type(value) is int):
             raise Usage(f"config.{key} is {value!r}: {_a(example)} was needed, such as {example!r}, and not {_a(value)}")
+    if not 0 <= given["seed"] < 2**32:
+        raise Usage(f"seed is {given['seed']}, and an integer from 0 to 2^32 - 1 was needed")
 
 
 def _a(value: Any) -> str:

@@ -111,8 +111,6 @@ def assemble(config: ConfigDict) -> Experiment:
     if not all(hasattr(data, name) for name in ("train", "test")) or not isinstance(getattr(data, "transform", None), Images):
         raise Usage(f"config.data is {reads.data!r}, and a data set with train, test, and Images as its transform was needed")
     seed = reads.seed
-    if not 0 <= seed < 2**32:
-        raise Usage(f"seed is {seed}, and an integer from 0 to 2^32 - 1 was needed")
     torch.manual_seed(seed)  # the initial weights
     shape = tuple(data.train.shape[1:])
     model = ScoreModel(*parts_of_model(reads, shape), data.transform)
