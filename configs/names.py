@@ -73,8 +73,8 @@ NAMES: dict[str, dict[str, str]] = {
         "table": "samplers:Table",
         "respaced": "samplers:Respaced",
     },
-    "divergence": {"exact": "likelihood:Exact", "hutchinson": "likelihood:Hutchinson"},
-    "dequantize": {"uniform": "likelihood:Uniform"},
+    "divergence": {"exact": "likelihood:Exact", "hutchinson": "likelihood:Hutchinson", "probing": "likelihood:Probing"},
+    "dequantize": {"uniform": "likelihood:Uniform", "truncated_normal": "likelihood:TruncatedNormal"},
 }
 
 ALIASES = {"objective.simple": "objective", "objective.times.of": "objective.times", "parameterization.of": "parameterization"}

@@ -2,8 +2,8 @@
 
 from likelihood.bits import BitsPerDim, bits_per_dim
 from likelihood.bounds import VariationalBits, variational_bound
-from likelihood.dequantize import Uniform
-from likelihood.divergence import Exact, Hutchinson
+from likelihood.dequantize import TruncatedNormal, Uniform
+from likelihood.divergence import Exact, Hutchinson, Probing
 from likelihood.flow import LogLikelihood, log_likelihood
 from sde_lib.data import Images
 
@@ -13,6 +13,8 @@ __all__ = [
     "Hutchinson",
     "Images",
     "LogLikelihood",
+    "Probing",
+    "TruncatedNormal",
     "Uniform",
     "VariationalBits",
     "bits_per_dim",

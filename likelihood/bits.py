@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from likelihood.dequantize import Uniform
+from likelihood.dequantize import Dequantizer, Uniform
 from likelihood.divergence import Divergence, Hutchinson
 from likelihood.flow import log_likelihood
 from sde_lib.data import Images
@@ -24,33 +24,79 @@ __all__ = ["BitsPerDim", "Parts", "bits_per_dim"]
 class Parts(NamedTuple):
     """What the error of a mean in bits/dim is made of; None where the settings cannot tell.
 
-    probe: standard error from the random probes of the divergence (needs two or more; 0 when exact).
+    test_set: standard error from having these images and no others (needs two draws).
+    noise: standard error from points in the bins and probes together (needs two draws).
+    probe: standard error from the probes alone (needs two probes, or repeats; 0 when the divergence is exact).
     dequantization: how much of the bound's slack several draws removed; more would remove more, never less.
     solver: mean change on the first images when rtol and atol are ten times smaller.
     prior: bound on the cost of the prior's not being the exact law of x_T.
     """
 
+    test_set: float | None
+    noise: float | None
     probe: float | None
     dequantization: float | None
-    solver: float
+    solver: float | None
     prior: float
 
 
 @dataclass(frozen=True, eq=False)
 class BitsPerDim:
-    """Mean bits/dim of a set of images, its standard error over the images, and what is known about it.
+    """Bits/dim of images, one by one and their mean, with its standard error and the parts of it.
 
-    per_image is (N,) float64. standard_error contains, besides the images' own spread, the noise of probes and
-    dequantization. sigma_over_bin is sigma(t_min) / alpha(t_min) over the width of a level: above 0.15 the noise at which the
-    model stops blurs the levels, and the number is higher than the model deserves (never lower). nfe is in network calls.
+    Float64 of each image, (N,), NaN where the settings cannot tell: per_image, the values; noise_variance, of a value, from
+    points in the bins and probes; probe_variance, from probes alone; gap, what several draws gained; solver, the change at a
+    tenth of the tolerances; prior, the bound on the prior's cost. latents are the states at T where they were asked for.
+    sigma_over_bin is sigma(t_min) / alpha(t_min) over the width of a level: above 0.15 the noise at which the model stops blurs
+    the levels, and the number is higher than the model deserves (never lower). nfe is in network calls.
     """
 
-    mean: float
-    standard_error: float
-    parts: Parts
     per_image: Tensor
+    noise_variance: Tensor
+    probe_variance: Tensor
+    gap: Tensor
+    solver: Tensor
+    prior: Tensor
+    latents: Tensor | None
     sigma_over_bin: float
     nfe: int
+
+    @classmethod
+    def join(cls, results: Sequence[BitsPerDim]) -> BitsPerDim:
+        """Results of parts of a set as one. Raises ValueError where there is none."""
+        if not results:
+            raise ValueError("there are no images: batches is empty")
+        columns: dict[str, Any] = {}
+        for name in (field.name for field in fields(cls)):
+            values = [getattr(result, name) for result in results]
+            columns[name] = torch.cat(values) if isinstance(values[0], Tensor) else values[0]
+        return cls(**columns | {"nfe": sum(result.nfe for result in results)})
+
+    @property
+    def mean(self) -> float:
+        """Of per_image."""
+        return self.per_image.mean().item()
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean, over the images: it contains their own spread and the noise of probes and points in the bins."""
+        n = len(self.per_image)
+        return (self.per_image.std() / n**0.5).item() if n > 1 else math.nan
+
+    @property
+    def parts(self) -> Parts:
+        """What is known about the error of the mean."""
+        n = len(self.per_image)
+        noise, probe = (_known((v.mean() / n) ** 0.5) for v in (self.noise_variance, self.probe_variance))
+        solver = self.solver[~self.solver.isnan()]
+        return Parts(
+            test_set=None if noise is None else max(self.standard_error**2 - noise**2, 0.0) ** 0.5,
+            noise=noise,
+            probe=probe,
+            dequantization=_known(self.gap.mean()),
+            solver=_known(solver.mean()),
+            prior=self.prior.mean().item(),
+        )
 
     def record(self) -> dict[str, Any]:
         """The parts of the error, as JSON can keep them."""
@@ -67,13 +113,17 @@ class BitsPerDim:
         return text
 
 
+def _known(value: Tensor) -> float | None:
+    return None if value.isnan() else value.item()
+
+
 def bits_per_dim(
     sde: LinearSDE,
     score_fn: Any,
     batches: Iterable[Tensor] | Tensor,
     *,
     images: Images,
-    dequantize: Uniform = Uniform(),  # noqa: B008  (frozen)
+    dequantize: Dequantizer = Uniform(),  # noqa: B008  (frozen)
     divergence: Divergence = Hutchinson(),  # noqa: B008  (frozen)
     rtol: float = 1e-4,
     atol: float = 1e-4,
@@ -81,16 +131,20 @@ def bits_per_dim(
     seed: int = 0,
     index: int = 0,
     solver_images: int = 16,
+    keep_latents: bool = False,
 ) -> BitsPerDim:
     """-log2 P(image) / dims, by the flow's density of dequantized images: at most the truth in likelihood, so at least in bits.
 
     batches are integer tensors (b, *shape) with the meaning that images gives them, or one such tensor; together they hold
-    images index, index + 1, ..., and image i depends on (seed, i) alone, not on the batches. solver_images is how many of the
+    images index, index + 1, ..., and image i depends on (seed, i) alone, not on the batches. Several draws of dequantize, each
+    with probes of its own, are averaged in their logarithms; with an exact divergence in their densities, which is a tighter
+    bound (and with a noisy one would be none: noise in the exponent is a gain on average). solver_images is how many of the
     first images are solved again, at a tenth of rtol and atol, to measure the solver's error.
     Raises TypeError for data that are not integers, ValueError for data outside the levels or an empty set, RuntimeError when
     a row's likelihood cannot be computed.
 
-    Reference: Theis, van den Oord, Bethge, 2016, arXiv 1511.01844, section 3.1; Song et al., 2021, arXiv 2011.13456, section 4.3.
+    Reference: Theis, van den Oord, Bethge, 2016, arXiv 1511.01844, section 3.1; Song et al., 2021, arXiv 2011.13456, section
+    4.3; Burda, Grosse, Salakhutdinov, 2016, arXiv 1509.00519, equation 8 (several draws).
 
     >>> from sde_lib import GaussianOracle, VPSDE
     >>> score_fn = GaussianOracle(torch.zeros(1, 2, 2), 0.5).score(VPSDE())
@@ -98,58 +152,58 @@ def bits_per_dim(
     >>> result.per_image.shape, round(result.mean, 2)
     (torch.Size([3]), 7.33)
     """
-    if isinstance(batches, Tensor):
-        batches = [batches]
-    solve = partial(log_likelihood, sde, divergence=divergence, t_min=t_min, seed=seed)
-    per_image, probe_variance, gap, prior, nfe = [], [], [], [], 0
-    solver: float | None = None
-    for codes in batches:
+    solve = partial(log_likelihood, sde, divergence=divergence, t_min=t_min)
+    level = sde.at(sde.valid_t_min(t_min))
+    results, left = [], solver_images
+    for codes in [batches] if isinstance(batches, Tensor) else batches:
         if not len(codes):
             continue
-        rows = torch.arange(index, index + len(codes))
-        noise = RowNoise(seed, rows, Stream.DEQUANTIZE)
-        to_bits = 1 / (codes[0].numel() * math.log(2))
-        bounds = []
-        for _ in range(dequantize.draws):
-            x, log_det = dequantize.sample(images, codes, noise)
-            result = solve(score_fn, x, rtol=rtol, atol=atol, index=index)
+        noise = RowNoise(seed, torch.arange(index, index + len(codes)), Stream.DEQUANTIZE)
+        draws, probe_variance, solver, nfe = [], [], torch.full((len(codes),), math.nan, dtype=torch.float64), 0
+        for draw in range(dequantize.draws):
+            x, log_det = dequantize.sample(images, codes, noise, level)
+            options: dict[str, Any] = {"seed": seed + (draw << 32), "index": index}  # new probes for each draw
+            result = solve(score_fn, x, rtol=rtol, atol=atol, **options)
             nfe += result.nfe
-            bounds.append(result.log_prob + log_det)
-            if solver is None:
-                first = slice(0, min(solver_images, len(codes)))
+            draws.append(result.log_prob + log_det)
+            probe_variance.append(result.probe_error**2)
+            if draw == 0 and left > 0:
+                first = slice(0, min(left, len(codes)))
                 own, part = score_fn, x  # all of them where the rows of score_fn cannot be told apart
                 if hasattr(score_fn, "take"):
                     own, part = score_fn.take(torch.arange(len(x[first]), device=x.device)), x[first]
-                finer = solve(own, part, rtol=rtol / 10, atol=atol / 10, index=index)
+                finer = solve(own, part, rtol=rtol / 10, atol=atol / 10, **options)
                 nfe += finer.nfe
-                solver = _mean((finer.log_prob[first] - result.log_prob[first]).abs() * to_bits)
-        draws = torch.stack(bounds)
-        bound = draws.logsumexp(0) - math.log(len(draws))
-        per_image.append(-bound * to_bits)
-        gap.append((bound - draws.mean(0)) * to_bits)
-        probe_variance.append((result.probe_error * to_bits) ** 2)
-        prior.append(sde.prior_mismatch(x).double() * to_bits)
+                solver[first] = (finer.log_prob[first] - result.log_prob[first]).abs().cpu()
+                left -= len(x[first])
+        nats = torch.stack(draws)
+        bound, variance = _combine(nats, divergence.noisy)
+        to_bits = 1 / (codes[0].numel() * math.log(2))
+        results.append(
+            BitsPerDim(
+                per_image=-bound * to_bits,
+                noise_variance=variance * to_bits**2,
+                probe_variance=torch.stack(probe_variance).mean(0) / len(draws) * to_bits**2,
+                gap=(bound - nats.mean(0) if len(draws) > 1 and not divergence.noisy else torch.full_like(bound, math.nan)) * to_bits,
+                solver=solver.to(bound) * to_bits,
+                prior=sde.prior_mismatch(x).double() * to_bits,
+                latents=result.latent if keep_latents else None,
+                sigma_over_bin=(level.sigma / level.alpha).item() / images.bin_width,
+                nfe=nfe,
+            )
+        )
         index += len(codes)
-    if not per_image:
-        raise ValueError("there are no images: batches is empty")
-    bits = torch.cat(per_image)
-    n = len(bits)
-    variance = torch.cat(probe_variance).sum().item()
-    level = sde.at(sde.valid_t_min(t_min))
-    return BitsPerDim(
-        mean=_mean(bits),
-        standard_error=(bits.std() / n**0.5).item() if n > 1 else math.nan,
-        parts=Parts(
-            probe=None if math.isnan(variance) else (variance / dequantize.draws) ** 0.5 / n,
-            dequantization=_mean(torch.cat(gap)) if dequantize.draws > 1 else None,
-            solver=solver if solver is not None else math.nan,
-            prior=_mean(torch.cat(prior)),
-        ),
-        per_image=bits,
-        sigma_over_bin=(level.sigma / level.alpha).item() / images.bin_width,
-        nfe=nfe,
-    )
+    return BitsPerDim.join(results)
 
 
-def _mean(x: Tensor) -> float:
-    return x.double().mean().item()
+def _combine(draws: Tensor, noisy: bool) -> tuple[Tensor, Tensor]:
+    """Of log-densities (M, B): their mean, or the log of the mean density, (B,); and its variance, by leaving one out."""
+    M = len(draws)
+
+    def together(draws: Tensor) -> Tensor:
+        return draws.mean(0) if noisy else draws.logsumexp(0) - math.log(len(draws))
+
+    if M == 1:
+        return draws[0], torch.full_like(draws[0], math.nan)
+    others = torch.stack([together(torch.cat([draws[:m], draws[m + 1 :]])) for m in range(M)])
+    return together(draws), (M - 1) ** 2 / M * others.var(0)

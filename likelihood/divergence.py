@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -12,16 +12,21 @@ from torch import Tensor
 from sde_lib.jacobian import quadratic_form, trace
 from sde_lib.noise import RowNoise
 
-__all__ = ["Divergence", "Exact", "Hutchinson"]
+__all__ = ["Divergence", "Exact", "Hutchinson", "Probing"]
 
 Field = Callable[[Tensor], Tensor]
 
 
 class Divergence(Protocol):
-    """fn(x), shaped like x, and its divergence, (B, channels), for probes (channels, B, *shape) drawn once for a trajectory."""
+    """fn(x), shaped like x, and its divergence, (B, channels), for probes (channels, B, *shape) drawn once for a trajectory.
+
+    noisy says whether the answer depends on the probes. Where autograd records, both can be differentiated.
+    """
 
     @property
     def channels(self) -> int: ...  # noqa: D102
+    @property
+    def noisy(self) -> bool: ...  # noqa: D102
     def probe(self, noise: RowNoise, like: Tensor) -> Tensor: ...  # noqa: D102
     def __call__(self, fn: Field, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]: ...  # noqa: D102
 
@@ -39,7 +44,8 @@ class Exact:
 
     chunk: int = 16
     max_dims: int = 1024
-    channels = 1
+    channels: ClassVar[int] = 1
+    noisy: ClassVar[bool] = False
 
     def probe(self, noise: RowNoise, like: Tensor) -> Tensor:
         """Nothing: the trace needs no probes."""
@@ -53,11 +59,12 @@ class Exact:
                 f"the exact divergence of {dims} entries would take {dims} backward passes at every evaluation: "
                 f"use Hutchinson(), or raise Exact(max_dims={self.max_dims})"
             )
+        keep = torch.is_grad_enabled()
         with torch.enable_grad():
-            x = x.detach().requires_grad_()
+            x = _differentiable(x, keep)
             y = fn(x)
-            divergence = trace(y, x, chunk=self.chunk)
-        return y.detach(), divergence[:, None]
+            divergence = trace(y, x, chunk=self.chunk, create_graph=keep)
+        return y if keep else y.detach(), divergence[:, None]
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,7 @@ class Hutchinson:
 
     probes: int = 1
     kind: Literal["rademacher", "normal"] = "rademacher"
+    noisy: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.probes < 1 or self.kind not in ("rademacher", "normal"):
@@ -92,8 +100,75 @@ class Hutchinson:
 
     def __call__(self, fn: Field, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
         """fn(x) and K estimates of its divergence, (B, K); one evaluation of fn."""
+        keep = torch.is_grad_enabled()
         with torch.enable_grad():
-            x = x.detach().requires_grad_()
+            x = _differentiable(x, keep)
             y = fn(x)
-            estimates = [quadratic_form(y, x, v, retain_graph=k < len(probe)) for k, v in enumerate(probe, start=1)]
-        return y.detach(), torch.stack(estimates, dim=1)
+            options = [{"retain_graph": k < len(probe), "create_graph": keep} for k in range(1, len(probe) + 1)]
+            estimates = [quadratic_form(y, x, v, **option) for v, option in zip(probe, options, strict=True)]
+        return y if keep else y.detach(), torch.stack(estimates, dim=1)
+
+
+def _differentiable(x: Tensor, keep: bool) -> Tensor:
+    """x with a gradient: as it is where what comes before it is to be differentiated too, else cut off from that."""
+    return x if keep and x.requires_grad else x.detach().requires_grad_()
+
+
+@dataclass(frozen=True)
+class Probing:
+    """Hutchinson's estimate from probes that share their signs: v_k = v * h_k, whose errors cancel between neighbours.
+
+    v is a Rademacher probe and h_k the first characters of the lattice of the entries: K = 2 of them cancel exactly what entries
+    that differ by one in an odd number of coordinates have to do with each other, K = 4 all neighbours in a plane, and as many as
+    there are entries (rounded up to powers of two along each axis) everything. As unbiased as Hutchinson(probes=K), at its cost,
+    and on images several times less noisy. Each of the repeats, with signs v of its own, is a channel.
+    Raises ValueError for probes that are not a power of two, or no repeat; and for more probes than make it exact.
+
+    Reference: Stathopoulos, Laeuchli, Orginos, 2013, arXiv 1302.4018 (hierarchical probing).
+
+    >>> J = torch.tensor([[1.0, 9.0], [9.0, 2.0]])
+    >>> divergence, x = Probing(probes=2), torch.zeros(1, 2)
+    >>> divergence(lambda x: x @ J, x, divergence.probe(RowNoise(0, 1), x))[1]
+    tensor([[3.]])
+    """
+
+    probes: int = 4
+    repeats: int = 1
+    noisy: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.probes < 1 or self.probes & (self.probes - 1) or self.repeats < 1:
+            raise ValueError(f"{self!r}: a power of two of probes, and at least one repeat, are needed")
+
+    @property
+    def channels(self) -> int:
+        """The repeats, which are independent."""
+        return self.repeats
+
+    def probe(self, noise: RowNoise, like: Tensor) -> Tensor:
+        """The probes of each row, (repeats * K, B, *shape)."""
+        signs = characters(tuple(like.shape[1:]), self.probes).to(like)[:, None]
+        return torch.cat([noise.rademacher(like) * signs for _ in range(self.repeats)])
+
+    def __call__(self, fn: Field, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
+        """fn(x) and estimates of its divergence, (B, repeats); one evaluation of fn."""
+        y, each = Hutchinson(self.probes * self.repeats)(fn, x, probe)
+        return y, each.unflatten(1, (self.repeats, self.probes)).mean(2)
+
+
+def characters(shape: tuple[int, ...], count: int) -> Tensor:
+    """The first count products of signs (-1)^bit over the bits of an entry's coordinates, (count, *shape), lowest bits first.
+
+    Of each place of the bits comes first the sum over the axes (a checkerboard), then each axis but one.
+    Raises ValueError when there are fewer.
+    """
+    axes = torch.meshgrid(*(torch.arange(size) for size in shape), indexing="ij")
+    generators: list[Tensor] = []
+    for place in range(max(size - 1 for size in shape).bit_length()):
+        bits = [axis >> place & 1 for axis, size in zip(axes, shape, strict=True) if size > 1 << place]
+        generators += [torch.stack(bits).sum(0) % 2, *bits[:0:-1]]
+    if count > 1 << len(generators):
+        raise ValueError(f"{count} probes of {shape} entries: {1 << len(generators)} are exact, and more would repeat them")
+    chosen = torch.arange(count)
+    parity = sum(((chosen >> i & 1).reshape(-1, *[1] * len(shape)) * bit for i, bit in enumerate(generators)), torch.zeros(1))
+    return 1.0 - 2.0 * (parity % 2).expand(count, *shape)

@@ -53,12 +53,14 @@ def log_likelihood(
     t_min: float | None = None,
     seed: int = 0,
     index: int = 0,
+    gradients: bool = False,
 ) -> LogLikelihood:
     """log p_{t_min}(x) in nats under the probability flow of a score: log p_T(x_T) + integral of div(dx/dt) dt.
 
     x is (B, *shape), floating-point; score_fn any callable (x, t) -> score that can be differentiated with respect to x.
     divergence is Exact() or Hutchinson(probes=K), whose probes for row i depend on (seed, index + i) alone. Each row has its
-    own step sizes, and a row's value does not depend on its batch. t_min is the process's own unless given.
+    own step sizes, and a row's value does not depend on its batch. t_min is the process's own unless given. With gradients,
+    log_prob and latent can be differentiated with respect to x and to what the score depends on; all steps are kept for it.
     Raises ValueError for x that is not finite or t_min outside (0, T), and TypeError for x that is not floating-point;
     RuntimeError, with the reason, when a row cannot be carried to T, and under torch.inference_mode.
 
@@ -85,9 +87,9 @@ def log_likelihood(
         slope, div = divergence(lambda state: part.flow(state, t), state, own_probe)
         return torch.cat([slope.flatten(1), div], dim=1)
 
-    y0 = torch.cat([x.detach().flatten(1), x.new_zeros(B, divergence.channels)], dim=1)
+    y0 = torch.cat([(x if gradients else x.detach()).flatten(1), x.new_zeros(B, divergence.channels)], dim=1)
     keep = not hasattr(score_fn, "take")
-    with torch.no_grad():
+    with torch.set_grad_enabled(gradients):
         options: dict[str, Any] = {"rtol": rtol, "atol": atol, "method": method, "keep_rows": keep}
         solution = integrate_on_clock(sde.clock_power, augmented, y0, start, sde.T, **options)
         if solution.failures():

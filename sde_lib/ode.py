@@ -108,6 +108,7 @@ def integrate(
     error / (atol + rtol |y|); a step is accepted below 1, and the next one chosen by a PI controller, among the powers of
     2^(1/16), so that a row takes the same steps in every batch. Rows that end leave the batch, unless keep_rows says that fn
     cannot do without them. Times land on t1 exactly, and never beyond. No rows, no calls.
+    Where autograd records, y can be differentiated with respect to y0 and whatever fn depends on, at the steps that were taken.
     Raises ValueError for an unknown method or tolerances that are not positive; a row that fails says so in status.
 
     Reference: Dormand and Prince, 1980; Hairer, Norsett, Wanner, 1993, sections II.4 and II.5 (first step, dop853's error);
@@ -133,10 +134,10 @@ def integrate(
         return fn(y, t, rows).to(y.dtype)
 
     def norm(v: Tensor, scale: Tensor) -> Tensor:
-        return ((v / scale) ** 2).flatten(1).mean(1).double().sqrt()
+        return ((v / scale).detach() ** 2).flatten(1).mean(1).double().sqrt()  # no derivative goes through a step's size
 
     rows = torch.arange(B, device=device)
-    y, t = out, times
+    y, t = y0, times
     k = f(y, t, rows)
     h = _rounded(_first_step(f, norm, m.order, (rtol, atol), y, t, end, k, rows))
     last_error = torch.full_like(t, 1e-4)

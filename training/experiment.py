@@ -197,7 +197,7 @@ def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
         "network": lambda: model.predict(model.data.dequantize(codes, torch.tensor(0.5)), model.sde.T),
         "objective": lose,
         "sample.sampler": lambda: try_sampler(model, sampler, codes.shape),
-        "likelihood.dequantize": lambda: scoring.dequantize.sample(model.data, codes, noise),
+        "likelihood.dequantize": lambda: scoring.dequantize.sample(model.data, codes, noise, model.sde.at(model.sde.t_min)),
         "likelihood.divergence": differentiate,
     }
     for key, part in parts.items():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from likelihood import Exact, Hutchinson, Uniform, bits_per_dim, log_likelihood
+from likelihood import Exact, Hutchinson, Probing, Uniform, bits_per_dim, log_likelihood
 from sde_lib import VPSDE, Gaussian, GaussianOracle, Images, MixtureOracle, Standardize
 from tests.registry import CONTINUOUS, PROCESSES, name
 
@@ -236,18 +236,6 @@ def test_rows_that_belong_to_a_plain_function_stay_together():
     assert result.per_image.shape == (20,) and result.parts.solver >= 0
 
 
-def test_more_draws_lower_the_bound_and_probes_state_their_part():
-    images, sde = Images(4), VPSDE()
-    score = GaussianOracle(torch.zeros(4, dtype=torch.float64), 0.3).score(sde)
-    codes = torch.tensor([[0, 1, 2, 3], [1, 1, 2, 2]]).repeat(20, 1)
-    one = bits_per_dim(sde, score, codes, images=images)
-    many = bits_per_dim(sde, score, codes, images=images, dequantize=Uniform(draws=16), divergence=Hutchinson(2))
-    assert many.mean < one.mean and many.parts.dequantization > 0
-    assert one.parts.probe is None and one.parts.dequantization is None
-    assert many.parts.probe == pytest.approx(0, abs=1e-5)  # independent entries: a Rademacher probe is exact
-    assert "bits/dim" in str(many) and "standard error" in str(many)
-
-
 def test_a_coarse_t_min_is_said():
     images, sde = Images(2**16), VPSDE()
     score = GaussianOracle(torch.zeros(4, dtype=torch.float64), 0.3).score(sde)
@@ -297,3 +285,24 @@ def test_standardize_round_trips_with_its_determinant():
     torch.testing.assert_close(law.log_prob(x[:3]) + transform.log_det(4), torch.from_numpy(expected))
     with pytest.raises(ValueError, match="constant"):
         Standardize.of(torch.ones(5, 2))
+
+
+@pytest.mark.parametrize("divergence", [Exact(), Hutchinson(2), Probing(4)], ids=repr)
+def test_gradients_through_the_likelihood(divergence):
+    """With respect to x they are the exact score, with respect to a parameter the known derivative; as differences of values."""
+    sde, oracle = VPSDE(0.1, 60.0), GaussianOracle(torch.zeros(3, dtype=torch.float64), 0.4)  # independent entries: no probe noise
+    x = oracle.sample(4, seed=4).requires_grad_()
+    result = log_likelihood(sde, oracle.score(sde), x, divergence=divergence, gradients=True, rtol=1e-8, atol=1e-8)
+    (gradient,) = torch.autograd.grad(result.log_prob.sum(), x)
+    torch.testing.assert_close(gradient, oracle.score(sde)(x.detach(), sde.t_min), rtol=1e-4, atol=1e-4)
+    std = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+
+    def score(x, t):
+        alpha, sigma, _ = sde.at(t)
+        return -x / (alpha**2 * std**2 + sigma**2)[:, None]
+
+    value = log_likelihood(sde, score, x.detach(), divergence=divergence, gradients=True, rtol=1e-8, atol=1e-8).log_prob
+    (slope,) = torch.autograd.grad(value.sum(), std)
+    known = (x.detach() ** 2 / 0.4**3 - 1 / 0.4).sum()
+    assert slope.item() == pytest.approx(known.item(), rel=1e-3)
+    assert not log_likelihood(sde, score, x, divergence=divergence).log_prob.requires_grad

@@ -1,0 +1,189 @@
+"""Bits/dim and the parts of their error against discrete laws whose entropy is known, down to how often the intervals hold."""
+
+import math
+
+import pytest
+import torch
+from scipy import stats
+
+from likelihood import BitsPerDim, Exact, Hutchinson, TruncatedNormal, Uniform, bits_per_dim, log_likelihood
+from sde_lib import VPSDE, GaussianOracle, Images, PointsOracle, RowNoise
+from tests.laws.test_densities import correlated, discretised
+
+SDE = VPSDE()
+COARSE = Images(4)
+STD = 0.3  # of data that are not small beside a bin of 0.5
+
+
+def gaussian(d):
+    return GaussianOracle(torch.zeros(d, dtype=torch.float64), STD).score(SDE)
+
+
+def expected_bits(images, std=STD):
+    """-log2 P(k) of each level under the model, and the mean of -log2 of the density over the bin: both of one entry."""
+    edges = torch.linspace(images.low, images.high, images.levels + 1, dtype=torch.float64)
+    mass = torch.from_numpy(stats.norm(0, std).cdf(edges.numpy())).diff()
+    second = (edges[1:] ** 3 - edges[:-1] ** 3) / (3 * images.bin_width)  # E x^2 over the bin
+    nats = 0.5 * second / std**2 + math.log(std * math.sqrt(2 * math.pi)) - math.log(images.bin_width)
+    return -mass.log2(), nats / math.log(2)
+
+
+def test_draws_close_the_gap_of_the_bound_when_the_density_is_exact():
+    codes = torch.tensor([[0, 1, 2, 3], [1, 1, 2, 2]]).repeat(50, 1)
+    truth, one_draw = expected_bits(COARSE)
+    one, many = (
+        bits_per_dim(SDE, gaussian(4), codes, images=COARSE, dequantize=Uniform(n), divergence=Exact()) for n in (1, 200)
+    )
+    assert one.mean == pytest.approx(one_draw[codes].mean().item(), abs=4 * one.per_image.std().item() / 10)
+    assert many.mean == pytest.approx(truth[codes].mean().item(), abs=0.01)
+    assert one.parts.dequantization is None and one.parts.noise is None and one.parts.probe == 0
+    assert many.parts.dequantization == pytest.approx((one_draw - truth)[codes].mean().item(), abs=0.02)
+    assert "bits/dim" in str(many) and "standard error" in str(many)
+
+
+def test_noisy_densities_are_averaged_in_their_logarithms_since_else_noise_would_pass_for_probability():
+    """The mean is that of one draw; the log of a mean of noisy densities is far below the truth."""
+    d, images, n = 6, Images(64), 200
+    oracle = correlated(d)
+    codes = images.decode(oracle.sample(1, seed=1) / 4).long().expand(n, d)
+    settings = {"images": images, "rtol": 1e-3, "atol": 1e-3}
+    noisy = bits_per_dim(SDE, oracle.score(SDE), codes, dequantize=Uniform(8), divergence=Hutchinson(), **settings)
+    exact = bits_per_dim(SDE, oracle.score(SDE), codes, dequantize=Uniform(1), divergence=Exact(), **settings)
+    spread = (noisy.standard_error**2 + exact.standard_error**2) ** 0.5
+    assert abs(noisy.mean - exact.mean) < 4 * spread
+    assert noisy.parts.dequantization is None
+    # What the noise is said to be is what it is, image by image.
+    assert noisy.noise_variance.mean().sqrt().item() == pytest.approx(noisy.per_image.std().item(), rel=0.15)
+
+
+def test_each_draw_has_probes_of_its_own():
+    oracle = correlated(6)
+    codes = torch.full((400, 6), 32)
+    one, four = (
+        bits_per_dim(
+            SDE, oracle.score(SDE), codes, images=Images(64), dequantize=Uniform(n), divergence=Hutchinson(), rtol=1e-2, atol=1e-2
+        )
+        for n in (1, 4)
+    )
+    assert one.per_image.std().item() / four.per_image.std().item() == pytest.approx(2, rel=0.15)
+
+
+@pytest.mark.parametrize("levels", [2, 256])
+def test_truncated_normal_loses_nothing_where_data_saturate(levels):
+    """Black and white with equal odds: one bit. Uniform points lose what the stopping noise is of a bin: 0.177 at 256 levels."""
+    images = Images(levels)
+    centres = images.encode(torch.tensor([0, levels - 1])).double()
+    score = PointsOracle(centres[:, None]).score(SDE)
+    codes = torch.tensor([[0], [levels - 1]]).repeat(1000, 1)
+    settings = {"images": images, "divergence": Exact(), "rtol": 1e-5, "atol": 1e-5, "solver_images": 0}
+    ours = bits_per_dim(SDE, score, codes, dequantize=TruncatedNormal(), **settings)
+    # Mass outside the bin, 2 ndtr(-1 / (2 sigma_over_bin)), is what remains: 1.4e-4 bits at 256 levels.
+    lost = -math.log2(1 - 2 * stats.norm.cdf(-0.5 / ours.sigma_over_bin))
+    assert ours.mean == pytest.approx(1 + lost, abs=3e-4)
+    if levels == 256:
+        assert ours.sigma_over_bin == pytest.approx(0.128, abs=0.001)
+
+
+def test_truncated_normal_gives_the_entropy_of_a_discretised_gaussian():
+    """A model of the levels themselves, not of points spread over their bins (for which uniform points are right)."""
+    images = Images(256)
+    entropy, p = discretised(images, 0.1, 0.4)
+    codes = torch.multinomial(p, 4000, replacement=True, generator=torch.Generator().manual_seed(0))[:, None]
+    score = PointsOracle(images.encode(torch.arange(256)).double()[:, None], weights=p).score(SDE)
+    result = bits_per_dim(SDE, score, codes, images=images, divergence=Exact(), dequantize=TruncatedNormal(), solver_images=0)
+    own = -p[codes[:, 0]].log2()  # of these images
+    assert entropy == pytest.approx(7.707, abs=2e-3)
+    assert result.mean == pytest.approx(own.mean().item(), abs=2e-3)
+
+
+@pytest.mark.parametrize("dequantize", [Uniform(), TruncatedNormal()], ids=repr)
+def test_points_are_of_their_bins_with_the_density_that_is_said(dequantize):
+    """E[1 / q] over the bin is its width: the density that is stated is that of the draws."""
+    images, level = Images(8), SDE.at(torch.tensor(1e-3, dtype=torch.float64))
+    wide = level._replace(sigma=torch.tensor(0.1, dtype=torch.float64))
+    codes = torch.arange(8).repeat(4000)[:, None]
+    x, log_det = dequantize.sample(images, codes, RowNoise(0, len(codes)), wide)
+    scale = 1.0 if isinstance(dequantize, Uniform) else wide.alpha.item()
+    assert torch.equal(images.decode(x / scale).long(), codes)
+    inverse = torch.as_tensor(log_det).double().exp().expand(len(codes))
+    assert inverse.mean().item() == pytest.approx(scale * images.bin_width, rel=5 * (inverse.std() / inverse.mean() / 179).item() + 1e-6)
+    assert torch.as_tensor(x).std() > 0
+
+
+@pytest.mark.parametrize(("levels", "low", "high"), [(2, -1.0, 1.0), (16, 0.0, 1.0), (256, -1.0, 1.0), (65536, -1.0, 1.0)])
+def test_uniform_codes_have_the_bits_of_their_levels(levels, low, high):
+    """A score of zero keeps the density of the prior, here made flat by its width: log2(levels) bits at 1, 4, 8 and 16 bits."""
+    from sde_lib import VESDE
+
+    images, sde = Images(levels, low, high), VESDE(sigma_min=1e-3, sigma_max=1e4)
+    codes = torch.randint(0, levels, (10, 3), generator=torch.Generator().manual_seed(0))
+    flat = bits_per_dim(sde, lambda x, t: 0 * x, codes, images=images, divergence=Exact())
+    per_entry = math.log2(1e4 * math.sqrt(2 * math.pi)) - math.log2(images.bin_width)
+    assert flat.mean == pytest.approx(per_entry, abs=1e-6)
+    assert per_entry - math.log2(1e4 * math.sqrt(2 * math.pi) / (high - low)) == pytest.approx(math.log2(levels), rel=1e-12)
+
+
+def test_results_of_parts_are_the_result_of_the_whole():
+    codes = torch.randint(0, 4, (30, 4), generator=torch.Generator().manual_seed(0))
+    settings = {"images": COARSE, "dequantize": Uniform(2), "keep_latents": True}
+    whole = bits_per_dim(SDE, gaussian(4), codes, **settings)
+    first = bits_per_dim(SDE, gaussian(4), codes[:11], **settings)
+    second = bits_per_dim(SDE, gaussian(4), codes[11:], index=11, solver_images=5, **settings)
+    joined = BitsPerDim.join([first, second])
+    torch.testing.assert_close(joined.per_image, whole.per_image, rtol=0, atol=1e-5)
+    torch.testing.assert_close(joined.latents, whole.latents, rtol=0, atol=1e-4)
+    assert joined.parts.solver == pytest.approx(whole.parts.solver, rel=0.05)
+    assert joined.standard_error == pytest.approx(whole.standard_error, rel=1e-5)
+    with pytest.raises(ValueError, match="no images"):
+        BitsPerDim.join([])
+
+
+RUNS = 1000
+
+
+@pytest.mark.slow
+def test_intervals_hold_as_often_as_they_say():
+    """1,000 sets of 30 images of a known law: the 95 % interval of the mean holds its expectation in 93 to 97 %."""
+    n, d = 30, 4
+    images = Images(16)
+    _, p = discretised(images, 0.0, STD)
+    _, one_draw = expected_bits(images)
+    truth = (p * one_draw).sum().item()
+    g = torch.Generator().manual_seed(3)
+    codes = torch.multinomial(p, RUNS * n * d, replacement=True, generator=g).reshape(-1, d)
+    result = bits_per_dim(SDE, gaussian(d), codes, images=images, dequantize=Uniform(2), rtol=1e-3, atol=1e-3)
+    sets = result.per_image.reshape(RUNS, n)
+    error = sets.std(1) / n**0.5
+    held = ((sets.mean(1) - truth).abs() < stats.t(n - 1).ppf(0.975) * error).double().mean().item()
+    assert 0.93 < held < 0.97, held
+    # The noise of the draws alone, about the mean of the very same images.
+    own = one_draw[codes].mean(1).reshape(RUNS, n).mean(1)
+    noise = (result.noise_variance.reshape(RUNS, n).mean(1) / n) ** 0.5
+    held = ((sets.mean(1) - own).abs() < stats.t(n).ppf(0.975) * noise).double().mean().item()
+    assert 0.93 < held < 0.97, held
+
+
+@pytest.mark.slow
+def test_intervals_from_probes_hold_as_often_as_they_say():
+    """1,000 runs of 4 probes on 5 images: Student's interval about the exact value of the same images."""
+    n, K = 5, 4
+    oracle = correlated(6)
+    x = oracle.sample(n, seed=2)
+    exact = log_likelihood(SDE, oracle.score(SDE), x, rtol=1e-4, atol=1e-4).log_prob.mean()
+    noisy = log_likelihood(SDE, oracle.score(SDE), x.repeat(RUNS, 1), divergence=Hutchinson(K), rtol=1e-4, atol=1e-4)
+    means = noisy.log_prob.reshape(RUNS, n).mean(1)
+    error = (noisy.probe_error.reshape(RUNS, n) ** 2).sum(1).sqrt() / n
+    held = ((means - exact).abs() < stats.t(n * (K - 1)).ppf(0.975) * error).double().mean().item()
+    assert 0.93 < held < 0.97, held
+
+
+def test_the_solvers_part_is_its_error():
+    """Within a factor 2 of the change against a solution a thousand times finer, at tolerances from 1e-2 to 1e-4."""
+    oracle = correlated(6)
+    images = Images(64)
+    codes = images.decode(oracle.sample(20, seed=2) / 3).long()
+    settings = {"images": images, "divergence": Exact(), "solver_images": 20}
+    fine = bits_per_dim(SDE, oracle.score(SDE), codes, rtol=1e-8, atol=1e-8, **settings).per_image
+    for tolerance in (1e-2, 1e-3, 1e-4):
+        result = bits_per_dim(SDE, oracle.score(SDE), codes, rtol=tolerance, atol=tolerance, **settings)
+        assert 0.5 < result.parts.solver / (result.per_image - fine).abs().mean().item() < 2
