@@ -2,6 +2,7 @@
 
 from likelihood.bits import BitsPerDim, bits_per_dim
 from likelihood.bounds import VariationalBits, variational_bound
+from likelihood.budget import Budget, plan
 from likelihood.dequantize import TruncatedNormal, Uniform
 from likelihood.divergence import Exact, Hutchinson, Probing
 from likelihood.flow import LogLikelihood, log_likelihood
@@ -9,6 +10,7 @@ from sde_lib.data import Images
 
 __all__ = [
     "BitsPerDim",
+    "Budget",
     "Exact",
     "Hutchinson",
     "Images",
@@ -19,5 +21,6 @@ __all__ = [
     "VariationalBits",
     "bits_per_dim",
     "log_likelihood",
+    "plan",
     "variational_bound",
 ]

@@ -87,13 +87,12 @@ def test_truncated_normal_loses_nothing_where_data_saturate(levels):
 def test_truncated_normal_gives_the_entropy_of_a_discretised_gaussian():
     """A model of the levels themselves, not of points spread over their bins (for which uniform points are right)."""
     images = Images(256)
-    entropy, p = discretised(images, 0.1, 0.4)
+    _, p = discretised(images, 0.1, 0.4)
     codes = torch.multinomial(p, 4000, replacement=True, generator=torch.Generator().manual_seed(0))[:, None]
     score = PointsOracle(images.encode(torch.arange(256)).double()[:, None], weights=p).score(SDE)
     result = bits_per_dim(SDE, score, codes, images=images, divergence=Exact(), dequantize=TruncatedNormal(), solver_images=0)
     own = -p[codes[:, 0]].log2()  # of these images
-    assert entropy == pytest.approx(7.707, abs=2e-3)
-    assert result.mean == pytest.approx(own.mean().item(), abs=2e-3)
+    assert result.mean == pytest.approx(own.mean().item(), abs=2e-3)  # the truth, 7.63 bits but for the draw
 
 
 @pytest.mark.parametrize("dequantize", [Uniform(), TruncatedNormal()], ids=repr)

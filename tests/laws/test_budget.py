@@ -1,0 +1,50 @@
+"""What a target costs, and that it is kept: on laws whose exact value is known."""
+
+import pytest
+import torch
+
+from likelihood import Exact, Uniform, bits_per_dim, plan
+from sde_lib import VPSDE, Images
+from tests.laws.test_densities import correlated
+
+SDE, IMAGES = VPSDE(), Images(64)
+
+
+def setting(n):
+    oracle = correlated(6)
+    return oracle.score(SDE), IMAGES.decode(oracle.sample(n, seed=2) / 3).long()
+
+
+@pytest.mark.parametrize("target", [0.1, 0.02, pytest.param(0.008, marks=pytest.mark.slow)])
+def test_the_noise_in_the_mean_is_what_was_planned_and_no_more_than_wanted(target):
+    """Twenty runs with other seeds: the scatter of the mean is the planned noise; their mean is the expected value."""
+    score, codes = setting(20)
+    budget = plan(SDE, score, codes, 20, target, images=IMAGES)
+    assert (budget.noise**2 + budget.solver**2) ** 0.5 <= target * (1 + 1e-9) and budget.solver <= target / 3
+    settings = {"divergence": budget.divergence, "dequantize": budget.dequantize, "rtol": budget.tolerance, "atol": budget.tolerance}
+    runs = torch.tensor(
+        [bits_per_dim(SDE, score, codes, images=IMAGES, seed=s, solver_images=0, **settings).mean for s in range(20)]
+    )
+    assert 0.5 < runs.std().item() / budget.noise < 1.6
+    exact = bits_per_dim(SDE, score, codes.repeat(40, 1), images=IMAGES, divergence=Exact(), rtol=1e-4, atol=1e-4, solver_images=0)
+    assert abs(runs.mean().item() - exact.mean) < 4 * budget.noise / 20**0.5 + 4 * exact.standard_error / 40**0.5 + budget.solver
+
+
+def test_more_is_spent_on_less_error_and_on_fewer_images():
+    score, codes = setting(16)
+    spent = [
+        plan(SDE, score, codes, n, target, images=IMAGES) for n, target in ((10_000, 0.02), (100, 0.02), (100, 0.002))
+    ]
+    costs = [budget.dequantize.draws * (1 + budget.divergence.probes) for budget in spent]
+    assert costs[0] == 2 and costs[0] < costs[1] < costs[2]
+    assert plan(SDE, score, codes, 100, 2e-4, images=IMAGES).tolerance < spent[0].tolerance
+    assert "probes" in str(spent[1])
+
+
+def test_targets_that_cannot_be():
+    score, codes = setting(4)
+    with pytest.raises(ValueError, match="positive number of bits/dim"):
+        plan(SDE, score, codes, 4, 0.0, images=IMAGES)
+    with pytest.raises(ValueError, match="aim higher"):
+        plan(SDE, score, codes, 4, 1e-12, images=IMAGES)
+    assert plan(SDE, score, codes, 4, 10.0, images=IMAGES, dequantize=Uniform(3)).dequantize.draws == 1
