@@ -75,9 +75,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--num", type=int, help="how many samples")
     parser.add_argument("--seed", type=int, help="seed of samples and likelihoods (default: the config's)")
     parser.add_argument(
-        "--out", type=Path, help="where samples go: this path, with the ending of the format (default: in the run's folder)"
+        "--out", type=Path, help="where results go: this path, with the ending of each format (default: in the run's folder)"
     )
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=(), help="of samples; default: npy and grid")
+    parser.add_argument(
+        "--data", help="images to score instead of the run's: a .npy file of integers, or a data set such as digits"
+    )
+    parser.add_argument("--split", choices=("train", "test"), help="which part of a data set to score (default: test)")
+    parser.add_argument("--target-error", type=float, help="spend on probes, draws and tolerance until the mean is this exact")
     parser.add_argument("--device", help="cpu, cuda or cuda:1; it must know float64 (default: cuda where there is one)")
     parser.add_argument("--dry-run", action="store_true", help="print what would be used, and stop")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -108,15 +113,15 @@ def _refuse_unused(arguments: argparse.Namespace) -> None:
     used = {
         "train": new | {"resume"},
         "sample": {"num", "out", "format", *SAMPLER},
-        "likelihood": set(),
+        "likelihood": {"out", "data", "split", "target_error"},
         "describe": new | {"out"},
         "suggest": new,
     }
-    for flag in ("config", "resume", "num", "out", "format", *PARTS, *SAMPLER):
+    for flag in ("config", "resume", "num", "out", "format", "data", "split", "target_error", *PARTS, *SAMPLER):
         value = getattr(arguments, flag)
         if value is not None and value is not False and value != () and flag not in used[arguments.mode]:
             modes = " and ".join(mode for mode in MODES if flag in used[mode])
-            raise Usage(f"--{flag} belongs to --mode {modes}, and --mode {arguments.mode} has no use for it")
+            raise Usage(f"--{flag.replace('_', '-')} belongs to --mode {modes}, and --mode {arguments.mode} has no use for it")
     for flag in ("config", *PARTS, *SAMPLER):
         if arguments.resume and getattr(arguments, flag):
             raise Usage(f"--resume goes on with the config in the run's folder, and has no use for --{flag}")
@@ -183,9 +188,9 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     draw_samples(model, experiment.sampling, shape, experiment.seed, folder / "samples")
     reverse_strip(model, shape, experiment.seed, folder / "reverse.png")
     start = time.perf_counter()
-    result = score_images(model, experiment.scoring, data.test, experiment.seed)
+    result = score_images(model, experiment.scoring, data.test, experiment.seed, folder / "likelihood.parts")
     seconds = time.perf_counter() - start
-    text, record = compare(result, data, model, experiment.seed)
+    text, record = compare(result, model, experiment.seed, data.train, data.test, "test")
     keep(record | {"seconds": round(seconds, 2)}, folder / "likelihood.json")
     step = experiment.settings.steps
     session.append_metrics(folder, {"step": step, "bits_per_dim": result.mean, "standard_error": result.standard_error})
@@ -254,25 +259,37 @@ def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> N
 
 
 def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    """Bits/dim of the test images under a run's model, beside the baselines."""
+    """Bits/dim of images under a run's model, those of its test set unless others are given, beside the baselines."""
     from evaluation.report import compare, keep, score_images
-    from models import load
-    from training.experiment import assemble
+    from evaluation.scoring import draw_scores, planned, save_scores, scored
+    from training.processes import processes
 
     folder, config = _run(arguments, overrides)
-    experiment = assemble(config)
-    model = load(folder, network=experiment.model.network, sde=experiment.model.sde, device=_device(arguments))
-    print(f"run        {folder.resolve()}")
-    if arguments.dry_run:
-        print(experiment)
-        return
-    data, start = experiment.data, time.perf_counter()
-    result = score_images(model, experiment.scoring, data.test, experiment.seed)
-    path, seconds = folder / "likelihood.json", time.perf_counter() - start
-    text, record = compare(result, data, model, experiment.seed)
-    print(text)
-    keep(record | {"seconds": round(seconds, 2)}, path)
-    print(f"  {path.resolve()}")
+    model, scoring, codes, train = scored(folder, config, _device(arguments), arguments.data, arguments.split or "test")
+    stem = folder / "likelihood" if arguments.out is None else arguments.out.with_suffix("")
+    with processes() as here:
+        say = print if here.rank == 0 else (lambda *_: None)
+        say(f"run        {folder.resolve()}\nscoring    {scoring!r}")
+        if arguments.dry_run:
+            return
+        start = time.perf_counter()
+        if arguments.target_error is not None:
+            scoring, text = planned(model, scoring, codes, arguments.target_error, config.seed)
+            say(f"for +-{arguments.target_error:g}: {text}")
+        parts = stem.with_name(f"{stem.name}.parts")
+        result = score_images(model, scoring, codes, config.seed, parts, here, keep_latents=arguments.out is not None)
+        if here.rank > 0:
+            return
+        seconds = time.perf_counter() - start
+        text, record = compare(result, model, config.seed, train, codes, arguments.data or arguments.split or "test")
+        keep(record | {"seconds": round(seconds, 2)}, stem.with_suffix(".json"))
+        draw_scores(result, codes, model.data.levels, stem.with_suffix(".png"))
+        print(f"{text}\n  {seconds:.1f} s")
+        written = [stem.with_suffix(".json"), stem.with_suffix(".png")]
+        if arguments.out is not None:
+            save_scores(result, stem.with_suffix(".npz"))
+            written.append(stem.with_suffix(".npz"))
+        print("\n".join(f"  {path.resolve()}" for path in written))
 
 
 def _run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> tuple[Path, Any]:

@@ -6,7 +6,12 @@ the argument's name, or under that of a kind of its own. A name that leads to no
 """
 
 NAMES: dict[str, dict[str, str]] = {
-    "data": {"digits": "training.data:Digits", "arrays": "training.data:Arrays"},
+    "data": {
+        "digits": "training.data:Digits",
+        "fashion_mnist": "training.data:FashionMNIST",
+        "arrays": "training.data:Arrays",
+        "idx": "training.data:Idx",
+    },
     "sde": {
         "vp": "sde_lib:VPSDE",
         "subvp": "sde_lib:SubVPSDE",

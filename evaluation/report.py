@@ -12,11 +12,13 @@ from tqdm import tqdm
 
 from evaluation.baselines import baselines
 from evaluation.figures import image_grid, is_drawable, save_picture
-from likelihood import BitsPerDim, VariationalBits, bits_per_dim, variational_bound
+from evaluation.scoring import score_set
+from likelihood import BitsPerDim, VariationalBits, variational_bound
 from models.files import write_atomically
 from samplers import EulerMaruyama, LogSNR, Sampler
 from sde_lib import ScoreModel
 from training.experiment import Scoring
+from training.processes import Processes
 
 __all__ = ["compare", "keep", "reverse_strip", "score_images"]
 
@@ -41,29 +43,29 @@ def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Pa
     save_picture(image_grid(strip, model.data.levels, len(chosen)), path)
 
 
-def score_images(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) -> BitsPerDim | VariationalBits:
-    """Bits/dim of integer images by the estimator of the config, with a progress bar."""
+def score_images(
+    model: ScoreModel,
+    scoring: Scoring,
+    codes: Tensor,
+    seed: int,
+    parts: Path,
+    here: Processes = Processes(),  # noqa: B008  (a value)
+    keep_latents: bool = False,
+) -> BitsPerDim | VariationalBits:
+    """Bits/dim of integer images by the estimator of the config, with a progress bar; see score_set for parts and here."""
+    if scoring.estimator == "flow":
+        return score_set(model, scoring, codes, seed, parts, here, keep_latents)
     device = next(model.parameters()).device
     batches = tqdm(codes.to(device).split(scoring.batch_size), desc="likelihood", unit=" batches", leave=False)
-    if scoring.estimator == "bound":
-        sde: Any = model.sde
-        return variational_bound(sde, model, batches, images=model.data, variance=scoring.variance, seed=seed)
-    return bits_per_dim(
-        model.sde,
-        model,
-        batches,
-        images=model.data,
-        dequantize=scoring.dequantize,
-        divergence=scoring.divergence,
-        rtol=scoring.rtol,
-        atol=scoring.atol,
-        seed=seed,
-    )
+    sde: Any = model.sde
+    return variational_bound(sde, model, batches, images=model.data, variance=scoring.variance, seed=seed)
 
 
-def compare(result: BitsPerDim | VariationalBits, data: Any, model: ScoreModel, seed: int) -> tuple[str, dict[str, Any]]:
-    """A model's bits/dim beside those of the baselines on the same images: as text, and as a record for keep."""
-    others = baselines(data.train, data.test, model.data, seed)
+def compare(
+    result: BitsPerDim | VariationalBits, model: ScoreModel, seed: int, train: Tensor | None, codes: Tensor, what: str
+) -> tuple[str, dict[str, Any]]:
+    """A model's bits/dim beside those of baselines of the training set, if it is given: as text, and as a record for keep."""
+    others = [] if train is None else baselines(train, codes, model.data, seed)
     record = {
         "bits_per_dim": result.mean,
         "standard_error": result.standard_error,
@@ -75,7 +77,8 @@ def compare(result: BitsPerDim | VariationalBits, data: Any, model: ScoreModel, 
     }
     lines = [("this model", result.mean, result.standard_error), *others]
     table = "\n".join(f"  {mean:7.4f} +- {error:.4f}   {name}" for name, mean, error in lines)
-    return f"test bits/dim ({len(data.test)} images; lower is better; +- is one standard error)\n{table}\n  {result}", record
+    title = f"{what} bits/dim ({len(codes)} images; lower is better; +- is one standard error)"
+    return f"{title}\n{table}\n  {result}", record
 
 
 def keep(record: dict[str, Any], path: Path) -> None:

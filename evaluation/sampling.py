@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import shutil
@@ -14,8 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
+from evaluation.batches import do_batches, read_batches, save_npz
 from evaluation.figures import image_grid, is_drawable, save_picture
 from models.files import write_atomically
 from sde_lib import ScoreModel
@@ -23,7 +22,7 @@ from training.errors import Usage
 from training.experiment import Sampling
 from training.processes import Processes
 
-__all__ = ["FORMATS", "Drawn", "draw_samples", "stem_of"]
+__all__ = ["FORMATS", "Drawn", "draw_samples", "fingerprint", "stem_of"]
 
 FORMATS = ("npy", "npz", "grid", "png", "gif")
 GRID, FILM = 256, 64  # images that they show at most
@@ -67,17 +66,16 @@ def draw_samples(
     formats = formats or (("npy", "grid") if drawable else ("npy",))
     _check(formats, sampling.sampler, shape, drawable)
     parts = stem.with_name(f"{stem.name}.parts")
-    _claim(parts, {"seed": seed, "num": sampling.num, "batch_size": sampling.batch_size, **_maker(model, sampling)})
+    job = {"seed": seed, "num": sampling.num, "batch_size": sampling.batch_size, "sampler": repr(sampling.sampler)}
     starts = range(0, sampling.num, sampling.batch_size)
-    mine = starts[here.rank :: here.world]
     device = next(model.parameters()).device
-    left = [index for index in mine if not _part(parts, index).exists()]
-    options: Any = {"unit": " batches", "leave": False, "disable": here.rank > 0, "initial": len(mine) - len(left)}
-    for index in tqdm(left, desc="sampling", total=len(mine), **options):
+
+    def draw(index: int) -> dict[str, Any]:
         size = min(sampling.batch_size, sampling.num - index)
         x, nfe = sampling.sampler.sample(model.sde, model, (size, *shape), seed=seed, index=index, device=device)
-        _write_part(_part(parts, index), _decoded(model, x).numpy(), nfe)
-    here.wait()
+        return {"codes": _decoded(model, x).numpy(), "nfe": nfe}
+
+    do_batches(parts, job | {"model": fingerprint(model)}, starts, draw, here, "sampling")
     drawn = Drawn([], 0)
     if here.rank == 0:
         codes, nfe = _gather(parts, starts)
@@ -99,38 +97,12 @@ def _check(formats: tuple[str, ...], sampler: Any, shape: tuple[int, ...], drawa
         raise Usage(f"--format gif needs a sampler that shows its way, such as pc(...), and {type(sampler).__name__} does not")
 
 
-def _maker(model: ScoreModel, sampling: Sampling) -> dict[str, str]:
-    """What a sample depends on beside its seed and number: the sampler, and the model down to its last weight."""
+def fingerprint(model: ScoreModel) -> str:
+    """A model down to its last weight, as a short text."""
     digest = hashlib.sha256(repr((model.sde, model.parameterization, model.data)).encode())
     for value in model.network.state_dict().values():
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return {"sampler": repr(sampling.sampler), "model": digest.hexdigest()}
-
-
-def _claim(parts: Path, wanted: dict[str, Any]) -> None:
-    """Make the folder of a job's batches, or find that it is of the same job."""
-    record = parts / "job.json"
-    if record.exists():
-        found = json.loads(record.read_text())
-        for key, value in wanted.items():
-            if found.get(key) != value:
-                raise Usage(
-                    f"{parts} holds a part of other samples ({key} {found.get(key)}, and now {value}): "
-                    "finish them with the command that began them, delete that folder, or name another --out"
-                )
-    write_atomically(record, lambda path: path.write_text(json.dumps(wanted, indent=2) + "\n"))
-
-
-def _part(parts: Path, index: int) -> Path:
-    return parts / f"{index:09d}.npz"
-
-
-def _write_part(path: Path, codes: np.ndarray, nfe: int) -> None:
-    def write(temporary: Path) -> None:
-        with open(temporary, "wb") as file:
-            np.savez(file, codes=codes, nfe=nfe)
-
-    write_atomically(path, write)
+    return digest.hexdigest()
 
 
 def _decoded(model: ScoreModel, x: Tensor) -> Tensor:
@@ -139,14 +111,13 @@ def _decoded(model: ScoreModel, x: Tensor) -> Tensor:
 
 def _gather(parts: Path, starts: range) -> tuple[np.ndarray, int]:
     """All rows, in a file of the folder that need not fit into memory, and the largest number of calls."""
-    codes, calls = None, 0
-    for index in starts:
-        with np.load(_part(parts, index)) as part:
-            rows, nfe = part["codes"], int(part["nfe"])
+    codes, calls, index = None, 0, 0
+    for part in read_batches(parts, starts):
+        rows = part["codes"]
         if codes is None:
             codes = np.lib.format.open_memmap(parts / "all.npy", "w+", rows.dtype, (starts.stop, *rows.shape[1:]))
         codes[index : index + len(rows)] = rows
-        calls = max(calls, nfe)
+        index, calls = index + len(rows), max(calls, int(part["nfe"]))
     assert codes is not None
     codes.flush()
     return codes, calls
@@ -162,7 +133,7 @@ def _write(
         path = stem if name == "png" else _named(stem, ".png" if name == "grid" else f".{name}")
         paths.append(path)
         if name == "npz":
-            write_atomically(path, lambda temporary: _savez(temporary, samples=codes, seed=seed, nfe=nfe))
+            save_npz(path, samples=codes, seed=seed, nfe=nfe)
         elif name == "grid":
             shown = torch.from_numpy(np.array(codes[:GRID]))
             save_picture(image_grid(shown, levels, math.ceil(math.sqrt(len(shown)))), path)
@@ -174,11 +145,6 @@ def _write(
         elif name == "gif":
             _film(model, sampling, codes.shape[1:], seed, path)
     return paths
-
-
-def _savez(path: Path, **arrays: Any) -> None:
-    with open(path, "wb") as file:
-        np.savez(file, **arrays)
 
 
 def _named(stem: Path, ending: str) -> Path:

@@ -184,7 +184,8 @@ def bits_per_dim(
                 per_image=-bound * to_bits,
                 noise_variance=variance * to_bits**2,
                 probe_variance=torch.stack(probe_variance).mean(0) / len(draws) * to_bits**2,
-                gap=(bound - nats.mean(0) if len(draws) > 1 and not divergence.noisy else torch.full_like(bound, math.nan)) * to_bits,
+                gap=(bound - nats.mean(0) if len(draws) > 1 and not divergence.noisy else torch.full_like(bound, math.nan))
+                * to_bits,
                 solver=solver.to(bound) * to_bits,
                 prior=sde.prior_mismatch(x).double() * to_bits,
                 latents=result.latent if keep_latents else None,

@@ -151,7 +151,7 @@ def test_what_was_killed_goes_on_and_gives_the_same_bits(folder, tmp_path):
     drawn = {path.name: path.stat().st_mtime_ns for path in parts.glob("0*.npz")}
     assert 3 <= len(drawn) < 40 and not (tmp_path / "killed.npy").exists()
     other = subprocess.run([*command, "--seed", "1"], env=ENVIRONMENT, capture_output=True, text=True)
-    assert other.returncode == 2 and "holds a part of other samples (seed 0, and now 1)" in other.stderr
+    assert other.returncode == 2 and "holds a part of another job (seed 0, and now 1)" in other.stderr
     assert {path.name: path.stat().st_mtime_ns for path in parts.glob("0*.npz")} == drawn
     again = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr

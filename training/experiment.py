@@ -62,6 +62,15 @@ class Scoring:
             )
         _require_positive("likelihood", rtol=self.rtol, atol=self.atol, batch_size=self.batch_size)
 
+    @classmethod
+    def of(cls, config: Any) -> Scoring:
+        """What the section `likelihood` of a config describes. Raises Usage for what cannot be built."""
+        built = {kind: build(kind, getattr(config, kind)) for kind in ("divergence", "dequantize")}
+        try:
+            return cls(**built | {f.name: getattr(config, f.name) for f in fields(cls) if f.name not in built})
+        except ValueError as error:
+            raise Usage(f"config.{error}") from None
+
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
@@ -116,18 +125,9 @@ def assemble(config: ConfigDict) -> Experiment:
     model = ScoreModel(*parts_of_model(reads, shape), data.transform)
     try:
         settings = Settings(**{field.name: getattr(reads.train, field.name) for field in fields(Settings)})
-        scoring = Scoring(
-            build("divergence", reads.likelihood.divergence),
-            build("dequantize", reads.likelihood.dequantize),
-            reads.likelihood.rtol,
-            reads.likelihood.atol,
-            reads.likelihood.batch_size,
-            reads.likelihood.estimator,
-            reads.likelihood.variance,
-        )
     except ValueError as error:
         raise Usage(f"config.{error}") from None
-    sampling = Sampling.of(reads.sample)
+    sampling, scoring = Sampling.of(reads.sample), Scoring.of(reads.likelihood)
     objective = build("objective", reads.objective)
     if settings.dequantize and getattr(objective, "of_levels", False):
         raise Usage(f"{objective!r} is about integer data as they are: set train.dequantize=False")

@@ -31,9 +31,7 @@ def expected_bits(images, std=STD):
 def test_draws_close_the_gap_of_the_bound_when_the_density_is_exact():
     codes = torch.tensor([[0, 1, 2, 3], [1, 1, 2, 2]]).repeat(50, 1)
     truth, one_draw = expected_bits(COARSE)
-    one, many = (
-        bits_per_dim(SDE, gaussian(4), codes, images=COARSE, dequantize=Uniform(n), divergence=Exact()) for n in (1, 200)
-    )
+    one, many = (bits_per_dim(SDE, gaussian(4), codes, images=COARSE, dequantize=Uniform(n), divergence=Exact()) for n in (1, 200))
     assert one.mean == pytest.approx(one_draw[codes].mean().item(), abs=4 * one.per_image.std().item() / 10)
     assert many.mean == pytest.approx(truth[codes].mean().item(), abs=0.01)
     assert one.parts.dequantization is None and one.parts.noise is None and one.parts.probe == 0
@@ -105,7 +103,9 @@ def test_points_are_of_their_bins_with_the_density_that_is_said(dequantize):
     scale = 1.0 if isinstance(dequantize, Uniform) else wide.alpha.item()
     assert torch.equal(images.decode(x / scale).long(), codes)
     inverse = torch.as_tensor(log_det).double().exp().expand(len(codes))
-    assert inverse.mean().item() == pytest.approx(scale * images.bin_width, rel=5 * (inverse.std() / inverse.mean() / 179).item() + 1e-6)
+    assert inverse.mean().item() == pytest.approx(
+        scale * images.bin_width, rel=5 * (inverse.std() / inverse.mean() / 179).item() + 1e-6
+    )
     assert torch.as_tensor(x).std() > 0
 
 

@@ -21,7 +21,12 @@ def test_the_noise_in_the_mean_is_what_was_planned_and_no_more_than_wanted(targe
     score, codes = setting(20)
     budget = plan(SDE, score, codes, 20, target, images=IMAGES)
     assert (budget.noise**2 + budget.solver**2) ** 0.5 <= target * (1 + 1e-9) and budget.solver <= target / 3
-    settings = {"divergence": budget.divergence, "dequantize": budget.dequantize, "rtol": budget.tolerance, "atol": budget.tolerance}
+    settings = {
+        "divergence": budget.divergence,
+        "dequantize": budget.dequantize,
+        "rtol": budget.tolerance,
+        "atol": budget.tolerance,
+    }
     runs = torch.tensor(
         [bits_per_dim(SDE, score, codes, images=IMAGES, seed=s, solver_images=0, **settings).mean for s in range(20)]
     )
@@ -32,9 +37,7 @@ def test_the_noise_in_the_mean_is_what_was_planned_and_no_more_than_wanted(targe
 
 def test_more_is_spent_on_less_error_and_on_fewer_images():
     score, codes = setting(16)
-    spent = [
-        plan(SDE, score, codes, n, target, images=IMAGES) for n, target in ((10_000, 0.02), (100, 0.02), (100, 0.002))
-    ]
+    spent = [plan(SDE, score, codes, n, target, images=IMAGES) for n, target in ((10_000, 0.02), (100, 0.02), (100, 0.002))]
     costs = [budget.dequantize.draws * (1 + budget.divergence.probes) for budget in spent]
     assert costs[0] == 2 and costs[0] < costs[1] < costs[2]
     assert plan(SDE, score, codes, 100, 2e-4, images=IMAGES).tolerance < spent[0].tolerance

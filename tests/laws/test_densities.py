@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from likelihood import Exact, Hutchinson, Probing, Uniform, bits_per_dim, log_likelihood
+from likelihood import Exact, Hutchinson, Probing, bits_per_dim, log_likelihood
 from sde_lib import VPSDE, Gaussian, GaussianOracle, Images, MixtureOracle, Standardize
 from tests.registry import CONTINUOUS, PROCESSES, name
 

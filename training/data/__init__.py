@@ -2,5 +2,6 @@
 
 from training.data.arrays import Arrays
 from training.data.digits import Digits
+from training.data.idx import FashionMNIST, Idx
 
-__all__ = ["Arrays", "Digits"]
+__all__ = ["Arrays", "Digits", "FashionMNIST", "Idx"]

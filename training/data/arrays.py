@@ -27,17 +27,19 @@ class Arrays:
 
     def __init__(self, train: str, test: str | None = None, levels: int = 256) -> None:
         self.transform = Images(levels)
-        data = self._read(train)
+        data = self.read(train, self.transform)
         if len(data) < 10:
             raise ValueError(f"{train} has {len(data)} rows, and at least ten were needed")
         held_out = len(data) // 10
-        self.train, self.test = (data[:-held_out], data[-held_out:]) if test is None else (data, self._read(test))
+        self.train, self.test = (data[:-held_out], data[-held_out:]) if test is None else (data, self.read(test, self.transform))
         if not self.train[0].numel() or not len(self.test):
             raise ValueError(f"{train if len(self.test) else test} has shape {tuple(self.test.shape)}, and holds nothing")
         if self.train.shape[1:] != self.test.shape[1:]:
             raise ValueError(f"{train} has data of shape {tuple(self.train.shape[1:])}, and {test} of {tuple(self.test.shape[1:])}")
 
-    def _read(self, path: str) -> Tensor:
+    @staticmethod
+    def read(path: str, images: Images) -> Tensor:
+        """The integers in a .npy file, (N, *shape). Raises ValueError, naming the file, for anything else."""
         if not Path(path).is_file():
             raise ValueError(f"there is no file {path}")
         try:
@@ -50,13 +52,13 @@ class Arrays:
             bad = int(np.size(array) - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
             also = f", {bad} of them NaN or infinite" if bad else ""
             raise ValueError(
-                f"{path} has values of dtype {array.dtype}{also}, and integers 0..{self.transform.levels - 1} were needed: "
-                "round and convert them, or train with ScoreModel and Standardize in Python"
+                f"{path} has values of dtype {array.dtype}{also}, and integers 0..{images.levels - 1} were needed: "
+                "round and convert them, or use Standardize and log_likelihood, in nats, in Python"
             )
         data = torch.from_numpy(array.astype(np.int64))
         try:
-            self.transform.check(data)
+            images.check(data)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
-        data = data.to(torch.uint8 if self.transform.levels <= 256 else torch.int64)
+        data = data.to(torch.uint8 if images.levels <= 256 else torch.int64)
         return data[:, None] if data.ndim == 3 else data

@@ -1,0 +1,68 @@
+"""Work in batches that outlives a kill: each batch a file, done by one process or several, read again when all are there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from models.files import write_atomically
+from training.errors import Usage
+from training.processes import Processes
+
+__all__ = ["do_batches", "read_batches", "save_npz"]
+
+
+def do_batches(
+    folder: Path, job: dict[str, Any], starts: range, make: Callable[[int], dict[str, Any]], here: Processes, what: str
+) -> None:
+    """Have make(start) called for each start whose file is not in folder yet, and its arrays written there.
+
+    job says, in JSON, on what the results depend: a folder that holds a part of another job is refused with Usage. Processes
+    share the starts, and leave together when all are done.
+    """
+    _claim(folder, job)
+    mine = starts[here.rank :: here.world]
+    left = [start for start in mine if not _file(folder, start).exists()]
+    options: Any = {"unit": " batches", "leave": False, "disable": here.rank > 0, "initial": len(mine) - len(left)}
+    for start in tqdm(left, desc=what, total=len(mine), **options):
+        save_npz(_file(folder, start), **make(start))
+    here.wait()
+
+
+def read_batches(folder: Path, starts: range) -> Iterator[dict[str, np.ndarray]]:
+    """The arrays of each start, in order."""
+    for start in starts:
+        with np.load(_file(folder, start)) as part:
+            yield dict(part)
+
+
+def save_npz(path: Path, **arrays: Any) -> None:
+    """Write named arrays, whole or not at all."""
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+
+    write_atomically(path, write)
+
+
+def _file(folder: Path, start: int) -> Path:
+    return folder / f"{start:09d}.npz"
+
+
+def _claim(folder: Path, job: dict[str, Any]) -> None:
+    record = folder / "job.json"
+    if record.exists():
+        found = json.loads(record.read_text())
+        for key, value in job.items():
+            if found.get(key) != value:
+                raise Usage(
+                    f"{folder} holds a part of another job ({key} {found.get(key)}, and now {value}): "
+                    "finish it with the command that began it, delete that folder, or name another --out"
+                )
+    write_atomically(record, lambda path: path.write_text(json.dumps(job, indent=2) + "\n"))

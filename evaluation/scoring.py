@@ -1,0 +1,154 @@
+"""Bits/dim of a set by the flow, in batches that outlive a kill; and the pictures and files of the result."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from matplotlib import pyplot as plt
+from torch import Tensor
+
+from evaluation.batches import do_batches, read_batches, save_npz
+from evaluation.figures import image_grid, is_drawable
+from evaluation.sampling import fingerprint
+from likelihood import BitsPerDim, bits_per_dim, plan
+from models import load
+from models.files import write_atomically
+from sde_lib import ScoreModel
+from training.build import build
+from training.data import Arrays
+from training.errors import Usage
+from training.experiment import Scoring, assemble
+from training.processes import Processes
+from training.trained import trained
+
+__all__ = ["draw_scores", "planned", "save_scores", "score_set", "scored"]
+
+PLANNED = 32  # images on which a plan is made
+
+
+class Scored(NamedTuple):
+    """A run's model, how to score, the images to be scored, and the training set for the baselines, if they are of one set."""
+
+    model: ScoreModel
+    scoring: Scoring
+    codes: Tensor
+    train: Tensor | None
+
+
+def scored(folder: Path, config: Any, device: str, data: str | None, split: str) -> Scored:
+    """What a run's folder holds and the images that are asked for: of its own data set, of another one, or in a .npy file.
+
+    Raises Usage for images that the model's levels are not those of.
+    """
+    if data is None:
+        experiment = assemble(config)
+        model = load(folder, network=experiment.model.network, sde=experiment.model.sde, device=device)
+        own = experiment.data
+        return Scored(model, experiment.scoring, getattr(own, split), own.train)
+    model, shape, _ = trained(folder, config, device)
+    try:
+        codes = Arrays.read(data, model.data) if data.endswith(".npy") else getattr(build("data", data), split)
+        model.data.check(codes)
+    except (ValueError, TypeError) as error:
+        raise Usage(f"--data {error}") from None
+    if tuple(codes.shape[1:]) != shape or not len(codes):
+        raise Usage(f"--data {data} has shape {tuple(codes.shape)}, and the model's images are {shape}")
+    return Scored(model, Scoring.of(config.likelihood), codes, None)
+
+
+def planned(model: ScoreModel, scoring: Scoring, codes: Tensor, target_error: float, seed: int) -> tuple[Scoring, str]:
+    """The scoring that leaves target_error of noise and solver error in the mean, at the least cost, and what it spends."""
+    device = next(model.parameters()).device
+    try:
+        options: Any = {"images": model.data, "dequantize": scoring.dequantize, "seed": seed}
+        budget = plan(model.sde, model, codes[:PLANNED].to(device), len(codes), target_error, **options)
+    except ValueError as error:
+        raise Usage(f"--target-error {target_error}: {error}") from None
+    bought: Any = {"rtol": budget.tolerance, "atol": budget.tolerance, "dequantize": budget.dequantize}
+    return dataclasses.replace(scoring, divergence=budget.divergence, **bought), str(budget)
+
+
+def score_set(
+    model: ScoreModel,
+    scoring: Scoring,
+    codes: Tensor,
+    seed: int,
+    parts: Path,
+    here: Processes = Processes(),  # noqa: B008  (a value)
+    keep_latents: bool = False,
+) -> BitsPerDim:
+    """Bits/dim of integer images by the flow. Each batch is kept in the folder parts until all are done.
+
+    The same call, after a kill, computes the rest; several processes share the batches, and all get the whole result.
+    """
+    device = next(model.parameters()).device
+    starts = range(0, len(codes), scoring.batch_size)
+
+    def score(index: int) -> dict[str, Any]:
+        batch = codes[index : index + scoring.batch_size].to(device)
+        result = bits_per_dim(
+            model.sde,
+            model,
+            batch,
+            images=model.data,
+            dequantize=scoring.dequantize,
+            divergence=scoring.divergence,
+            rtol=scoring.rtol,
+            atol=scoring.atol,
+            seed=seed,
+            index=index,
+            solver_images=16 if index == 0 else 0,
+            keep_latents=keep_latents,
+        )
+        return {f.name: _array(getattr(result, f.name)) for f in dataclasses.fields(result) if getattr(result, f.name) is not None}
+
+    digest = hashlib.sha256(codes.contiguous().numpy().data).hexdigest()
+    job = {"seed": seed, "scoring": repr(scoring), "latents": keep_latents, "data": digest, "model": fingerprint(model)}
+    do_batches(parts, job, starts, score, here, "likelihood")
+    results = [_result(part) for part in read_batches(parts, starts)]
+    here.wait()
+    if here.rank == 0:
+        shutil.rmtree(parts)
+    return BitsPerDim.join(results)
+
+
+def _result(arrays: dict[str, Any]) -> BitsPerDim:
+    values: Any = {"latents": None} | {name: torch.from_numpy(value) for name, value in arrays.items()}
+    return BitsPerDim(**values | {"sigma_over_bin": float(arrays["sigma_over_bin"]), "nfe": int(arrays["nfe"])})
+
+
+def _array(value: Any) -> Any:
+    return value.cpu().numpy() if isinstance(value, Tensor) else value
+
+
+def save_scores(result: Any, path: Path) -> None:
+    """The values of each image as arrays: bits_per_dim, and, by the flow, its parts and latents."""
+    arrays = {f.name: _array(getattr(result, f.name)) for f in dataclasses.fields(result) if getattr(result, f.name) is not None}
+    save_npz(path, bits_per_dim=arrays.pop("per_image"), **arrays)
+
+
+def draw_scores(result: Any, codes: Tensor, levels: int, path: Path) -> None:
+    """A histogram of the bits/dim of the images; of what can be drawn, the ten most and the ten least likely."""
+    order = result.per_image.argsort().tolist()
+    drawable = is_drawable(tuple(codes.shape[1:]))
+    figure, axes = plt.subplots(3 if drawable else 1, 1, figsize=(7, 6 if drawable else 3.5), layout="constrained", squeeze=False)
+    histogram = axes[0, 0]
+    histogram.hist(result.per_image.numpy(), bins="auto", color="tab:blue", alpha=0.8)
+    histogram.axvline(result.mean, color="black", linewidth=1)
+    histogram.set(
+        xlabel="bits/dim (lower: more likely)",
+        ylabel="images",
+        title=f"{len(codes)} images, mean {result.mean:.3f} +- {result.standard_error:.3f}",
+    )
+    if drawable:
+        for axis, which, name in ((axes[1, 0], order[:10], "most likely"), (axes[2, 0], order[::-1][:10], "least likely")):
+            axis.imshow(image_grid(codes[which].cpu(), levels, 10), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            low, high = (f"{result.per_image[i].item():.2f}" for i in (which[0], which[-1]))
+            axis.set(xticks=[], yticks=[], title=f"{name}: {low} to {high} bits/dim")
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
+    plt.close(figure)

@@ -1,0 +1,174 @@
+"""--mode likelihood: the same values however they are computed, after a kill and by two processes; what it writes and refuses."""
+
+import gzip
+import json
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import run
+from models import MLP
+from models.checkpoint import save
+from sde_lib import VPSDE, Epsilon, Images, ScoreModel
+from tests.test_sampling import ENVIRONMENT, ROOT
+from training.data import FashionMNIST, Idx
+
+LOOSE = ["--config.likelihood.rtol=0.03", "--config.likelihood.atol=0.03"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run on an array of one's own, with a network that was never trained."""
+    from configs.default import get_config
+    from training.config import dump
+
+    where = tmp_path_factory.mktemp("run")
+    np.save(where / "own.npy", np.random.default_rng(0).integers(0, 17, (400, 1, 4, 4), dtype=np.uint8))
+    torch.manual_seed(0)
+    shape = (1, 4, 4)
+    config = get_config()
+    config.data, config.network = f"arrays(train='{where / 'own.npy'}', levels=17)", "mlp(width=8, depth=1)"
+    (where / "config.json").write_text(dump(config))
+    save(ScoreModel(MLP(shape, width=8, depth=1), VPSDE(), Epsilon(), Images(17)), where / "checkpoint.safetensors", shape=shape)
+    return where
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+
+
+def score(folder, *more):
+    return run.main(["--mode", "likelihood", "--workdir", str(folder), *LOOSE, *more])
+
+
+def test_what_it_writes(folder, capsys):
+    assert score(folder, "--out", "bpd.npz") == 0
+    out = capsys.readouterr().out
+    record = json.loads(Path("bpd.json").read_text())
+    with np.load("bpd.npz") as file:
+        bits, latents = file["bits_per_dim"], file["latents"]
+        assert {"noise_variance", "probe_variance", "solver", "prior", "nfe"} <= set(file)
+    assert bits.shape == (40,) and latents.shape == (40, 1, 4, 4)
+    assert record["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-12)
+    assert record["standard_error"] == pytest.approx(bits.std(ddof=1) / 40**0.5, rel=1e-9)
+    assert record["images"] == 40 and record["seconds"] > 0 and record["network_calls"] > 0
+    assert f"{bits.mean():.4f}" in out and "network calls" in out and " s\n" in out
+    assert {path.name for path in Path().iterdir()} == {"bpd.json", "bpd.npz", "bpd.png"}
+    before = {path.name for path in folder.iterdir()}
+    assert score(folder) == 0
+    assert {path.name for path in folder.iterdir()} - before == {"likelihood.json", "likelihood.png"}
+    assert json.loads((folder / "likelihood.json").read_text())["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-12)
+
+
+def test_other_images_and_the_other_part(folder, capsys):
+    own = np.load(folder / "own.npy")
+    np.save("some.npy", own[-40:].astype(np.int64))
+    assert score(folder, "--out", "test.npz") == 0
+    assert score(folder, "--out", "some.npz", "--data", "some.npy", "--config.likelihood.batch_size=7") == 0
+    with np.load("test.npz") as a, np.load("some.npz") as b:
+        np.testing.assert_allclose(a["bits_per_dim"], b["bits_per_dim"], atol=1e-4)
+    assert "some.npy bits/dim (40 images" in capsys.readouterr().out
+    assert score(folder, "--out", "train.npz", "--split", "train") == 0
+    with np.load("train.npz") as file:
+        assert file["bits_per_dim"].shape == (360,)
+
+
+def test_a_target_is_planned_and_kept(folder, capsys):
+    assert score(folder, "--target-error", "0.02", "--out", "a.npz") == 0
+    out = capsys.readouterr().out
+    assert "for +-0.02: " in out and "probes" in out and "draws" in out
+
+
+MISTAKES = [
+    (["--data", "nowhere.npy"], "--data there is no file nowhere.npy"),
+    (["--data", "floats.npy"], "use Standardize and log_likelihood, in nats"),
+    (["--data", "bright.npy"], "values from 0 to 255, and 0..16 was needed"),
+    (["--data", "small.npy"], "has shape (20, 1, 3, 3), and the model's images are (1, 4, 4)"),
+    (["--data", "shelf"], "data 'shelf' is not known"),
+    (["--data", "digits"], "has shape (360, 1, 8, 8)"),
+    (["--target-error", "0"], "a positive number of bits/dim was needed"),
+    (["--target-error", "1e-9"], "aim higher"),
+    (["--num", "5"], "--num belongs to --mode sample"),
+]
+
+
+@pytest.mark.parametrize(("flags", "words"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_a_mistake_is_one_sentence(flags, words, folder, capsys):
+    np.save("floats.npy", np.zeros((20, 1, 4, 4)))
+    np.save("bright.npy", np.arange(320).reshape(20, 1, 4, 4) % 256)
+    np.save("small.npy", np.zeros((20, 1, 3, 3), dtype=int))
+    assert score(folder, "--out", "x.npz", *flags) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+    assert not list(Path().glob("x*"))
+
+
+def idx(path, images):
+    raw = struct.pack(">HBB3I", 0, 8, 3, *images.shape) + images.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
+
+
+def test_idx_files_as_they_are_gzipped_and_damaged(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (20, 5, 4))
+    for name in ("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz", "plain"):
+        idx(tmp_path / name, images)
+    data = Idx(str(tmp_path / "plain"))
+    assert data.train.shape == (18, 1, 5, 4) and np.array_equal(data.test[:, 0], images[18:]) and data.transform == Images(256)
+    both = FashionMNIST(str(tmp_path))
+    assert np.array_equal(both.train[:, 0], images) and np.array_equal(both.test[:, 0], images)
+    whole = (tmp_path / "plain").read_bytes()
+    for content, words in (
+        (whole[:-1], "a part of it is missing"),
+        (whole[:3], "a part of it"),
+        (gzip.compress(whole)[:50], "damaged gzip"),
+    ):
+        (tmp_path / "bad").write_bytes(content)
+        with pytest.raises(ValueError, match=words):
+            Idx(str(tmp_path / "bad"))
+    with pytest.raises(ValueError, match="install dataset-fashion-mnist"):
+        FashionMNIST(str(tmp_path / "nowhere"))
+
+
+def slow_to_score(folder, out):
+    flags = ["--out", str(out), "--split", "train", "--config.likelihood.batch_size=10", "--config.likelihood.rtol=1e-5"]
+    return [str(ROOT / "run.py"), "--mode", "likelihood", "--workdir", str(folder), *flags]
+
+
+def values(path):
+    with np.load(path) as file:
+        return file["bits_per_dim"]
+
+
+@pytest.mark.slow
+def test_what_was_killed_goes_on_and_two_processes_find_the_same(folder, tmp_path):
+    whole = subprocess.run([sys.executable, *slow_to_score(folder, tmp_path / "whole.npz")], env=ENVIRONMENT, capture_output=True)
+    assert whole.returncode == 0, whole.stderr
+    command = [sys.executable, *slow_to_score(folder, tmp_path / "killed.npz")]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    parts = tmp_path / "killed.parts"
+    while len(list(parts.glob("0*.npz"))) < 3 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    drawn = {path.name: path.stat().st_mtime_ns for path in parts.glob("0*.npz")}
+    assert 3 <= len(drawn) < 36 and not (tmp_path / "killed.npz").exists()
+    assert subprocess.run(command, env=ENVIRONMENT, capture_output=True).returncode == 0
+    assert np.array_equal(values(tmp_path / "killed.npz"), values(tmp_path / "whole.npz")) and not parts.exists()
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port", port, "--"]
+    two = subprocess.run([*torchrun, *slow_to_score(folder, tmp_path / "two.npz")], env=ENVIRONMENT, capture_output=True, text=True)
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.count("this model") == 1
+    assert np.array_equal(values(tmp_path / "two.npz"), values(tmp_path / "whole.npz"))
