@@ -28,7 +28,7 @@ from training.trained import trained
 
 __all__ = ["draw_scores", "planned", "save_scores", "score_set", "scored"]
 
-PLANNED = 32  # images on which a plan is made
+PLANNED = 16  # images on which a plan is made
 
 
 class Scored(NamedTuple):
@@ -136,7 +136,9 @@ def draw_scores(result: Any, codes: Tensor, levels: int, path: Path) -> None:
     """A histogram of the bits/dim of the images; of what can be drawn, the ten most and the ten least likely."""
     order = result.per_image.argsort().tolist()
     drawable = is_drawable(tuple(codes.shape[1:]))
-    figure, axes = plt.subplots(3 if drawable else 1, 1, figsize=(7, 6 if drawable else 3.5), layout="constrained", squeeze=False)
+    heights = [4, 1, 1] if drawable else [1]
+    size = (7, 5 if drawable else 3.5)
+    figure, axes = plt.subplots(len(heights), 1, figsize=size, height_ratios=heights, layout="constrained", squeeze=False)
     histogram = axes[0, 0]
     histogram.hist(result.per_image.numpy(), bins="auto", color="tab:blue", alpha=0.8)
     histogram.axvline(result.mean, color="black", linewidth=1)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from likelihood.bits import bits_per_dim
+from likelihood.bits import BitsPerDim, bits_per_dim
 from likelihood.dequantize import Dequantizer, Uniform
 from likelihood.divergence import Probing
 from sde_lib.data import Images
@@ -16,7 +17,7 @@ from sde_lib.linear import LinearSDE
 
 __all__ = ["Budget", "plan"]
 
-TOLERANCES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+TOLERANCES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 
 
 class Budget(NamedTuple):
@@ -65,22 +66,23 @@ def plan(
         raise ValueError(f"target_error is {target_error}, and a positive number of bits/dim was needed")
     common: dict[str, Any] = {"images": images, "t_min": t_min, "seed": seed}
 
-    def measure(probes: int, draws: int, tolerance: float, solver_images: int = 0) -> Any:
-        divergence = Probing(probes, repeats=2)
-        settings = {"divergence": divergence, "dequantize": replace(dequantize, draws=draws), "solver_images": solver_images}
-        return bits_per_dim(sde, score_fn, codes, rtol=tolerance, atol=tolerance, **settings, **common)
+    def measure(divergence: Probing, draws: int, tolerance: float) -> BitsPerDim:
+        settings: dict[str, Any] = {"divergence": divergence, "dequantize": replace(dequantize, draws=draws)}
+        return bits_per_dim(sde, score_fn, codes, rtol=tolerance, atol=tolerance, solver_images=0, **settings, **common)
 
-    for tolerance in TOLERANCES:
-        solver = measure(1, 1, tolerance, len(codes)).parts.solver
+    coarse = measure(Probing(1), 1, TOLERANCES[0]).per_image
+    for tolerance, finer in pairwise(TOLERANCES):
+        fine = measure(Probing(1), 1, finer).per_image
+        solver, coarse = (fine - coarse).abs().mean().item(), fine
         if solver <= target_error / 3:
             break
     else:
-        raise ValueError(f"at a tolerance of {TOLERANCES[-1]:g} the solver's error is still {solver:.2g} bits/dim: aim higher")
+        raise ValueError(f"at a tolerance of {tolerance:g} the solver's error is still {solver:.2g} bits/dim: aim higher")
     budget = (target_error**2 - solver**2) * images_in_all
     of_draws, best, best_cost = None, None, math.inf
     probes = 1
     while probes <= codes[0].numel():
-        loose = measure(probes, 2 if of_draws is None else 1, 1e-2)  # variances need no tight tolerance
+        loose = measure(Probing(probes, repeats=2), 2 if of_draws is None else 1, 1e-2)  # variances need no tight tolerance
         of_probes = 2 * loose.probe_variance.mean().item() * (2 if of_draws is None else 1)  # of one repeat, one draw
         if of_draws is None:
             of_draws = max(2 * loose.noise_variance.mean().item() - of_probes / 2, 0.0)
