@@ -15,7 +15,7 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # read when torch is imported
 
 FORMATS = ("npy", "npz", "grid", "png", "gif")
-MODES = ("train", "sample", "likelihood", "describe", "suggest")
+MODES = ("train", "sample", "likelihood", "dequantize", "describe", "suggest")
 PARTS = ("objective", "weighting", "parameterization", "schedule")
 SAMPLER = ("sampler", "predictor", "corrector", "times", "steps")
 
@@ -32,8 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
     try:
         _refuse_unused(arguments)
-        commands = {"train": train, "sample": sample, "likelihood": likelihood, "describe": describe, "suggest": suggest}
-        commands[arguments.mode](arguments, overrides)
+        globals()[arguments.mode](arguments, overrides)
         return 0
     except Interrupted as stop:
         print(f"\nstopped at step {stop.step} and saved; go on with:\n  {_command(arguments, 'train')} --resume")
@@ -114,6 +113,7 @@ def _refuse_unused(arguments: argparse.Namespace) -> None:
         "train": new | {"resume"},
         "sample": {"num", "out", "format", *SAMPLER},
         "likelihood": {"out", "data", "split", "target_error"},
+        "dequantize": {"steps"},
         "describe": new | {"out"},
         "suggest": new,
     }
@@ -290,6 +290,24 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
             save_scores(result, stem.with_suffix(".npz"))
             written.append(stem.with_suffix(".npz"))
         print("\n".join(f"  {path.resolve()}" for path in written))
+
+
+def dequantize(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+    """Fit a learned dequantizer to a run's model, for a tighter bound on bits/dim."""
+    from evaluation.scoring import scored
+    from training.dequantizer import fit_in_folder
+    from training.errors import Usage
+
+    arguments.workdir, config = _run(arguments, overrides)
+    model, _, codes, _ = scored(arguments.workdir, config, _device(arguments), None, "train")
+    steps = 2000 if arguments.steps is None else arguments.steps
+    if steps < 1:
+        raise Usage(f"--steps {steps}: at least one step is needed")
+    print(f"run        {arguments.workdir.resolve()}")
+    if not arguments.dry_run:
+        path = fit_in_folder(model, codes, arguments.workdir, steps, config.seed)
+        option = shlex.quote(f"--config.likelihood.dequantize=variational(file='{path}')")
+        print(f"  {path.resolve()}\nnext:\n  {_command(arguments, 'likelihood')} {option}")
 
 
 def _run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> tuple[Path, Any]:

@@ -79,7 +79,11 @@ NAMES: dict[str, dict[str, str]] = {
         "respaced": "samplers:Respaced",
     },
     "divergence": {"exact": "likelihood:Exact", "hutchinson": "likelihood:Hutchinson", "probing": "likelihood:Probing"},
-    "dequantize": {"uniform": "likelihood:Uniform", "truncated_normal": "likelihood:TruncatedNormal"},
+    "dequantize": {
+        "uniform": "likelihood:Uniform",
+        "truncated_normal": "likelihood:TruncatedNormal",
+        "variational": "training.dequantizer:variational",
+    },
 }
 
 ALIASES = {"objective.simple": "objective", "objective.times.of": "objective.times", "parameterization.of": "parameterization"}

@@ -3,7 +3,7 @@
 from likelihood.bits import BitsPerDim, bits_per_dim
 from likelihood.bounds import VariationalBits, variational_bound
 from likelihood.budget import Budget, plan
-from likelihood.dequantize import TruncatedNormal, Uniform
+from likelihood.dequantize import TruncatedNormal, Uniform, Variational
 from likelihood.divergence import Exact, Hutchinson, Probing
 from likelihood.flow import LogLikelihood, log_likelihood
 from sde_lib.data import Images
@@ -18,6 +18,7 @@ __all__ = [
     "Probing",
     "TruncatedNormal",
     "Uniform",
+    "Variational",
     "VariationalBits",
     "bits_per_dim",
     "log_likelihood",

@@ -71,7 +71,7 @@ def plan(
         return bits_per_dim(sde, score_fn, codes, rtol=tolerance, atol=tolerance, solver_images=0, **settings, **common)
 
     coarse = measure(Probing(1), 1, TOLERANCES[0]).per_image
-    for tolerance, finer in pairwise(TOLERANCES):
+    for tolerance, finer in pairwise(TOLERANCES):  # noqa: B007  (the one that was enough)
         fine = measure(Probing(1), 1, finer).per_image
         solver, coarse = (fine - coarse).abs().mean().item(), fine
         if solver <= target_error / 3:

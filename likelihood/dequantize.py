@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from sde_lib.data import Images
 from sde_lib.linear import Level
 from sde_lib.noise import RowNoise
 
-__all__ = ["Dequantizer", "TruncatedNormal", "Uniform"]
+__all__ = ["Dequantizer", "TruncatedNormal", "Uniform", "Variational"]
 
 
 class Dequantizer(Protocol):
@@ -83,6 +85,41 @@ class TruncatedNormal:
         return (level.alpha * centre + level.sigma * z).to(torch.get_default_dtype()), -log_q.flatten(1).sum(1)
 
 
-def _require_draws(dequantizer: Uniform | TruncatedNormal) -> None:
+@dataclass(frozen=True, eq=False)
+class Variational:
+    """Points that a network chooses in the bins: u = sigmoid(m + e^s eps), with (m, s) = network(centres of the bins).
+
+    network takes states (B, *shape) and labels (B,), which are 0, and answers with m and s along axis 1, (B, 2 C, ...): any
+    network of models with outputs=2. It is trained to lower the bound E[log q(x | k) - log p(x)]; the same law for one draw and
+    for several, with which the bound is tighter. name says in repr where the network is from. Raises ValueError for no draw.
+
+    Reference: Ho, Chen, Srinivas, Duan, Abbeel, 2019, arXiv 1902.00275, section 3.1 (with a diagonal q, not a flow); Song,
+    Durkan, Murray, Ermon, 2021, arXiv 2101.09258, appendix C.
+
+    >>> flat = Variational(lambda x, label: torch.zeros(len(x), 2 * x.shape[1]), name="zeros")
+    >>> flat
+    Variational(name='zeros', draws=1)
+    """
+
+    network: Callable[[Tensor, Tensor], Tensor] = field(repr=False)
+    name: str = ""
+    draws: int = 1
+
+    def __post_init__(self) -> None:
+        _require_draws(self)
+
+    def sample(self, images: Images, codes: Tensor, noise: RowNoise, level: Level) -> tuple[Tensor, Tensor]:
+        """States for integers (B, *shape), new at each call, and -log q of each row; errors as in Uniform."""
+        centre = images.encode(codes).to(torch.get_default_dtype())
+        m, s = self.network(centre, centre.new_zeros(len(centre))).chunk(2, dim=1)
+        eps = noise(centre)
+        logit = m + s.exp() * eps
+        log_u, log_rest = logsigmoid(logit), logsigmoid(-logit)
+        nats = 0.5 * eps**2 + 0.5 * math.log(2 * math.pi) + s + log_u + log_rest
+        log_det = images.log_det(codes[0].numel())
+        return images.dequantize(codes, log_u.exp()), nats.double().flatten(1).sum(1) + log_det
+
+
+def _require_draws(dequantizer: Uniform | TruncatedNormal | Variational) -> None:
     if not isinstance(dequantizer.draws, int) or dequantizer.draws < 1:
         raise ValueError(f"{dequantizer!r}: a whole number of draws, at least one, is needed")

@@ -89,6 +89,18 @@ def test_a_target_is_planned_and_kept(folder, capsys):
     assert "for +-0.02: " in out and "probes" in out and "draws" in out
 
 
+def test_a_dequantizer_is_fitted_and_used(folder, capsys):
+    assert run.main(["--mode", "dequantize", "--workdir", str(folder), "--steps", "60"]) == 0
+    out = capsys.readouterr().out
+    option = out.split("--workdir ")[1].split("'", 1)[1].strip().strip("'").replace("'\"'\"'", "'")
+    assert option.startswith("--config.likelihood.dequantize=variational(file='")
+    assert score(folder, option, "--out", "learned.npz") == 0
+    assert "Variational(" in capsys.readouterr().out
+    assert run.main(["--mode", "dequantize", "--workdir", str(folder), "--steps", "0"]) == 2
+    assert score(folder, "--config.likelihood.dequantize=variational(file='nowhere')") == 2
+    assert "fit one with --mode dequantize" in capsys.readouterr().err
+
+
 MISTAKES = [
     (["--data", "nowhere.npy"], "--data there is no file nowhere.npy"),
     (["--data", "floats.npy"], "use Standardize and log_likelihood, in nats"),

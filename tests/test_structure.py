@@ -30,6 +30,7 @@ MAY_IMPORT = {
         "ml_collections",
         "sde_lib",
         "samplers",
+        "likelihood",
         "models",
         "configs",
         "evaluation",
