@@ -38,6 +38,6 @@ setup(
     extras_require={
         "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "mypy>=1.14"],
         "docs": ["sphinx>=7", "furo>=2024.8"],
-        "metrics": ["diffusers>=0.32"],
+        "metrics": ["diffusers>=0.32", "torchdiffeq>=0.2.4"],
     },
 )
