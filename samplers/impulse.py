@@ -16,10 +16,14 @@ __all__ = ["ImpulseResponse", "impulse_response"]
 
 
 class ImpulseResponse(NamedTuple):
-    """Errors of the output's law at t_min: of the mean, in true standard deviations, and of the variance, as ratio - 1."""
+    """Errors of the output's law at t_min: of the mean, in true standard deviations, and of the variance, as ratio - 1.
+
+    nfe is the number of network calls that one run of the sampler takes.
+    """
 
     mean_error: float
     variance_error: float
+    nfe: int
 
 
 class _Impulses:
@@ -53,7 +57,7 @@ def impulse_response(sampler: Sampler, sde: LinearSDE, mean: float = 0.7, var: f
     score_fn = GaussianOracle(torch.tensor([mean], dtype=torch.float64), var**0.5).score(sde)
     counter = _Impulses()
     start = torch.zeros(1, 1, dtype=torch.float64)
-    sampler.sample(sde, score_fn, (1, 1), x_T=start, noise=counter, dtype=torch.float64)
+    nfe = sampler.sample(sde, score_fn, (1, 1), x_T=start, noise=counter, dtype=torch.float64).nfe
     rows = counter.draws + 2
 
     def law(t: float) -> tuple[float, float]:
@@ -66,4 +70,4 @@ def impulse_response(sampler: Sampler, sde: LinearSDE, mean: float = 0.7, var: f
     x = sampler.sample(sde, score_fn, (rows, 1), x_T=x_T, noise=_Impulses(), dtype=torch.float64).x[:, 0]
     true_mean, true_std = law(float(sampler.times(sde)[-1]))
     variance = ((x[1:] - x[0]) ** 2).sum()
-    return ImpulseResponse(float((x[0] - true_mean) / true_std), float(variance / true_std**2 - 1))
+    return ImpulseResponse(float((x[0] - true_mean) / true_std), float(variance / true_std**2 - 1), nfe)

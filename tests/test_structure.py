@@ -36,8 +36,8 @@ MAY_IMPORT = {
         "evaluation",
     },
     "evaluation": {
-        *("torch", "numpy", "sklearn", "tqdm", "matplotlib", "PIL"),
-        *("sde_lib", "samplers", "likelihood", "models", "training"),
+        *("torch", "numpy", "scipy", "sklearn", "tqdm", "matplotlib", "PIL"),
+        *("sde_lib", "samplers", "likelihood", "models", "configs", "training"),
     },
 }
 

@@ -1,0 +1,95 @@
+"""The flags of the command line, and which of them belong to which mode."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from training.errors import Usage
+
+__all__ = ["overrides_of", "parser", "refuse_unused"]
+
+FORMATS = ("npy", "npz", "grid", "png", "gif")
+MODES = ("train", "sample", "likelihood", "dequantize", "certify", "describe", "suggest")
+PARTS = ("objective", "weighting", "parameterization", "schedule")
+SAMPLER = ("sampler", "predictor", "corrector", "times", "steps")
+
+
+def parser() -> argparse.ArgumentParser:
+    """All flags of all modes."""
+    parser = argparse.ArgumentParser(
+        description="Train, sample and score models of score-based diffusion.",
+        epilog="Any key of the config can be set: --config.train.steps=200. --dry-run shows what a config builds.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--mode", choices=MODES, default="train", help="what to do (default: train)")
+    parser.add_argument(
+        "--sde", help="the process: vp, subvp, ve, flow, karras, geometric, ddpm, ncsn, or my_package:MySDE; 'vp(beta_max=10.0)'"
+    )
+    parser.add_argument("--objective", help="dsm, vlb, hybrid, or with arguments: 'dsm(weighting=min_snr, times=importance)'")
+    parser.add_argument("--weighting", help="of dsm: sigma2, likelihood, x0, v, previous, min_snr, edm")
+    parser.add_argument("--parameterization", help="epsilon, data, score, v, velocity, edm, previous, 'with_variance(of=epsilon)'")
+    parser.add_argument("--schedule", help="of vp and subvp: linear, cosine; of ddpm: linear, quadratic, sigmoid, cosine")
+    parser.add_argument("--sampler", help="pc, flow, torchsde, or with arguments: 'pc(predictor=heun, times=karras(steps=18))'")
+    parser.add_argument(
+        "--predictor", help="of pc: reverse_diffusion, ancestral, ddim, dpm_solver, unipc, heun, my_package:Mine, ..."
+    )
+    parser.add_argument("--corrector", help="of pc: langevin, annealed, unadjusted, metropolis; alone, or after a --predictor")
+    parser.add_argument("--times", help="the grid of pc: uniform, quadratic, log_snr, karras, table, respaced")
+    parser.add_argument("--steps", type=int, help="how many steps the sampler takes")
+    parser.add_argument("--config", help="a config of configs/, or a .py file with get_config() (default: that of the process)")
+    parser.add_argument("--workdir", type=Path, help="the run's folder (default: a new one in runs/, or the newest of the process)")
+    parser.add_argument("--resume", action="store_true", help="go on with the training in --workdir, or with the newest run")
+    parser.add_argument("--num", type=int, help="how many samples")
+    parser.add_argument("--seed", type=int, help="seed of samples and likelihoods (default: the config's)")
+    parser.add_argument(
+        "--out", type=Path, help="where results go: this path, with the ending of each format (default: in the run's folder)"
+    )
+    parser.add_argument("--format", nargs="+", choices=FORMATS, default=(), help="of samples; default: npy and grid")
+    parser.add_argument(
+        "--data", help="images to score instead of the run's: a .npy file of integers, or a data set such as digits"
+    )
+    parser.add_argument("--split", choices=("train", "test"), help="which part of a data set to score (default: test)")
+    parser.add_argument("--target-error", type=float, help="spend on probes, draws and tolerance until the mean is this exact")
+    parser.add_argument("--device", help="cpu, cuda or cuda:1; it must know float64 (default: cuda where there is one)")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be used, and stop")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def overrides_of(parser: argparse.ArgumentParser, rest: list[str]) -> list[tuple[str, str]]:
+    """--config.key=value or --config.key value, as pairs."""
+    pairs, rest = [], list(rest)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--config."):
+            parser.error(f"{word!r} is not known; see --help")
+        key, equals, value = word.removeprefix("--config.").partition("=")
+        if not equals:
+            if not rest:
+                parser.error(f"{word} needs a value: {word}=...")
+            value = rest.pop(0)
+        pairs.append((key, value))
+    return pairs
+
+
+def refuse_unused(arguments: argparse.Namespace) -> None:
+    """A flag that the mode has no use for is a mistake."""
+    new = {"config", *PARTS, *SAMPLER}
+    used = {
+        "train": new | {"resume"},
+        "sample": {"num", "out", "format", *SAMPLER},
+        "likelihood": {"out", "data", "split", "target_error"},
+        "dequantize": {"steps"},
+        "certify": {"predictor", "corrector", "out"},
+        "describe": new | {"out"},
+        "suggest": new,
+    }
+    for flag in ("config", "resume", "num", "out", "format", "data", "split", "target_error", *PARTS, *SAMPLER):
+        value = getattr(arguments, flag)
+        if value is not None and value is not False and value != () and flag not in used[arguments.mode]:
+            modes = " and ".join(mode for mode in MODES if flag in used[mode])
+            raise Usage(f"--{flag.replace('_', '-')} belongs to --mode {modes}, and --mode {arguments.mode} has no use for it")
+    for flag in ("config", *PARTS, *SAMPLER):
+        if arguments.resume and getattr(arguments, flag):
+            raise Usage(f"--resume goes on with the config in the run's folder, and has no use for --{flag}")
