@@ -4,6 +4,7 @@ from samplers.algorithm import Corrector, Predictor, Step
 from samplers.constraints import Inpaint
 from samplers.correctors import AnnealedLangevin, Langevin, Metropolis, Unadjusted
 from samplers.impulse import ImpulseResponse, impulse_response
+from samplers.latents import Belief, beliefs, ddim_encode, slerp, starting_at
 from samplers.predictors import (
     DDIM,
     Ancestral,
@@ -24,6 +25,7 @@ __all__ = [
     "DDIM",
     "Ancestral",
     "AnnealedLangevin",
+    "Belief",
     "Corrector",
     "DPMSolver",
     "EulerMaruyama",
@@ -51,5 +53,9 @@ __all__ = [
     "Unadjusted",
     "UniPC",
     "Uniform",
+    "beliefs",
+    "ddim_encode",
     "impulse_response",
+    "slerp",
+    "starting_at",
 ]
