@@ -68,7 +68,7 @@ def certify(predictor, *more):
 @pytest.mark.parametrize(
     ("predictor", "words"),
     [
-        ("own_steps:Mine(noise=0.98)", "its error falls with order -"),
+        ("own_steps:Mine(noise=0.98)", "its error falls with order -1.35"),
         ("own_steps:Mine(score=0.98)", "FAIL"),
         ("own_steps:Mine(score=0.5)", "and at most 0.0"),
         ("own_steps:Mine(late=True)", "VESDE            Mine                   100   200   1.2e-01    7.2e-02"),

@@ -1,6 +1,7 @@
 """Encoding, interpolation and what is believed on the way, on Gaussian data, where all of it is known."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -48,6 +49,17 @@ def test_ddim_encodes_to_first_order_and_comes_back(sde):
         errors.append((far, (back - x).abs().max()))
     for coarse, fine in zip(*errors, strict=True):
         assert 1.6 < coarse / fine < 2.4 or (hasattr(sde, "index") and fine < 0.7 * coarse)
+
+
+def test_ddim_encoding_of_gaussian_data_is_its_recursion():
+    """Written out in scalars: x0 and eps as believed at t, put together again at the next time."""
+    sde, grid = VPSDE(), LogSNR(7, t_min=1e-2)
+    x = known = torch.tensor([[0.9, 0.1, 0.5]] * 2, dtype=torch.float64)[None]
+    levels = [tuple(float(v) for v in sde.at(t)[:2]) for t in grid(sde).flip(0)]
+    for (alpha, sigma), (later_alpha, later_sigma) in pairwise(levels):
+        x0 = MEAN + alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * (known - alpha * MEAN)
+        known = later_alpha * x0 + later_sigma * (known - alpha * x0) / sigma
+    torch.testing.assert_close(ddim_encode(sde, ORACLE.score(sde), x, grid).x, known, rtol=1e-8, atol=1e-8)
 
 
 def test_slerp_keeps_to_the_circle_and_ends_at_its_ends():
