@@ -24,8 +24,7 @@ class VariationalBits:
     """An upper bound on the mean bits/dim of a set of images, with its standard error over the images.
 
     per_image (N,) float64 are its values; terms (levels,) its mean terms, terms[0] the decoder's; prior the mean cost of the
-    prior's not being the law of x_T; distortion (levels,) the root mean square of x0 - E[x0 | x_t], in levels. The error
-    contains, besides the images' own spread, that of one draw of noise at each level.
+    prior's not being the law of x_T. The error contains, besides the images' own spread, that of one draw of noise at each level.
     """
 
     mean: float
@@ -33,20 +32,11 @@ class VariationalBits:
     per_image: Tensor
     terms: Tensor
     prior: float
-    distortion: Tensor
     nfe: int
-
-    @property
-    def rate(self) -> Tensor:
-        """Bits/dim that have been sent when x_t is known, (levels,): the prior's cost and the terms of the levels above.
-
-        Against distortion, what the next bits are worth: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, section 4.3 and figure 5.
-        """
-        return self.prior + self.terms.sum() - self.terms.cumsum(0)
 
     def record(self) -> dict[str, Any]:
         """The numbers, as JSON can keep them."""
-        return {"terms": self.terms.tolist(), "prior": self.prior, "distortion": self.distortion.tolist()}
+        return {"terms": self.terms.tolist(), "prior": self.prior}
 
     def __str__(self) -> str:
         return (
@@ -84,17 +74,15 @@ def variational_bound(
     if not hasattr(sde, "before"):
         raise ValueError(f"the variational bound needs a process with levels, and got {sde!r}: use bits_per_dim, or Tabulated")
     reverse = ReverseSDE(sde, score_fn)
-    totals, terms, prior, squares = [], [], [], []
+    totals, terms, prior = [], [], []
     for codes in [batches] if isinstance(batches, Tensor) else batches:
         x0 = images.encode(codes)
         noise = RowNoise(seed, torch.arange(index, index + len(codes)), Stream.BOUND)
-        each, errors = [], []
+        each = []
         for place, t in enumerate(sde.times):
             noise.draw = place
             prediction = reverse.predict(sde.kernel(x0, t).sample(noise(x0)), t)
             each.append(bound_term(sde, prediction, x0, t, images, variance).double())
-            errors.append(((prediction.x0 - x0) / images.bin_width).double().square().flatten(1).mean(1))
-        squares.append(torch.stack(errors, dim=1))
         terms.append(torch.stack(each, dim=1))
         prior.append(sde.prior_mismatch(x0).double() / (x0[0].numel() * math.log(2)))
         totals.append(terms[-1].sum(1) + prior[-1])
@@ -109,6 +97,5 @@ def variational_bound(
         per_image=bits,
         terms=torch.cat(terms).mean(0),
         prior=torch.cat(prior).mean().item(),
-        distortion=torch.cat(squares).mean(0).sqrt(),
         nfe=reverse.calls,
     )

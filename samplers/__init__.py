@@ -4,7 +4,6 @@ from samplers.algorithm import Corrector, Predictor, Step
 from samplers.constraints import Inpaint
 from samplers.correctors import AnnealedLangevin, Langevin, Metropolis, Unadjusted
 from samplers.impulse import ImpulseResponse, impulse_response
-from samplers.latents import Belief, beliefs, ddim_encode, slerp, starting_at
 from samplers.predictors import (
     DDIM,
     Ancestral,
@@ -25,7 +24,6 @@ __all__ = [
     "DDIM",
     "Ancestral",
     "AnnealedLangevin",
-    "Belief",
     "Corrector",
     "DPMSolver",
     "EulerMaruyama",
@@ -53,9 +51,5 @@ __all__ = [
     "Unadjusted",
     "UniPC",
     "Uniform",
-    "beliefs",
-    "ddim_encode",
     "impulse_response",
-    "slerp",
-    "starting_at",
 ]

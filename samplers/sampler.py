@@ -16,7 +16,7 @@ from sde_lib.base import SDE
 from sde_lib.noise import Noise, RowNoise, Stream
 from sde_lib.ode import check_options, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
-from sde_lib.tensors import check_state, on_grid
+from sde_lib.tensors import on_grid
 
 __all__ = ["FlowSampler", "Frame", "Sampler", "Samples", "start"]
 
@@ -200,32 +200,19 @@ class FlowSampler:
         x_T = start(sde, like, x_T, _sources(seed, index, like.shape[0], noise)[Stream.PRIOR])
         t_min = sde.valid_t_min(self.t_min)
         rsde = ReverseSDE(sde, score_fn)
-        x, nfe = self._carry(rsde, x_T, sde.T, t_min)
-        if self.last == "sample":
-            return Samples(x, nfe)
-        return Samples(rsde.predict(x, torch.tensor(t_min, dtype=torch.float64)).x0, nfe + 1)
 
-    @torch.no_grad()
-    def encode(self, sde: SDE, score_fn: Any, x: Tensor) -> Samples:
-        """Latents at T of states x (B, *shape) at t_min; sample, given these as x_T, leads back to x, to the tolerance.
+        def flow(x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
+            return (rsde if len(rows) == len(x_T) else rsde.take(rows)).flow(x, t)
 
-        Raises as sample does, and ValueError or TypeError for x that is no state.
-        """
-        check_state(x)
-        return self._carry(ReverseSDE(sde, score_fn), x, sde.valid_t_min(self.t_min), sde.T)
-
-    def _carry(self, rsde: ReverseSDE, x: Tensor, t: float, s: float) -> Samples:
-        """States at t to states at s along the flow."""
-
-        def flow(y: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-            return (rsde if len(rows) == len(x) else rsde.take(rows)).flow(y, t)
-
-        keep = not hasattr(rsde.score_fn, "take")
+        keep = not hasattr(score_fn, "take")
         options: dict[str, Any] = {"rtol": self.rtol, "atol": self.atol, "method": self.method, "keep_rows": keep}
-        solution = integrate_on_clock(rsde.sde.clock_power, flow, x, t, s, **options)
+        solution = integrate_on_clock(sde.clock_power, flow, x_T, sde.T, t_min, **options)
         if solution.failures():
             raise RuntimeError(f"the probability flow could not be solved: {solution.failures()}")
-        return Samples(solution.y, solution.calls)
+        if self.last == "sample":
+            return Samples(solution.y, solution.calls)
+        t = torch.tensor(t_min, dtype=torch.float64)
+        return Samples(rsde.predict(solution.y, t).x0, solution.calls + 1)
 
 
 def _sources(seed: int, index: int, rows: int, noise: Noise | None) -> dict[Stream, Noise]:

@@ -944,27 +944,6 @@ MUTANTS = [
         "test_budget.py -k 'planned and 0.02'",
     ),
     Mutant(
-        "DDIM encoding that predicts at the end of the step",
-        "samplers/latents.py",
-        "rsde.predict(x, t).x0\n    return",
-        "rsde.predict(x, later).x0\n    return",
-        "test_latents.py -k recursion",
-    ),
-    Mutant(
-        "slerp by the straight line",
-        "samplers/latents.py",
-        "straight = sine < 1e-6",
-        "straight = sine < 2",
-        "test_latents.py -k circle",
-    ),
-    Mutant(
-        "rate that counts the level itself",
-        "likelihood/bounds.py",
-        "self.prior + self.terms.sum() - self.terms.cumsum(0)",
-        "self.prior + self.terms.sum() - self.terms.cumsum(0) + self.terms",
-        "test_latents.py -k rate_and_distortion",
-    ),
-    Mutant(
         "certificates that accept any size",
         "evaluation/certify.py",
         "if not fine <= bound:",
