@@ -1,7 +1,7 @@
 """Densities: log p by the probability flow, and bits/dim of images, with their errors."""
 
 from likelihood.bits import BitsPerDim, bits_per_dim
-from likelihood.bounds import VariationalBits, variational_bound
+from likelihood.bounds import RateDistortion, VariationalBits, variational_bound
 from likelihood.dequantize import Uniform
 from likelihood.divergence import Exact, Hutchinson
 from likelihood.flow import LogLikelihood, log_likelihood
@@ -13,6 +13,7 @@ __all__ = [
     "Hutchinson",
     "Images",
     "LogLikelihood",
+    "RateDistortion",
     "Uniform",
     "VariationalBits",
     "bits_per_dim",
