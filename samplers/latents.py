@@ -34,7 +34,7 @@ def slerp(a: Tensor, b: Tensor, weight: Tensor | float) -> Tensor:
     weight is a number, or one for each row, (B,); theta is exact for rows that are nearly parallel. Raises ValueError for shapes
     that differ, and for rows of zeros or in opposite directions, between which no arc is the shortest; TypeError for integers.
 
-    Reference: Shoemake, 1985, SIGGRAPH 19, 245-254; Song, Meng, Ermon, 2021, arXiv 2010.02502, equation 67.
+    Reference: Shoemake, 1985, SIGGRAPH 19, 245-254; Song, Meng, Ermon, 2021, arXiv 2010.02502, appendix D.5.
 
     >>> slerp(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), 0.5)
     tensor([[0.7071, 0.7071]])
