@@ -1,7 +1,7 @@
 """Densities: log p by the probability flow, and bits/dim of images, with their errors."""
 
 from likelihood.bits import BitsPerDim, bits_per_dim
-from likelihood.bounds import VariationalBits, variational_bound
+from likelihood.bounds import RateDistortion, VariationalBits, variational_bound
 from likelihood.budget import Budget, plan
 from likelihood.dequantize import TruncatedNormal, Uniform, Variational
 from likelihood.divergence import Exact, Hutchinson, Probing
@@ -16,6 +16,7 @@ __all__ = [
     "Images",
     "LogLikelihood",
     "Probing",
+    "RateDistortion",
     "TruncatedNormal",
     "Uniform",
     "Variational",

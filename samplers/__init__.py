@@ -4,6 +4,7 @@ from samplers.algorithm import Corrector, Predictor, Step
 from samplers.constraints import Inpaint
 from samplers.correctors import AnnealedLangevin, Langevin, Metropolis, Unadjusted
 from samplers.impulse import ImpulseResponse, impulse_response
+from samplers.latents import Guess, interpolate, progressive, slerp
 from samplers.predictors import (
     DDIM,
     Ancestral,
@@ -17,7 +18,7 @@ from samplers.predictors import (
 )
 from samplers.sampler import FlowSampler, Frame, Sampler, Samples
 from samplers.thresholding import Threshold
-from samplers.times import Karras, LogSNR, Quadratic, Respaced, Table, Uniform
+from samplers.times import From, Karras, LogSNR, Quadratic, Respaced, Table, Uniform
 from samplers.torch_sde import TorchSDE
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "EulerMaruyama",
     "FlowSampler",
     "Frame",
+    "From",
+    "Guess",
     "Heun",
     "ImpulseResponse",
     "Inpaint",
@@ -52,4 +55,7 @@ __all__ = [
     "UniPC",
     "Uniform",
     "impulse_response",
+    "interpolate",
+    "progressive",
+    "slerp",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ from sde_lib.base import SDE
 from sde_lib.noise import Noise, RowNoise, Stream
 from sde_lib.ode import check_options, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
-from sde_lib.tensors import on_grid
+from sde_lib.tensors import check_state, on_grid
 
 __all__ = ["FlowSampler", "Frame", "Sampler", "Samples", "start"]
 
@@ -152,6 +152,28 @@ class Sampler:
                     x, mean, _ = constraint(sde, x, mean, s, source[Stream.CONSTRAINT])
             yield Frame(i, s.item(), x, mean, rsde.calls)
 
+    def encode(self, sde: SDE, score_fn: Any, x0: Tensor) -> Samples:
+        """The latent x_T of each row of x0, (B, *shape): the same steps on the same grid walked the other way, from t_min to T.
+
+        x0 is taken as the state at the end of the grid; sample(..., x_T=latent), with last="mean" or "sample", leads back to it
+        but for the error of the steps, there and back. For DDIM() this is the paper's inversion, for a higher order its kin.
+        Raises ValueError for a predictor that draws noise and for a corrector, TypeError for x0 that is not floating-point, and
+        RuntimeError where the steps of a predictor cannot be walked the other way.
+
+        Reference: Song, Meng, Ermon, 2021, arXiv 2010.02502, sections 4.3 and 5.4.
+        """
+        check_state(x0, "x0")
+        other_way = replace(self, times=lambda sde: self.times(sde).flip(0))
+        frame = None
+        for frame in other_way.stream(  # noqa: B007
+            sde, score_fn, x0.shape, device=x0.device, dtype=x0.dtype, x_T=x0, noise=_no_noise
+        ):
+            pass
+        assert frame is not None
+        if not bool(frame.x.isfinite().all()):
+            raise RuntimeError(f"{self.predictor!r} has not led x0 to finite latents: use DDIM(), or take smaller steps")
+        return Samples(frame.x, frame.nfe)
+
 
 @dataclass(frozen=True)
 class FlowSampler:
@@ -199,20 +221,44 @@ class FlowSampler:
         like = torch.empty(tuple(shape), device=device, dtype=dtype)
         x_T = start(sde, like, x_T, _sources(seed, index, like.shape[0], noise)[Stream.PRIOR])
         t_min = sde.valid_t_min(self.t_min)
+        x, nfe = self._carry(sde, score_fn, x_T, sde.T, t_min)
+        if self.last == "sample":
+            return Samples(x, nfe)
+        return Samples(ReverseSDE(sde, score_fn).predict(x, torch.tensor(t_min, dtype=torch.float64)).x0, nfe + 1)
+
+    @torch.no_grad()
+    def encode(self, sde: SDE, score_fn: Any, x0: Tensor) -> Samples:
+        """The latent x_T of each row of x0, (B, *shape), taken as the state at t_min: the flow from there to T.
+
+        sample(..., x_T=latent), with last="sample", leads back to x0, to the tolerances; the flow's law has no part in it, so
+        that any x0 will do. Raises TypeError for x0 that is not floating-point, ValueError for one that is not finite, and
+        RuntimeError, with the reason, when a row cannot be carried to T.
+
+        Reference: Song et al., 2021, arXiv 2011.13456, section 4.3 and appendix D.5.
+        """
+        check_state(x0, "x0")
+        return self._carry(sde, score_fn, x0, sde.valid_t_min(self.t_min), sde.T)
+
+    def _carry(self, sde: SDE, score_fn: Any, x: Tensor, t: float, s: float) -> Samples:
+        """The states that the flow leads to at time s from those at time t, earlier or later, and the calls."""
         rsde = ReverseSDE(sde, score_fn)
 
-        def flow(x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-            return (rsde if len(rows) == len(x_T) else rsde.take(rows)).flow(x, t)
+        def flow(state: Tensor, t: Tensor, rows: Tensor) -> Tensor:
+            return (rsde if len(rows) == len(x) else rsde.take(rows)).flow(state, t)
 
         keep = not hasattr(score_fn, "take")
         options: dict[str, Any] = {"rtol": self.rtol, "atol": self.atol, "method": self.method, "keep_rows": keep}
-        solution = integrate_on_clock(sde.clock_power, flow, x_T, sde.T, t_min, **options)
+        solution = integrate_on_clock(sde.clock_power, flow, x, t, s, **options)
         if solution.failures():
             raise RuntimeError(f"the probability flow could not be solved: {solution.failures()}")
-        if self.last == "sample":
-            return Samples(solution.y, solution.calls)
-        t = torch.tensor(t_min, dtype=torch.float64)
-        return Samples(rsde.predict(solution.y, t).x0, solution.calls + 1)
+        return Samples(solution.y, solution.calls)
+
+
+def _no_noise(_: Tensor) -> Tensor:
+    raise ValueError(
+        "a latent is what deterministic steps lead to, and this sampler draws noise: "
+        "use a predictor without noise, such as DDIM(), DPMSolver() or UniPC(), and no corrector, or FlowSampler()"
+    )
 
 
 def _sources(seed: int, index: int, rows: int, noise: Noise | None) -> dict[Stream, Noise]:

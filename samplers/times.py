@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from sde_lib.base import SDE
 from sde_lib.linear import LinearSDE
 from sde_lib.tables import strided
 
-__all__ = ["Grid", "Karras", "LogSNR", "Quadratic", "Respaced", "Table", "Uniform"]
+__all__ = ["From", "Grid", "Karras", "LogSNR", "Quadratic", "Respaced", "Table", "Uniform"]
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,30 @@ class Respaced:
         """The grid, float64, on the CPU."""
         table = _kept(self, sde, None).flip(0)
         return table[torch.tensor(strided(len(table), self.levels))].flip(0)
+
+
+@dataclass(frozen=True)
+class From:
+    """The times of another grid that are left from t on: for a state that is at t already, given as x_T.
+
+    The first is the one nearest to t, From(t, grid)(sde)[0]. Raises ValueError where that is the grid's last.
+    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, figures 7 and 8 (what it serves).
+
+    >>> from sde_lib import VPSDE
+    >>> From(0.6, Uniform(4, t_min=0.2))(VPSDE())
+    tensor([0.6000, 0.4000, 0.2000], dtype=torch.float64)
+    """
+
+    t: float
+    times: Callable[[SDE], Tensor]
+
+    def __call__(self, sde: SDE) -> Tensor:
+        """The times, float64, on the CPU."""
+        times = self.times(sde)
+        rest = times[int((times - self.t).abs().argmin()) :]
+        if len(rest) < 2:
+            raise ValueError(f"{self!r} leaves no step: a t nearer to T than to the grid's end, {times[-1].item():.4g}, is needed")
+        return rest
 
 
 def _kept(grid: object, sde: SDE, t_min: float | None) -> Tensor:

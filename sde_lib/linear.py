@@ -102,7 +102,7 @@ class LinearSDE(SDE):
         return 0.5 * (low + high)
 
     def between(self, t: Tensor, s: Tensor, fraction: float, power: float = 0.0) -> Tensor:
-        """The time a fraction of the way from t back to s < t, in log-SNR or, with a power, in (sigma/alpha)^power.
+        """The time a fraction of the way from t to s, in log-SNR or, with a power, in (sigma/alpha)^power.
 
         A table gives the nearest time it has, and s where that is t itself.
         """
@@ -115,7 +115,7 @@ class LinearSDE(SDE):
         else:
             place = torch.lerp(start, end, fraction)
         middle = self.snap(self.t_of_log_snr(place))
-        return torch.where(middle < t, middle, s)
+        return torch.where((t - middle) * (t - s) > 0, middle, s)
 
     def drift(self, x: Tensor, t: Time) -> Tensor:
         """f(t) x."""

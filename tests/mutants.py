@@ -33,6 +33,7 @@ PROCESSES, SAMPLERS, DENSITIES = "test_processes.py", "test_samplers.py", "test_
 ORACLES, IMPLICIT, BINOMIAL = "test_oracles.py", "test_implicit.py", "test_binomial.py"
 PREDICTIONS, NOISE, ODE = "test_predictions.py", "test_noise.py", "test_ode.py"
 PREDICTORS, PAPERS = "test_predictors.py", "test_papers.py"
+LATENTS, CURVE = "test_latents.py", "test_rate_distortion.py"
 
 MUTANTS = [
     Mutant(
@@ -956,6 +957,83 @@ MUTANTS = [
         "(row.declared - 0.4) + 1e-7",
         "(row.declared - 9.4) + 1e-7",
         "../test_certify.py -k exact_law",
+    ),
+    Mutant(
+        "encoding along the grid as it is",
+        "samplers/sampler.py",
+        "self.times(sde).flip(0)",
+        "self.times(sde)",
+        f"{LATENTS} -k paper_s",
+    ),
+    Mutant(
+        "flow encoded from T",
+        "samplers/sampler.py",
+        "x0, sde.valid_t_min(self.t_min), sde.T)",
+        "x0, sde.T, sde.valid_t_min(self.t_min))",
+        f"{LATENTS} -k affine_map",
+    ),
+    Mutant(
+        "middle of a step in one direction only",
+        "sde_lib/linear.py",
+        "(t - middle) * (t - s) > 0",
+        "middle < t",
+        f"{LATENTS} -k order_of_the_inversion",
+    ),
+    Mutant(
+        "slerp by half the angle",
+        "samplers/latents.py",
+        "2 * torch.atan2",
+        "torch.atan2",
+        f"{LATENTS} -k slerp",
+    ),
+    Mutant(
+        "slerp without its length",
+        "samplers/latents.py",
+        " * torch.sqrt((1 - w) + w * ratio**2)",
+        "",
+        f"{LATENTS} -k independent_normal",
+    ),
+    Mutant(
+        "interpolation with one noise for both",
+        "samplers/latents.py",
+        ".sample(noise(x0)) for",
+        ".sample(RowNoise(seed, torch.arange(index, index + len(a)))(x0)) for",
+        f"{LATENTS} -k affine_law",
+    ),
+    Mutant(
+        "interpolation from the next time on",
+        "samplers/times.py",
+        ".abs().argmin()) :]",
+        ".abs().argmin()) + 1 :]",
+        f"{LATENTS} -k what_is_left",
+    ),
+    Mutant(
+        "guesses from the mean of a step",
+        "samplers/latents.py",
+        "rsde.predict(frame.x,",
+        "rsde.predict(frame.mean,",
+        f"{LATENTS} -k progressive",
+    ),
+    Mutant(
+        "rate with the step that is still to come",
+        "likelihood/bounds.py",
+        "torch.cat([sums[:, 1:], L_T[:, None]], dim=1)",
+        "sums",
+        f"{CURVE} -k closed_forms",
+    ),
+    Mutant(
+        "distortion in units of states",
+        "likelihood/bounds.py",
+        "square().mean(1) / images.bin_width**2",
+        "square().mean(1)",
+        f"{CURVE} -k levels_whatever",
+    ),
+    Mutant(
+        "error of the distortion twice too large",
+        "likelihood/bounds.py",
+        "_error(squared) / (2 * distortion)",
+        "_error(squared) / distortion",
+        f"{CURVE} -k spread",
     ),
 ]
 

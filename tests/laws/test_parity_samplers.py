@@ -85,6 +85,25 @@ def test_a_step_is_improved_diffusion_s(predictor, key, noise, row):
     same_state(step.x if t else step.mean, g[key][rows])
 
 
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_an_inverted_step_is_improved_diffusion_s(row):
+    """From entry t to t + 1."""
+    g = load("improved_diffusion/idd_sampling")
+    sde, t, rows = Tabulated.from_betas(g["betas"]), int(g["ddim_reverse/t"][row]), slice(row, row + 1)
+    step = DDIM().step(reverse(g, sde), g["x"][rows], entry(sde, t), entry(sde, t + 1), None, Replay(torch.empty(0)))
+    same_state(step.x, g["ddim_reverse/sample"][rows])
+
+
+@pytest.mark.parametrize("spec", ["10", "ddim10"])
+def test_encoding_by_ddim_is_improved_diffusion_s_reverse_ode(spec):
+    """Data taken as the state of the first entry, as there, and led to the last."""
+    g = load("improved_diffusion/idd_sampling")
+    sde = Tabulated.from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
+    score = GaussianOracle(g["mu"].expand(1, 2, 2), float(g["s2"]) ** 0.5).score(sde)
+    latent = Sampler(DDIM(), times=Respaced(spec)).encode(sde, score, g[f"loop/{spec}/reverse_ode_x0"]).x
+    same_state(latent, g[f"loop/{spec}/reverse_ode_xT"])
+
+
 @pytest.mark.parametrize("spec", ["10", "ddim10"])
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_ddim_walks_improved_diffusion_s_loop(eta, spec):
