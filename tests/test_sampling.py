@@ -131,6 +131,24 @@ def test_no_pictures_of_what_is_none(tmp_path, monkeypatch, capsys):
     assert np.load(path).shape == (5, 5) and np.load(path).dtype == np.float32
 
 
+def test_a_checkpoint_that_does_not_say_the_shape_of_its_samples(tmp_path, monkeypatch, capsys):
+    """Networks of ours know it; of one's own it has to be said."""
+    from configs.default import get_config
+    from training.config import dump
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.json").write_text(dump(get_config()))
+    save(ScoreModel(MLP((1, 4, 4), width=8), VPSDE(), Epsilon(), Images(17)), tmp_path / "checkpoint.safetensors")
+    assert sample(tmp_path, "--num", "2", "--out", "s") == 0 and np.load("s.npy").shape == (2, 1, 4, 4)
+
+    class Own(torch.nn.Linear):
+        pass
+
+    save(ScoreModel(Own(2, 2), VPSDE(), Epsilon(), Images(17)), tmp_path / "checkpoint.safetensors")
+    assert sample(tmp_path, "--num", "2", "--out", "s") == 1
+    assert "write it with save(..., shape=...)" in capsys.readouterr().err
+
+
 def slow_to_draw(folder, out, *more):
     """A command that is long enough to be killed in the middle: forty batches of a thousand steps."""
     flags = ["--num", "640", "--out", str(out), *QUICK, "--steps", "200", *more]

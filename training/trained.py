@@ -30,9 +30,11 @@ def trained(folder: Path, config: Any, device: torch.device | str) -> Trained:
     Raises Usage for a sampler that does not work with the model, Failure for a checkpoint without the shape of its data.
     """
     header = read_header(folder)
-    if header.get("shape") is None:
+    named = (header["network"]["arguments"] or {}).get("shape")  # a network of ours knows it, and one of one's own may not
+    found = header.get("shape") or named
+    if found is None:
         raise Failure(f"the checkpoint in {folder} does not say what shape a sample has: write it with save(..., shape=...)")
-    shape, sampling = tuple(header["shape"]), Sampling.of(config.sample)
+    shape, sampling = tuple(found), Sampling.of(config.sample)
     own = header["network"]["arguments"] is None or header["sde"].get("own")
     network, sde, _ = parts_of_model(config, shape) if own else (None, None, None)
     model = load(folder, network=network, sde=sde, device=device)
