@@ -29,7 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
     try:
         refuse_unused(arguments)
-        globals()[arguments.mode](arguments, overrides)
+        commands = (train, sample, likelihood, dequantize, certify, describe, suggest)
+        {command.__name__: command for command in commands}[arguments.mode](arguments, overrides)
         return 0
     except Interrupted as stop:
         print(f"\nstopped at step {stop.step} and saved; go on with:\n  {_command(arguments, 'train')} --resume")

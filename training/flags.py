@@ -9,10 +9,7 @@ from training.build import arguments_of, with_argument
 from training.config import find_config, override
 from training.errors import Usage
 
-__all__ = ["PARTS", "SAMPLER", "choose_sampler", "config_of", "override_free"]
-
-PARTS = ("objective", "weighting", "parameterization", "schedule")
-SAMPLER = ("sampler", "predictor", "corrector", "times", "steps")
+__all__ = ["choose_sampler", "config_of", "override_free"]
 
 
 def config_of(arguments: Any, overrides: list[tuple[str, str]]) -> Any:
