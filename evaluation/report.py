@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from tqdm import tqdm
 
 from evaluation.baselines import baselines
 from evaluation.figures import image_grid, is_drawable, save_picture
-from likelihood import BitsPerDim, VariationalBits, bits_per_dim, variational_bound
+from evaluation.side_by_side import Estimate, SideBySide, side_by_side
+from likelihood import bits_per_dim, sde_bits_per_dim, variational_bound
 from models.files import write_atomically
 from samplers import EulerMaruyama, LogSNR, Sampler
 from sde_lib import ScoreModel
@@ -41,10 +43,15 @@ def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Pa
     save_picture(image_grid(strip, model.data.levels, len(chosen)), path)
 
 
-def score_images(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) -> BitsPerDim | VariationalBits:
-    """Bits/dim of integer images by the estimator of the config, with a progress bar."""
+def score_images(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) -> Estimate | SideBySide:
+    """Bits/dim of integer images by the estimator of the config, or by all that the model has, with a progress bar."""
+    if scoring.estimator == "all":
+        one = lambda name: score_images(model, replace(scoring, estimator=name), codes, seed)
+        return side_by_side(model.sde, one)
     device = next(model.parameters()).device
     batches = tqdm(codes.to(device).split(scoring.batch_size), desc="likelihood", unit=" batches", leave=False)
+    if scoring.estimator == "sde":
+        return sde_bits_per_dim(model.sde, model, batches, images=model.data, dequantize=scoring.dequantize, seed=seed)
     if scoring.estimator == "bound":
         sde: Any = model.sde
         return variational_bound(sde, model, batches, images=model.data, variance=scoring.variance, seed=seed)
@@ -61,7 +68,7 @@ def score_images(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) 
     )
 
 
-def compare(result: BitsPerDim | VariationalBits, data: Any, model: ScoreModel, seed: int) -> tuple[str, dict[str, Any]]:
+def compare(result: Estimate | SideBySide, data: Any, model: ScoreModel, seed: int) -> tuple[str, dict[str, Any]]:
     """A model's bits/dim beside those of the baselines on the same images: as text, and as a record for keep."""
     others = baselines(data.train, data.test, model.data, seed)
     record = {

@@ -43,14 +43,13 @@ def test_the_bound_is_the_density_for_an_exact_score(oracle, sde, form):
 
 
 @each_form
-@pytest.mark.parametrize("t_min", [1e-6, 0.01])
-def test_the_bound_is_about_the_law_at_t_min(form, t_min):
+@pytest.mark.parametrize(("t_min", "other"), [(1e-6, 0.3), (0.3, 1e-5)])
+def test_the_bound_is_about_the_law_at_t_min(form, t_min, other):
     sde, oracle = VPSDE(), mixture()
     x = oracle.sample(300, seed=1)
     result = sde_bound(sde, oracle.score(sde), x, form=form, draws=64, t_min=t_min)
     assert abs(deviations(result, density(oracle, sde, x, t_min))) < 4
-    other = density(oracle, sde, x, 0.1)
-    assert abs(deviations(result, other)) > 8
+    assert abs(deviations(result, density(oracle, sde, x, other))) > 12
 
 
 @each_form
@@ -136,11 +135,11 @@ def test_another_law_s_exact_score_gives_that_law_s_density_by_both():
 
 
 def test_the_variational_bound_of_a_fine_table_tends_to_it():
-    """L_0 + ... + L_T -> E[bound at x_1] - H(x_1 | x_0) + L_0 for a table cut finer between fixed ends: half the gap at twice
-    the levels (Kingma et al., 2021, 2107.00630, app. E: the bound of levels is above, and falls with their number)."""
+    """L_0 + ... + L_T -> E[bound at x_1] - H(x_1 | x_0) + L_0 for a table cut finer between fixed ends, half the gap at twice
+    the levels, from above (Kingma et al., 2021, arXiv 2107.00630, section 4.2)."""
     d, images = 2, Images(64, -4.0, 4.0)
     oracle = GaussianOracle(torch.zeros(d), 1.0)
-    codes = images.decode(oracle.sample(6000, seed=0)).long()
+    codes = images.decode(oracle.sample(2000, seed=0)).long()
     gaps = []
     for levels in (25, 50, 100):
         log_snr = torch.linspace(8.0, -9.0, levels, dtype=torch.float64)
@@ -153,10 +152,11 @@ def test_the_variational_bound_of_a_fine_table_tends_to_it():
         x0 = images.encode(codes).double()
         x = sde.kernel(x0, sde.t_min).sample(RowNoise(0, len(codes), 9)(x0))
         entropy = 0.5 * d * torch.log(2 * math.pi * math.e * first.sigma**2)
-        bound = sde_bound(sde, score, x, draws=64, seed=1).log_prob
+        bound = sde_bound(sde, score, x, draws=32, seed=1).log_prob
         later = discrete.per_image * d * math.log(2) - discrete.terms[0] * d * math.log(2)
         gaps.append((later + bound + entropy).mean().item())
-    assert 0.01 < gaps[2] < 0.55 * gaps[1] < 0.55 * 0.55 * gaps[0]
+    assert 0.1 < gaps[2] < 0.55 * gaps[1] < 0.55 * 0.55 * gaps[0]
+    assert abs(2 * gaps[2] - gaps[1]) < 0.15  # what is left for infinitely many, but for noise
 
 
 @each_form
