@@ -72,15 +72,19 @@ def sampler_of(name: str, steps: int, grid: str) -> Sampler:
     return Sampler(build("sampler.predictor", name), times=GRIDS[grid](steps, t_min=T_MIN), last="sample")
 
 
+def _minus(x: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    return -x
+
+
 @cache
 def steps_within(name: str, budget: int) -> int:
     """The most steps whose network calls, counted, stay within a budget."""
-    one, two = (sampler_of(name, n, "l").sample(VPSDE(), lambda x, t: -x, (1, 1)).nfe for n in (3, 4))
+    one, two = (sampler_of(name, n, "l").sample(VPSDE(), _minus, (1, 1)).nfe for n in (3, 4))
     return max(1, (budget - one) // (two - one) + 3)
 
 
 def mixture() -> MixtureOracle:
-    """Four components of unlike width, in 8 dimensions, near enough to each other that no start lies on a watershed."""
+    """Four components of unlike width, in 8 dimensions, near enough to each other that no few starts rule the mean."""
     means = torch.randn(4, DIMS, generator=torch.Generator().manual_seed(11), dtype=torch.float64)
     return MixtureOracle([0.1, 0.2, 0.3, 0.4], 0.3 * means, [0.2, 0.3, 0.4, 0.5])
 

@@ -46,7 +46,7 @@ TITLES = {
     "network": "trained network of digits: distance to the flow's solution",
     "law": "Gaussian data, exact score: error of the variance",
 }
-LIMITS = {"mixture": (5e-8, 2), "network": (1e-6, 2), "law": (1e-4, 10)}
+LIMITS = {"mixture": (1e-7, 2), "network": (1e-7, 2), "law": (1e-4, 10)}
 
 
 def exact(value: float) -> str:
@@ -67,12 +67,17 @@ def with_error(value: float, error: float) -> str:
     return f"{value / 10**exponent:.{digits}f}({last})e{exponent}"
 
 
+def beside(value: float, error: float) -> str:
+    """A value that may be 0, and its error: three decimals, or two digits from 10 on."""
+    return f"{value:.3f} ± {error:.3f}" if abs(value) < 10 else f"{exact(value)} ± {exact(error)}"
+
+
 def write_tables(path: Path, rows: list[Row], budgets: Sequence[int]) -> None:
     """Replace what stands between the marks of a document."""
     head = " | ".join(map(str, budgets))
     lines = []
     for part in [part for part in TITLES if any(row["part"] == part for row in rows)]:
-        lines += ["", f"**{TITLES[part]}**", "", f"| calls | grid | {head} |", "|---|---|" + "---|" * len(budgets)]
+        lines += ["", f"**{TITLES[part]}**", "", f"| sampler | grid | {head} |", "|---|---|" + "---|" * len(budgets)]
         chosen = [row for row in rows if row["part"] == part and row["sampler"] != "flow"]
         least = {budget: min(row["error"][0] for row in chosen if row["nfe"] == budget) for budget in budgets}
         for name in dict.fromkeys(row["sampler"] for row in chosen):
@@ -90,16 +95,16 @@ def write_tables(path: Path, rows: list[Row], budgets: Sequence[int]) -> None:
         "",
         "**mixture, exact score: Stein's statistic**",
         "",
-        f"| calls | grid | {head} |",
+        f"| sampler | grid | {head} |",
         "|---|---|" + "---|" * len(budgets),
     ]
     for name in dict.fromkeys(row["sampler"] for row in noisy):
         mine = [row for row in noisy if row["sampler"] == name]
-        cells = [f"{row['stein'][0]:.3g} ± {row['stein'][1]:.1g}" for row in mine]
+        cells = [beside(*row["stein"]) for row in mine]
         lines.append(f"| `{name}` | {GRID_NAMES[mine[0]['grid']]} | {' | '.join(cells)} |")
     thirds = {p: f"dpm_solver(order=3{', published=True' * p})" for p in (False, True)}
     lines += ["", "**`dpm_solver(order=3, published=True)` over `dpm_solver(order=3)`, each on the same grid**", ""]
-    lines += [f"| calls | grid | {head} |", "|---|---|" + "---|" * len(budgets)]
+    lines += [f"| sampler | grid | {head} |", "|---|---|" + "---|" * len(budgets)]
     for part in TITLES:
         pair = {p: [row for row in rows if (row["part"], row["sampler"]) == (part, name)] for p, name in thirds.items()}
         for grid in pair[True][0]["by_grid"] if pair[True] else ():
@@ -116,15 +121,16 @@ def draw(rows: list[Row], path: Path) -> None:
     figure, panels = plt.subplots(1, len(parts), figsize=(6.2 * len(parts), 8.6))
     seen: dict[str, Any] = {}
     for axes, part in zip(panels, parts, strict=True):
-        for name, (color, line, marker) in LOOKS.items():
-            beside = part == "law" and name in BESIDE
-            if part == "law" and not beside and not any(row["sampler"] == name and "stein" in row for row in rows):
+        for name, (color, dashes, marker) in LOOKS.items():
+            faint = part == "law" and name in BESIDE
+            if part == "law" and not faint and not any(row["sampler"] == name and "stein" in row for row in rows):
                 continue
             points = [(row["nfe"], row["error"][0]) for row in rows if (row["part"], row["sampler"]) == (part, name)]
             if points:
                 strong = name in ("dpm_solver(order=3)", "dpm_solver(order=3, published=True)")
-                width = {"linewidth": 2.6 if strong else 1.5, "markersize": 6, "alpha": 0.45 if beside else 1}
-                (seen[name],) = axes.plot(*zip(*points, strict=True), color=color, linestyle=line, marker=marker, **width)
+                width = {"linewidth": 2.6 if strong else 1.5, "markersize": 6, "alpha": 0.45 if faint else 1}
+                (line,) = axes.plot(*zip(*points, strict=True), color=color, linestyle=dashes, marker=marker, **width)
+                seen.setdefault(name, line)
         axes.set(xscale="log", yscale="log", xlabel="network calls", ylim=LIMITS[part], xlim=(4.4, 330))
         axes.set_title(TITLES[part], fontsize=11)
         axes.set_xticks([5, 10, 20, 50, 100, 200], labels=["5", "10", "20", "50", "100", "200"])
@@ -132,7 +138,7 @@ def draw(rows: list[Row], path: Path) -> None:
         axes.grid(alpha=0.3)
     order = [name for name in LOOKS if name in seen]
     figure.legend([seen[name] for name in order], order, loc="lower center", ncols=4, fontsize=9.5, frameon=False)
-    figure.tight_layout(rect=(0, 0.2, 1, 1))
+    figure.tight_layout(rect=(0, 0.19, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
     plt.close(figure)
