@@ -140,5 +140,5 @@ def draw(rows: list[Row], path: Path) -> None:
     figure.legend([seen[name] for name in order], order, loc="lower center", ncols=4, fontsize=9.5, frameon=False)
     figure.tight_layout(rect=(0, 0.19, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=90, pil_kwargs={"optimize": True})
     plt.close(figure)
