@@ -96,7 +96,7 @@ def test_bits_per_dim_adds_the_bins_to_the_closed_form(kind):
     class Points:
         draws = 1
 
-        def sample(self, images, codes, noise):
+        def sample(self, images, codes, noise, level):
             return g["x0"], images.log_det(codes[0].numel())
 
     result = bits_per_dim(
