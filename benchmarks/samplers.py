@@ -1,13 +1,16 @@
-"""Error against network calls for every sampler: one picture and the tables of docs/samplers.md.
+"""Error against network calls for every predictor: on a mixture, on Gaussian data, and on a trained network.
 
-    OMP_NUM_THREADS=1 python benchmarks/samplers.py [--run FOLDER] [--out FILE.json] [--docs docs/samplers.md]
+    OMP_NUM_THREADS=1 python benchmarks/samplers.py [--run runs/vp-digits] [--out FILE.json] [--document docs/samplers.md]
 
-All under VP on grids even in log-SNR down to t_min = 1e-3, from starts with the exact law at T.
-Path: samplers that draw nothing, on a mixture in the plane with its exact score: root mean square distance, in each coordinate,
-to the exact end of the probability flow from the same start (dop853 at 1e-10, float64). Network: the same for the model of a
-run's folder, in float32, against dop853 at 1e-6. Law: every sampler, on a mixture in 192 dimensions: the mean of
-|x - alpha m_k|^2 / (192 V_k) less 1, which is how wrong the variance around a component is, +- its standard error.
---docs rewrites the tables between the markers of a document and the picture beside it.
+VP, from T to t_min = 1e-3, with 5 to 200 network calls, each predictor on the grid of four on which the logarithms of its errors
+have the least mean.
+
+- flow: predictors that draw no noise, on a mixture in 8 dimensions with its exact score: the root mean squared distance of an
+  entry to the solution of the probability flow from the same start (dop853, rtol 1e-10, float64).
+- law: all of them, on Gaussian data of standard deviation 0.1, 0.3 and 1: the root mean square of variance / true variance - 1,
+  which impulse_response gives without random numbers; and Stein's statistic on the mixture, 1 + E[x . score] / 8 over 20,000
+  samples, which is 0 for the exact law, with its standard error.
+- network: as flow, with the network of a trained run of digits, in float64; the solution is to rtol 1e-8.
 """
 
 from __future__ import annotations
@@ -15,182 +18,172 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import torch
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.record import environment, save
-from evaluation.certify import high_mixture, plane_mixture
+from benchmarks.samplers_shown import draw, write_tables
 from models import load
-from samplers import (
-    DDIM,
-    Ancestral,
-    DPMSolver,
-    EulerMaruyama,
-    FlowSampler,
-    Heun,
-    LogSNR,
-    ReverseDiffusion,
-    Sampler,
-    SDEDPMSolver,
-    StochasticRungeKutta,
-    UniPC,
+from samplers import FlowSampler, Karras, LogSNR, Quadratic, Sampler, Uniform, impulse_response
+from sde_lib import VPSDE, MixtureOracle
+from training.build import build
+
+BUDGETS = (5, 10, 20, 50, 100, 200)
+GRIDS = {"u": Uniform, "q": Quadratic, "l": LogSNR, "k": Karras}
+T_MIN, DIMS, STARTS, SAMPLES, IMAGES = 1e-3, 8, 1000, 20_000, 16
+WITHOUT_NOISE = (
+    "euler_maruyama(eta=0.0)",
+    "reverse_diffusion(eta=0.0)",
+    "ddim",
+    "heun",
+    "dpm_solver(order=2)",
+    "dpm_solver(order=2, data_prediction=False)",
+    "dpm_solver(order=2, multistep=False)",
+    "dpm_solver(order=3)",
+    "dpm_solver(order=3, published=True)",
+    "dpm_solver(order=3, data_prediction=False)",
+    "dpm_solver(order=3, multistep=False)",
+    "unipc(order=1)",
+    "unipc(order=2)",
+    "unipc(order=3)",
 )
-from sde_lib import VPSDE, RowNoise
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-
-SDE, T_MIN = VPSDE(), 1e-3
-CALLS = (5, 10, 20, 50, 100, 200)
-# Name, predictor, network calls a step.
-STILL: list[tuple[str, Any, int]] = [
-    ("euler_maruyama(eta=0)", EulerMaruyama(eta=0.0), 1),
-    ("ddim = dpm_solver(order=1)", DDIM(), 1),
-    ("heun", Heun(), 2),
-    ("dpm_solver(order=2)", DPMSolver(2), 1),
-    ("dpm_solver(order=2, multistep=False)", DPMSolver(2, multistep=False), 2),
-    ("dpm_solver(order=3)", DPMSolver(3), 1),
-    ("dpm_solver(order=3, published=True)", DPMSolver(3, published=True), 1),
-    ("dpm_solver(order=3, multistep=False)", DPMSolver(3, multistep=False), 3),
-    ("unipc(order=2)", UniPC(2), 1),
-    ("unipc(order=3)", UniPC(3), 1),
-]
-DRAWING: list[tuple[str, Any, int]] = [
-    ("euler_maruyama", EulerMaruyama(), 1),
-    ("reverse_diffusion", ReverseDiffusion(), 1),
-    ("ancestral = ddim(eta=1)", Ancestral(), 1),
-    ("sde_dpm_solver", SDEDPMSolver(), 1),
-    ("stochastic_runge_kutta", StochasticRungeKutta(), 2),
-    ("heun(churn=10)", Heun(churn=10.0), 2),
-]
-Table = dict[str, list[Any]]
+WITH_NOISE = (
+    "euler_maruyama",
+    "reverse_diffusion",
+    "ancestral",
+    "ancestral(variance='large')",
+    "ddim(eta=0.5)",
+    "heun(churn=10.0)",
+    "sde_dpm_solver",
+    "sde_dpm_solver(eta=0.5)",
+    "stochastic_runge_kutta",
+)
+Row = dict[str, Any]
 
 
-def sampler(predictor: Any, steps: int) -> Sampler:
-    """One on the grid of this benchmark; the result is the state at t_min."""
-    return Sampler(predictor, times=LogSNR(steps, t_min=T_MIN), last="sample")
+def sampler_of(name: str, steps: int, grid: str) -> Sampler:
+    """A predictor by its short name, on a grid of so many steps."""
+    return Sampler(build("sampler.predictor", name), times=GRIDS[grid](steps, t_min=T_MIN), last="sample")
 
 
-def within(calls: int, predictor: Any, price: int) -> int:
-    """The most steps that take no more than so many calls: some predictors begin with a dearer one."""
-    steps = calls // price
-    while steps and sampler(predictor, steps).sample(SDE, lambda x, _: -x, (1, 1)).nfe > calls:
-        steps -= 1
-    return steps
+def _minus(x: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    return -x
 
 
-def path_errors(score_fn: Any, x_T: Tensor, tolerance: float) -> Table:
-    """Distances to the end of the flow."""
-    options = {"x_T": x_T, "dtype": x_T.dtype}
-    exact = FlowSampler(tolerance, tolerance, "dop853", t_min=T_MIN).sample(SDE, score_fn, x_T.shape, **options).x
-    table: Table = {}
-    for name, predictor, price in STILL:
-        row = []
-        for calls in CALLS:
-            steps = within(calls, predictor, price)
-            x = sampler(predictor, steps).sample(SDE, score_fn, x_T.shape, **options).x if steps else exact * math.nan
-            row.append((x - exact).square().mean().sqrt().item())
-        table[name] = row
-        print(f"{name:<40} " + " ".join(f"{error:9.2e}" for error in row), flush=True)
-    return table
+@cache
+def steps_within(name: str, budget: int) -> int:
+    """The most steps whose network calls, counted, stay within a budget."""
+    one, two = (sampler_of(name, n, "l").sample(VPSDE(), _minus, (1, 1)).nfe for n in (3, 4))
+    return max(1, (budget - one) // (two - one) + 3)
 
 
-def law_errors(n: int) -> Table:
-    """Errors of the variance in 192 dimensions, with their standard errors."""
-    data = high_mixture()
-    x0 = data.sample(n, seed=1)
-    x_T = SDE.kernel(x0, SDE.T).sample(RowNoise(2, n)(x0))
-    level = SDE.at(torch.full((n,), T_MIN, dtype=torch.float64))
-    table: Table = {}
-    for name, predictor, price in STILL + DRAWING:
-        row = []
-        for calls in CALLS:
-            steps = within(calls, predictor, price)
-            if not steps:
-                row.append((math.nan, math.nan))
-                continue
-            x = sampler(predictor, steps).sample(SDE, data.score(SDE), x_T.shape, x_T=x_T, seed=3, dtype=x_T.dtype).x
-            joint, centred, variances = data.components(x, level.alpha, level.sigma)
-            k, rows = joint.argmax(1), torch.arange(n)
-            ratio = (centred[rows, k] ** 2 / variances[rows, k]).mean(1)
-            row.append((ratio.mean().item() - 1, ratio.std().item() / n**0.5))
-        table[name] = row
-        print(f"{name:<40} " + " ".join(f"{error:+9.1e}" for error, _ in row), flush=True)
-    return table
+def mixture() -> MixtureOracle:
+    """Four components of unlike width, in 8 dimensions, near enough to each other that no few starts rule the mean."""
+    means = torch.randn(4, DIMS, generator=torch.Generator().manual_seed(11), dtype=torch.float64)
+    return MixtureOracle([0.1, 0.2, 0.3, 0.4], 0.3 * means, [0.2, 0.3, 0.4, 0.5])
 
 
-def picture(path_table: Table, law_table: Table, file: Path) -> None:
-    """Both against calls, on logarithmic axes."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.5), layout="constrained")
-    colours, marks = plt.get_cmap("tab10"), "os^vDP*X<>"
-    for i, (name, row) in enumerate(path_table.items()):
-        dashed = "--" if "published" in name else "-"
-        left.plot(CALLS, row, dashed, marker=marks[i], color=colours(i), label=name, markersize=5, linewidth=1.3)
-    left.set(title="samplers that draw nothing: distance to the exact end (plane)", ylabel="root mean square distance")
-    for i, (name, _, _) in enumerate(DRAWING):
-        errors = [abs(error) for error, _ in law_table[name]]
-        right.plot(CALLS, errors, marker=marks[i], color=colours(i), label=name, markersize=5, linewidth=1.3)
-    floor = max(law_table[name][-1][1] for name, _, _ in DRAWING)
-    right.axhspan(0, 2 * floor, color="grey", alpha=0.2, label="two standard errors")
-    right.set(title="samplers that draw: error of the variance (192 dimensions)", ylabel="|variance ratio - 1|", ylim=(1e-3, None))
-    for axes in (left, right):
-        axes.set(xscale="log", yscale="log", xlabel="network calls", xticks=CALLS, xticklabels=CALLS)
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    figure.savefig(file, dpi=110)
+def distance(x: torch.Tensor, truth: torch.Tensor) -> tuple[float, float]:
+    """Root mean squared distance of an entry, and its standard error over the starts."""
+    square = (x - truth).square().flatten(1).mean(1)
+    rms = square.mean().sqrt().item()
+    return rms, (square.std() / len(square) ** 0.5).item() / (2 * rms)
 
 
-def markdown(title: str, table: Table) -> str:
-    """A table of a document."""
-    lines = [title, "", "| network calls | " + " | ".join(map(str, CALLS)) + " |", "|---" * (len(CALLS) + 1) + "|"]
-    for name, row in table.items():
-        cells = [_cell(value) for value in row]
-        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def measured(part: str, name: str, grids: str, measure: Callable[[Sampler], tuple[float, float]]) -> list[Row]:
+    """The errors of a predictor at each budget, on its best grid; those of the others beside them."""
+    errors: dict[int, dict[str, tuple[float, float]]] = {budget: {} for budget in BUDGETS}
+    for budget in BUDGETS:
+        for grid in grids:
+            try:
+                errors[budget][grid] = measure(sampler_of(name, steps_within(name, budget), grid))
+            except RuntimeError:  # samples that are not finite
+                errors[budget][grid] = (math.inf, math.nan)
+    best = min(grids, key=lambda grid: sum(math.log(errors[budget][grid][0]) for budget in BUDGETS))
+    print(part, name, best, *(f"{errors[budget][best][0]:.2g}" for budget in BUDGETS), flush=True)
+    common = {"part": part, "sampler": name, "grid": best}
+    return [
+        common | {"nfe": budget, "steps": steps_within(name, budget), "error": errors[budget][best], "by_grid": errors[budget]}
+        for budget in BUDGETS
+    ]
 
 
-def _cell(value: Any) -> str:
-    error, spread = value if isinstance(value, tuple) else (value, None)
-    if math.isnan(error):
-        return "-"
-    return f"{error:.1e}" if spread is None else f"{error:+.3f} +- {spread:.3f}" if abs(error) < 10 else f"{error:+.0f}"
+def along_the_flow(sde: VPSDE, score_fn: Any, x_T: torch.Tensor, rtol: float, grids: str, which: str) -> list[Row]:
+    """Distances to the solution of the flow, of the predictors without noise and of the adaptive solver."""
+    truth = FlowSampler(rtol, rtol, "dop853", T_MIN).sample(sde, score_fn, x_T.shape, x_T=x_T, dtype=x_T.dtype)
+    print(f"{which}: solved in {truth.nfe} calls", flush=True)
+    rows = []
+
+    def measure(sampler: Sampler) -> tuple[float, float]:
+        return distance(sampler.sample(sde, score_fn, x_T.shape, x_T=x_T, dtype=x_T.dtype).x, truth.x)
+
+    for name in WITHOUT_NOISE:
+        rows += measured(which, name, grids, measure)
+    for exponent in range(1, 8):
+        found = FlowSampler(10.0**-exponent, 10.0**-exponent, t_min=T_MIN).sample(
+            sde, score_fn, x_T.shape, x_T=x_T, dtype=x_T.dtype
+        )
+        row = {
+            "part": which,
+            "sampler": "flow",
+            "nfe": found.nfe,
+            "error": distance(found.x, truth.x),
+            "tolerance": 10.0**-exponent,
+        }
+        rows.append(row)
+        print(which, "flow", found.nfe, f"{row['error'][0]:.2g}", flush=True)
+    return rows
+
+
+def of_the_law(sde: VPSDE) -> list[Row]:
+    """Errors of the law of what comes out, exact on Gaussian data, and Stein's statistic on the mixture."""
+    oracle, rows = mixture(), []
+    score_fn = oracle.score(sde)
+
+    def variance(sampler: Sampler) -> tuple[float, float]:
+        squares = [impulse_response(sampler, sde, var=std**2).variance_error ** 2 for std in (0.1, 0.3, 1.0)]
+        return math.sqrt(sum(squares) / len(squares)), 0.0
+
+    for name in (*WITHOUT_NOISE, *WITH_NOISE):
+        rows += measured("law", name, "uqlk", variance)
+    for row in rows:
+        if row["sampler"] in WITH_NOISE:
+            sampler = sampler_of(row["sampler"], row["steps"], row["grid"])
+            x = sampler.sample(sde, score_fn, (SAMPLES, DIMS), dtype=torch.float64).x
+            each = 1 + (x * score_fn(x, torch.tensor(T_MIN))).sum(1) / DIMS
+            row["stein"] = each.mean().item(), (each.std() / SAMPLES**0.5).item()
+    return rows
 
 
 def main() -> None:
-    """Compute, print, draw, write."""
+    """Measure, print, write JSON; with a document, replace its tables and draw its picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", type=Path, help="the folder of a run under VP, for the table of a network")
+    parser.add_argument("--run", type=Path, help="the folder of a trained VP run of digits, for the third part")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/samplers.json"))
-    parser.add_argument("--docs", type=Path, help="a document whose tables are rewritten")
+    parser.add_argument("--document", type=Path, help="a Markdown file whose tables are replaced, pictures/samplers.png beside it")
     args = parser.parse_args()
-    result: dict[str, Any] = {"environment": environment("scipy"), "calls": CALLS}
-    data = plane_mixture()
-    x0 = data.sample(1000, seed=1)
-    print("\npath, mixture in the plane")
-    path = path_errors(data.score(SDE), SDE.kernel(x0, SDE.T).sample(RowNoise(2, 1000)(x0)), 1e-10)
-    tables = [markdown("**Distance to the exact end of the flow, mixture in the plane, exact score, 1,000 starts**", path)]
-    result["path"] = path
-    if args.run is not None:
-        print("\npath, network")
-        model, shape = load(args.run), load(args.run).network.arguments["shape"]
-        result["network"] = path_errors(model, RowNoise(2, 64)(torch.empty(64, *shape)), 1e-6)
-        tables.append(markdown("**The same under a trained network, 64 starts**", result["network"]))
-    print("\nlaw, mixture in 192 dimensions")
-    result["law"] = law_errors(1000)
-    tables.append(markdown("**Error of the variance, mixture in 192 dimensions, exact score, 1,000 samples**", result["law"]))
-    save(args.out, result)
-    if args.docs is not None:
-        begin, end = "<!-- tables -->", "<!-- end of tables -->"
-        before, rest = args.docs.read_text().split(begin)
-        args.docs.write_text(f"{before}{begin}\n\n" + "\n\n".join(tables) + f"\n\n{end}{rest.split(end)[1]}")
-        picture(path, result["law"], args.docs.parent / "pictures" / "samplers.png")
+    result: dict[str, Any] = {"environment": environment()}
+    sde = VPSDE()
+    x_T = sde.prior(torch.empty(STARTS, DIMS)).sample(
+        torch.randn(STARTS, DIMS, generator=torch.Generator().manual_seed(1)).double()
+    )
+    rows = along_the_flow(sde, mixture().score(sde), x_T, 1e-10, "uqlk", "mixture")
+    rows += of_the_law(sde)
+    if args.run:
+        model = load(args.run).double()
+        shape = (IMAGES, *model.network.arguments["shape"])
+        x_T = torch.randn(shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        rows += along_the_flow(model.sde, model, x_T, 1e-8, "ulk", "network")
+    save(args.out, result | {"rows": rows})
+    if args.document:
+        draw(rows, args.document.parent / "pictures" / "samplers.png")
+        write_tables(args.document, rows, BUDGETS)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from tqdm import tqdm
 from evaluation.baselines import baselines
 from evaluation.figures import image_grid, is_drawable, save_picture
 from evaluation.scoring import score_set
-from likelihood import BitsPerDim, VariationalBits, variational_bound
+from evaluation.side_by_side import Estimate, SideBySide, side_by_side
+from likelihood import sde_bits_per_dim, variational_bound
 from models.files import write_atomically
 from samplers import EulerMaruyama, LogSNR, Sampler
 from sde_lib import ScoreModel
@@ -51,18 +53,25 @@ def score_images(
     parts: Path,
     here: Processes = Processes(),  # noqa: B008  (a value)
     keep_latents: bool = False,
-) -> BitsPerDim | VariationalBits:
-    """Bits/dim of integer images by the estimator of the config, with a progress bar; see score_set for parts and here."""
+) -> Estimate | SideBySide:
+    """Bits/dim of integer images by the estimator of the config, or by all that the model has; see score_set for parts and here."""
+    if scoring.estimator == "all":
+        return side_by_side(
+            model.sde,
+            lambda name: score_images(model, replace(scoring, estimator=name), codes, seed, parts, here, keep_latents),  # type: ignore[arg-type,return-value]
+        )
     if scoring.estimator == "flow":
         return score_set(model, scoring, codes, seed, parts, here, keep_latents)
     device = next(model.parameters()).device
     batches = tqdm(codes.to(device).split(scoring.batch_size), desc="likelihood", unit=" batches", leave=False)
+    if scoring.estimator == "sde":
+        return sde_bits_per_dim(model.sde, model, batches, images=model.data, dequantize=scoring.dequantize, seed=seed)
     sde: Any = model.sde
     return variational_bound(sde, model, batches, images=model.data, variance=scoring.variance, seed=seed)
 
 
 def compare(
-    result: BitsPerDim | VariationalBits, model: ScoreModel, seed: int, train: Tensor | None, codes: Tensor, what: str
+    result: Estimate | SideBySide, model: ScoreModel, seed: int, train: Tensor | None, codes: Tensor, what: str
 ) -> tuple[str, dict[str, Any]]:
     """A model's bits/dim beside those of baselines of the training set, if it is given: as text, and as a record for keep."""
     others = [] if train is None else baselines(train, codes, model.data, seed)

@@ -128,8 +128,9 @@ def _array(value: Any) -> Any:
 
 def save_scores(result: Any, path: Path) -> None:
     """The values of each image as arrays: bits_per_dim, and, by the flow, its parts and latents."""
-    arrays = {f.name: _array(getattr(result, f.name)) for f in dataclasses.fields(result) if getattr(result, f.name) is not None}
-    save_npz(path, bits_per_dim=arrays.pop("per_image"), **arrays)
+    values = {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
+    arrays = {name: value.cpu().numpy() for name, value in values.items() if isinstance(value, Tensor) and name != "per_image"}
+    save_npz(path, bits_per_dim=_array(result.per_image), nfe=result.nfe, **arrays)
 
 
 def draw_scores(result: Any, codes: Tensor, levels: int, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Densities: log p by the probability flow, and bits/dim of images, with their errors."""
+"""Densities: log p by the probability flow, its bounds, and bits/dim of images, with their errors."""
 
 from likelihood.bits import BitsPerDim, bits_per_dim
 from likelihood.bounds import RateDistortion, VariationalBits, variational_bound
@@ -6,6 +6,7 @@ from likelihood.budget import Budget, plan
 from likelihood.dequantize import TruncatedNormal, Uniform, Variational
 from likelihood.divergence import Exact, Hutchinson, Probing
 from likelihood.flow import LogLikelihood, log_likelihood
+from likelihood.sde_bound import SDEBits, SDEBound, sde_bits_per_dim, sde_bound
 from sde_lib.data import Images
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "LogLikelihood",
     "Probing",
     "RateDistortion",
+    "SDEBits",
+    "SDEBound",
     "TruncatedNormal",
     "Uniform",
     "Variational",
@@ -24,5 +27,7 @@ __all__ = [
     "bits_per_dim",
     "log_likelihood",
     "plan",
+    "sde_bits_per_dim",
+    "sde_bound",
     "variational_bound",
 ]

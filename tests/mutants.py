@@ -32,7 +32,7 @@ class Mutant(NamedTuple):
 PROCESSES, SAMPLERS, DENSITIES = "test_processes.py", "test_samplers.py", "test_densities.py"
 ORACLES, IMPLICIT, BINOMIAL = "test_oracles.py", "test_implicit.py", "test_binomial.py"
 PREDICTIONS, NOISE, ODE = "test_predictions.py", "test_noise.py", "test_ode.py"
-PREDICTORS, PAPERS = "test_predictors.py", "test_papers.py"
+PREDICTORS, PAPERS, BOUND = "test_predictors.py", "test_papers.py", "test_sde_bound.py"
 LATENTS, CURVE = "test_latents.py", "test_rate_distortion.py"
 
 MUTANTS = [
@@ -1034,6 +1034,83 @@ MUTANTS = [
         "_error(squared) / (2 * distortion)",
         "_error(squared) / distortion",
         f"{CURVE} -k spread",
+    ),
+    Mutant(
+        "bound's times uniform in log-SNR with the weights of y",
+        "likelihood/sde_bound.py",
+        "first.log_snr - 2 * (y + torch.log1p(torch.exp(-2 * y)) - math.log(2))",
+        "first.log_snr - 2 * y",
+        f"{BOUND} -k exact_score",
+    ),
+    Mutant(
+        "bound's noise without its h",
+        "likelihood/sde_bound.py",
+        "expand(sigma * h, x) * z",
+        "expand(sigma, x) * z",
+        f"{BOUND} -k law_at_t_min",
+    ),
+    Mutant(
+        "bound's state scaled from t = 0",
+        "likelihood/sde_bound.py",
+        "expand(alpha / first.alpha, x)",
+        "expand(alpha, x)",
+        f"{BOUND} -k law_at_t_min",
+    ),
+    Mutant(
+        "bound's divergence counted once",
+        "likelihood/sde_bound.py",
+        "+ 2 * (divergence + known))",
+        "+ divergence + 2 * known)",
+        f"{BOUND} -k squared_error",
+    ),
+    Mutant(
+        "bound forgets the spread of x_T in its prior",
+        "likelihood/sde_bound.py",
+        "- 0.5 * dims * (arrival.std / prior.std) ** 2",
+        "",
+        f"{BOUND} -k exact_score",
+    ),
+    Mutant(
+        "bound's reference without its variance at the end",
+        "likelihood/sde_bound.py",
+        "(growth + arrival.std**2 / variance_T)",
+        "growth",
+        f"{BOUND} -k exact_score",
+    ),
+    Mutant(
+        "bound's square weighed without h",
+        "likelihood/sde_bound.py",
+        "values.append(h * (sigma**2",
+        "values.append((sigma**2",
+        f"{BOUND} -k law_at_t_min",
+    ),
+    Mutant(
+        "sliced bound without sigma squared",
+        "likelihood/sde_bound.py",
+        "divergence = h * sigma**2 * quadratic_form",
+        "divergence = h * quadratic_form",
+        f"{BOUND} -k exact_score",
+    ),
+    Mutant(
+        "bound's error of one draw for that of two",
+        "likelihood/sde_bound.py",
+        ".mean((1, 2)) / (2 * draws)",
+        ".mean((1, 2)) / draws",
+        f"{BOUND} -k what_they_say",
+    ),
+    Mutant(
+        "bound's rows all have the first row's noise",
+        "likelihood/sde_bound.py",
+        "return torch.arange(index, index + n)",
+        "return torch.arange(n)",
+        f"{BOUND} -k depend",
+    ),
+    Mutant(
+        "bounds of dequantized points raised by their mean's logarithm",
+        "likelihood/sde_bound.py",
+        "-torch.stack(bounds).mean(0) * to_bits",
+        "(math.log(len(bounds)) - torch.stack(bounds).logsumexp(0)) * to_bits",
+        f"{BOUND} -k dequantizations",
     ),
 ]
 

@@ -88,7 +88,7 @@ def test_every_objective_trains_on_levels(flags, capsys):
         (["--sde", "ve", "--schedule", "cosine"], "VESDE has no 'beta'"),
         (["--sde", "ddpm", "--schedule", "cubic"], "use one of linear, quadratic, sigmoid, cosine"),
         (["--sde", "vp", "--config.likelihood.estimator=bound"], "needs a process with levels"),
-        (["--sde", "vp", "--config.likelihood.estimator=guess"], "estimator 'flow' or 'bound'"),
+        (["--sde", "vp", "--config.likelihood.estimator=guess"], "estimator 'flow', 'sde', 'bound' or 'all'"),
         (["--mode", "sample", "--weighting", "v"], "--weighting belongs to --mode train"),
     ],
 )
@@ -182,6 +182,25 @@ def test_bound_and_flow_agree_on_gaussian_data():
     bound = variational_bound(table, oracle.score(table), codes, images=images, variance="large")
     flow = bits_per_dim(VPSDE(), oracle.score(VPSDE()), codes, images=images)
     assert flow.mean - 0.02 < bound.mean < flow.mean + 0.1
+
+
+@pytest.mark.parametrize("sde", ["vp", TABLE])
+def test_estimators_side_by_side(sde, capsys):
+    """Each number is what its estimator gives alone; differences are of the same images."""
+    assert run.main(["--sde", sde, "--mode", "train", *TINY, "--config.sample.num=2", "--config.likelihood.estimator=all"]) == 0
+    folder = next(Path("runs").iterdir())
+    whole = json.loads((folder / "likelihood.json").read_text())
+    out = capsys.readouterr().out
+    names = ["flow", "sde"] if sde == "vp" else ["flow", "sde", "bound"]
+    assert list(whole["estimators"]) == names and whole["bits_per_dim"] == whole["estimators"]["flow"]["bits_per_dim"]
+    assert whole["network_calls"] == sum(one["network_calls"] for one in whole["estimators"].values())
+    for name, one in whole["estimators"].items():
+        assert f"{one['bits_per_dim']:7.4f} +- {one['standard_error']:.4f}" in out
+        assert one["from_flow"] == pytest.approx(one["bits_per_dim"] - whole["bits_per_dim"], abs=1e-9)
+        assert run.main(["--mode", "likelihood", "--workdir", str(folder), f"--config.likelihood.estimator={name}"]) == 0
+        alone = json.loads((folder / "likelihood.json").read_text())
+        assert (alone["bits_per_dim"], alone["standard_error"]) == (one["bits_per_dim"], one["standard_error"])
+        assert alone["images"] == whole["images"] == 360
 
 
 def test_bounds_that_cannot_be_had_are_refused():

@@ -51,14 +51,14 @@ class Scoring:
     rtol: float
     atol: float
     batch_size: int
-    estimator: Literal["flow", "bound"]
+    estimator: Literal["flow", "sde", "bound", "all"]
     variance: Literal["small", "large"]
 
     def __post_init__(self) -> None:
-        if self.estimator not in ("flow", "bound") or self.variance not in ("small", "large"):
+        if self.estimator not in ("flow", "sde", "bound", "all") or self.variance not in ("small", "large"):
             raise ValueError(
                 f"likelihood.estimator={self.estimator!r} and likelihood.variance={self.variance!r}: "
-                "estimator 'flow' or 'bound', and variance 'small' or 'large', are needed"
+                "estimator 'flow', 'sde', 'bound' or 'all', and variance 'small' or 'large', are needed"
             )
         _require_positive("likelihood", rtol=self.rtol, atol=self.atol, batch_size=self.batch_size)
 
@@ -132,7 +132,7 @@ def assemble(config: ConfigDict) -> Experiment:
     if settings.dequantize and getattr(objective, "of_levels", False):
         raise Usage(f"{objective!r} is about integer data as they are: set train.dequantize=False")
     if scoring.estimator == "bound" and not hasattr(model.sde, "before"):
-        raise Usage(f"likelihood.estimator='bound' needs a process with levels, and got {model.sde!r}: use 'flow'")
+        raise Usage(f"likelihood.estimator='bound' needs a process with levels, and got {model.sde!r}: use 'flow', 'sde' or 'all'")
     if Path(f"-{reads.name}").name != f"-{reads.name}":
         raise Usage(f"config.name is {reads.name!r}, and the end of a folder's name was needed, without a slash")
     experiment = Experiment(

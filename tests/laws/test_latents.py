@@ -243,13 +243,13 @@ def test_mixtures_that_cannot_be_had_are_refused():
         interpolate(Sampler(DDIM(), times=LogSNR(5)), sde, gaussian(sde, (2,)), a, a, 0.5, t=0.0)
 
 
-FINE = Sampler(UniPC(order=3), times=LogSNR(400, t_min=1e-3))
+FINE = Sampler(UniPC(order=3), times=LogSNR(150, t_min=1e-3))
 
 
 @pytest.mark.parametrize("w", [0.0, 0.3, 0.5])
 def test_ddpm_interpolation_of_gaussian_data_has_its_affine_law_without_noise_in_the_steps(w):
     """x_t ~ N(alpha ((1 - w) a + w b), sigma^2 ((1 - w)^2 + w^2)), and then the flow's affine map: not the data's law at 1/2."""
-    sde, n = VPSDE(), 100_000
+    sde, n = VPSDE(), 40_000
     a, b = torch.full((n, 1), 0.2, dtype=torch.float64), torch.full((n, 1), 1.1, dtype=torch.float64)
     t = From(0.4, FINE.times)(sde)[0]
     x = interpolate(FINE, sde, gaussian(sde), a, b, w, t=0.4, seed=2).x
@@ -278,7 +278,7 @@ def posterior_chain(sde, places):
 
 
 def test_ddpm_interpolation_has_the_law_of_its_recursion():
-    sde, n, w = ddpm("cosine", 30), 200_000, 0.5
+    sde, n, w = ddpm("cosine", 30), 100_000, 0.5
     sampler = Sampler(Ancestral(), times=Table())
     t = sde.times[17]
     alpha, sigma, _ = sde.at(t)
@@ -354,7 +354,7 @@ def test_progressive_guesses_settle():
     """Along the flow from x_T, a guess is an affine map of the result; the last one is E[x0 | x] there."""
     sde, score = VPSDE(), gaussian(VPSDE())
     x_T = RowNoise(0, 5)(torch.empty(5, 1, dtype=torch.float64))
-    *_, last = progressive(FINE, sde, score, (5, 1), every=100, x_T=x_T, dtype=torch.float64)
+    *_, last = progressive(FINE, sde, score, (5, 1), every=50, x_T=x_T, dtype=torch.float64)
     end = exact_flow(sde, x_T, sde.T, torch.tensor(1e-3).double(), MEAN, VAR)
     torch.testing.assert_close(last.x, end, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(last.x0, end, rtol=0, atol=float(sde.at(1e-3).sigma))

@@ -43,15 +43,15 @@ def test_rate_and_distortion_of_gaussian_data_are_closed_forms(sde):
 
 
 def test_the_curve_of_ddpm_s_table_is_the_recorded_one():
-    """N(0.3, 1/4) under DDPM's levels after 0 to 999 received steps: recorded from closed forms, where the prior is N(0, 1)."""
+    """N(0.3, 1/4) under DDPM's 1000 levels after 0 to 999 received steps: recorded from closed forms, for a prior N(0, 1)."""
     g, sde = load("closed_forms/analytic_truths"), ddpm()
-    codes = gaussian_codes((3000, 1), seed=2)
+    codes = gaussian_codes((2000, 1), seed=2)
     curve = variational_bound(sde, GaussianOracle(torch.full((1,), MU), S).score(sde), codes, images=FINE, seed=7).rate_distortion
     place = 999 - g["rate_distortion/received_steps"]
     rate, mse = g["rate_distortion/s2=0.25/rate_bits_at"], g["rate_distortion/s2=0.25/mse_at"]
     assert ((curve.rate[place] - rate).abs() < 4.5 * curve.rate_error[place]).all()
     assert ((curve.distortion[place] - mse.sqrt() / FINE.bin_width).abs() < 4.5 * curve.distortion_error[place]).all()
-    assert (curve.rate_error[place[2:]] < 0.03 * rate[2:]).all() and (curve.distortion_error < 0.03 * curve.distortion).all()
+    assert (curve.rate_error[place[2:]] < 0.04 * rate[2:]).all() and (curve.distortion_error < 0.03 * curve.distortion).all()
 
 
 def test_errors_of_the_curve_are_the_spread_of_repeats():

@@ -1,0 +1,89 @@
+"""One model's bits/dim by every estimator that it has, on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from likelihood import BitsPerDim, SDEBits, VariationalBits
+from sde_lib import LinearSDE
+
+__all__ = ["Estimate", "SideBySide", "side_by_side"]
+
+Estimate = BitsPerDim | SDEBits | VariationalBits
+
+MEANINGS = {
+    "flow": "law of the probability flow",
+    "sde": "law of the reverse SDE, at most",
+    "bound": "law of the chain of levels, at most",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SideBySide:
+    """Results by the names of their estimators, the flow's first; it stands for all where one number is asked for.
+
+    They are numbers of different laws that one score has: for the true score all are the data's, else the flow's may be above
+    the bounds or below. The bound of levels is of the images as they are, the other two of dequantized ones: a model
+    trained on centres of bins (train.dequantize=False) is to be judged by that bound, and others by the other two.
+    """
+
+    results: dict[str, Estimate]
+
+    @property
+    def mean(self) -> float:
+        """Of the flow."""
+        return self.results["flow"].mean
+
+    @property
+    def standard_error(self) -> float:
+        """Of the flow."""
+        return self.results["flow"].standard_error
+
+    @property
+    def per_image(self) -> Tensor:
+        """Of the flow."""
+        return self.results["flow"].per_image
+
+    @property
+    def nfe(self) -> int:
+        """Network calls of all."""
+        return sum(result.nfe for result in self.results.values())
+
+    def from_flow(self, name: str) -> tuple[float, float]:
+        """Mean difference from the flow's number over the images, and its standard error: image by image, much is in common."""
+        difference = self.results[name].per_image - self.per_image.to(self.results[name].per_image)
+        return difference.mean().item(), (difference.std() / len(difference) ** 0.5).item() if len(difference) > 1 else torch.nan
+
+    def record(self) -> dict[str, Any]:
+        """Each result, as JSON can keep it."""
+        kept: dict[str, Any] = {}
+        for name, result in self.results.items():
+            mean, error = self.from_flow(name)
+            kept[name] = {
+                "bits_per_dim": result.mean,
+                "standard_error": result.standard_error,
+                "from_flow": mean,
+                "from_flow_error": error,
+                "network_calls": result.nfe,
+                **result.record(),
+            }
+        return {"estimators": kept}
+
+    def __str__(self) -> str:
+        lines = [f"one model, the same {len(self.per_image)} images (and, behind |, how far from the flow's number):"]
+        for name, result in self.results.items():
+            mean, error = self.from_flow(name)
+            beside = "" if name == "flow" else f"   | {mean:+.4f} +- {error:.4f}"
+            lines.append(f"  {result.mean:7.4f} +- {result.standard_error:.4f}   {MEANINGS[name]}{beside}")
+        return "\n  ".join([*lines, *(f"{name}: {result}" for name, result in self.results.items())])
+
+
+def side_by_side(sde: LinearSDE, estimate: Callable[[str], Estimate]) -> SideBySide:
+    """The results of estimate(name) for the flow, the bound of the reverse SDE and, where the process has levels, their bound."""
+    names = ("flow", "sde", "bound") if hasattr(sde, "before") else ("flow", "sde")
+    return SideBySide({name: estimate(name) for name in names})
