@@ -45,9 +45,12 @@ def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Pa
 
 def score_images(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) -> Estimate | SideBySide:
     """Bits/dim of integer images by the estimator of the config, or by all that the model has, with a progress bar."""
-    if scoring.estimator == "all":
-        one = lambda name: score_images(model, replace(scoring, estimator=name), codes, seed)
-        return side_by_side(model.sde, one)
+    if scoring.estimator != "all":
+        return _estimate(model, scoring, codes, seed)
+    return side_by_side(model.sde, lambda name: _estimate(model, replace(scoring, estimator=name), codes, seed))
+
+
+def _estimate(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) -> Estimate:
     device = next(model.parameters()).device
     batches = tqdm(codes.to(device).split(scoring.batch_size), desc="likelihood", unit=" batches", leave=False)
     if scoring.estimator == "sde":

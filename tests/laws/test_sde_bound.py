@@ -8,7 +8,7 @@ import torch
 from scipy import integrate, stats
 
 from likelihood import Uniform, bits_per_dim, log_likelihood, sde_bits_per_dim, sde_bound, variational_bound
-from sde_lib import SubVPSDE, VESDE, VPSDE, GaussianOracle, Images, RowNoise, ScoreModel, Epsilon, Tabulated
+from sde_lib import VESDE, VPSDE, Epsilon, GaussianOracle, Images, RowNoise, ScoreModel, SubVPSDE, Tabulated
 from tests.laws.test_densities import correlated, mixture
 from tests.registry import PROCESSES, name
 
