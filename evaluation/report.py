@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +45,16 @@ def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Pa
 def score_images(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) -> Estimate | SideBySide:
     """Bits/dim of integer images by the estimator of the config, or by all that the model has, with a progress bar."""
     if scoring.estimator != "all":
-        return _estimate(model, scoring, codes, seed)
-    return side_by_side(model.sde, lambda name: _estimate(model, replace(scoring, estimator=name), codes, seed))
+        return _estimate(scoring.estimator, model, scoring, codes, seed)
+    return side_by_side(model.sde, lambda estimator: _estimate(estimator, model, scoring, codes, seed))
 
 
-def _estimate(model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) -> Estimate:
+def _estimate(estimator: str, model: ScoreModel, scoring: Scoring, codes: Tensor, seed: int) -> Estimate:
     device = next(model.parameters()).device
     batches = tqdm(codes.to(device).split(scoring.batch_size), desc="likelihood", unit=" batches", leave=False)
-    if scoring.estimator == "sde":
+    if estimator == "sde":
         return sde_bits_per_dim(model.sde, model, batches, images=model.data, dequantize=scoring.dequantize, seed=seed)
-    if scoring.estimator == "bound":
+    if estimator == "bound":
         sde: Any = model.sde
         return variational_bound(sde, model, batches, images=model.data, variance=scoring.variance, seed=seed)
     return bits_per_dim(

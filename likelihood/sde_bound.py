@@ -98,8 +98,8 @@ def sde_bound(
     Raises ValueError for another form or number of draws, for x that is not finite, a process that is not linear, or t_min
     outside (0, T); TypeError for x that is not floating-point.
 
-    Reference: Song, Durkan, Murray, Ermon, 2021, arXiv 2101.09258, theorem 3; Huang, Lim, Courville, 2021, arXiv 2106.02808,
-    theorem 3.
+    Reference: Song, Durkan, Murray, Ermon, 2021, arXiv 2101.09258, theorem 3; Huang, Lim, Courville, 2021, arXiv 2106.02808
+    (the continuous-time evidence lower bound).
 
     >>> from sde_lib import GaussianOracle, VPSDE
     >>> oracle, x = GaussianOracle(torch.zeros(2), 1.0), torch.ones(1, 2, dtype=torch.float64)
