@@ -31,9 +31,7 @@ def get_config() -> ConfigDict:
     config.sample.sampler = "pc(predictor=reverse_diffusion, corrector=langevin(snr=0.16), times=log_snr(steps=100, t_min=0.001))"
 
     config.likelihood = ConfigDict()
-    config.likelihood.estimator = (
-        "flow"  # or "sde", the bound of the reverse SDE; "bound", of a process with levels; "all", side by side
-    )
+    config.likelihood.estimator = "flow"  # or "sde", "bound" (for a process with levels), "all" side by side
     config.likelihood.variance = "small"  # of a step back in the bound, where none was learned
     config.likelihood.divergence = "hutchinson(probes=1)"
     config.likelihood.dequantize = "uniform(draws=1)"
