@@ -17,6 +17,8 @@ from sde_lib import LinearSDE, ScoreModel
 
 from .files import write_tensors
 from .mlp import MLP
+from .ncsn import NCSN, NCSNv2
+from .ncsnpp import DDPM, NCSNpp
 from .unet import UNet
 
 __all__ = ["FILE_NAME", "NETWORKS", "describe", "load", "read_header", "save"]
@@ -24,7 +26,7 @@ __all__ = ["FILE_NAME", "NETWORKS", "describe", "load", "read_header", "save"]
 FILE_NAME = "checkpoint.safetensors"
 FORMAT, VERSION = "sde-score-model", 1
 KEYS = {"network", "sde", "parameterization", "data", "weights"}
-NETWORKS: dict[str, type[nn.Module]] = {"MLP": MLP, "UNet": UNet}
+NETWORKS: dict[str, type[nn.Module]] = {cls.__name__: cls for cls in (MLP, UNet, DDPM, NCSNpp, NCSN, NCSNv2)}
 
 
 def save(model: ScoreModel, path: str | Path, *, ema: Mapping[str, Tensor] | None = None, step: int | None = None) -> None:
