@@ -36,6 +36,9 @@ NAMES: dict[str, dict[str, str]] = {
         "ncsnpp": "models:NCSNpp",
         "ncsn": "models:NCSN",
         "ncsnv2": "models:NCSNv2",
+        "adm": "models:ADM",
+        "song_unet": "models:SongUNet",
+        "dhariwal_unet": "models:DhariwalUNet",
     },
     "objective": {
         "dsm": "sde_lib:DenoisingScoreMatching",

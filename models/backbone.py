@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -81,13 +81,14 @@ class _Down(nn.Module):
         super().__init__()
         size, attend = plan.sizes[level], level in plan.attention
         self.blocks = nn.ModuleList(Attended(size if i else incoming, size, style, attend) for i in range(plan.blocks))
-        self.shrink = self.join = None
+        self.shrink: nn.Module | None = None
+        self.join: nn.Module | None = None
         self.channels, self.image = size, image
         if level < len(plan.sizes) - 1:
             self.shrink = plan.down(size, style)
             if join[0] != "none":
-                self.join = JOINS[join[0]](image, size, style, join[1])
-                self.channels, self.image = self.join.channels, self.join.image
+                self.join = joining = JOINS[join[0]](image, size, style, join[1])
+                self.channels, self.image = joining.channels, joining.image
 
     def forward(self, h: Tensor, image: Tensor, embedding: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """The maps to be kept, of which the last goes on, and the image."""
@@ -207,7 +208,7 @@ class Backbone(nn.Module):
                 )
             x = pad(x, [side for n in reversed(space) for side in (0, -n % self.multiple)])
         h, kept = self.encoder(x, embedding)
-        image: Tensor | None = None
+        image: Any = None
         for level in self.levels:
             h, image = level(h, kept, image, embedding)
         out = image if self.last is None else self.last(h)

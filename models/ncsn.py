@@ -49,7 +49,7 @@ class _RefineNet(nn.Module):
                     nn.Conv2d(before, size, 1) if dilation == 1 else nn.Conv2d(before, size, 3, padding=dilation, dilation=dilation)
                 )
             entry = NormedBlock(before, size, norm, dilation, skip, half=i > 0 and dilation == 1)
-            self.stages.append(nn.ModuleList([entry, NormedBlock(size, size, norm, dilation)]))
+            self.stages.extend([entry, NormedBlock(size, size, norm, dilation)])
         self.refine = nn.ModuleList()
         for i in reversed(range(len(sizes))):
             incoming = [sizes[i]] * (1 if i == len(sizes) - 1 else 2)
@@ -57,10 +57,10 @@ class _RefineNet(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         h, maps = self.first(x), []
-        for stage in self.stages:
-            for block in stage:
-                h = block(h, y)
-            maps.append(h)
+        for i, block in enumerate(self.stages):
+            h = block(h, y)
+            if i % 2:  # the second of a stage
+                maps.append(h)
         refined: list[Tensor] = []
         for refine in self.refine:
             h = refine([maps.pop(), *refined], y)

@@ -40,10 +40,12 @@ class DDPM(nn.Module):
     """The U-Net of DDPM: states (B, C, *space) and labels (B,), 0 to about 1000, to (B, C, *space).
 
     shape is (C, *space) of the data, of which C and the number of axes matter. Level i has channels * multipliers[i] channels and
-    blocks residual blocks; attention lists the levels with self-attention. unit_range: the states are in [0, 1], and the network
-    sees 2 x - 1. conditional=False: it is not told the label. sigmas = (sigma_min, sigma_max, levels): labels are indices into NCSN's table, and the answer is divided by
-    sigma. pad: sizes that cannot be halved are padded and the answer cropped. Raises ValueError for a shape without an axis of
-    space or with more than three, and for less than one channel, block or level.
+    blocks residual blocks; attention lists the levels with self-attention. resample: between levels stand convolutions ("conv")
+    or plain means and repetitions ("pool"). unit_range: the states are in [0, 1], and the network sees 2 x - 1. conditional=False:
+    it is not told the label. sigmas = (sigma_min, sigma_max, levels): labels are indices into NCSN's table, and the answer is
+    divided by sigma. outputs is how many numbers it answers for each entry, along axis 1. pad: sizes that cannot be halved are
+    padded with zeros and the answer cropped. Raises ValueError for a shape without an axis of space or with more than three, and
+    for less than one channel, block or level.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B; Song et al., 2021, arXiv 2011.13456, appendix H.
 
@@ -102,7 +104,7 @@ class NCSNpp(nn.Module):
     Reference: Song et al., 2021, arXiv 2011.13456, appendix H.
 
     >>> import torch
-    >>> NCSNpp((3, 32, 32), channels=8, fir=(1, 3, 3, 1), embedding="fourier")(torch.zeros(2, 3, 32, 32), torch.ones(2)).shape
+    >>> NCSNpp((3, 32, 32), channels=8, fir=(1, 3, 3, 1))(torch.zeros(2, 3, 32, 32), torch.tensor([0.0, 999.0])).shape
     torch.Size([2, 3, 32, 32])
     """
 
@@ -169,6 +171,7 @@ class NCSNpp(nn.Module):
 def _needed(sigmas: Sequence[float] | None) -> Sequence[float]:
     if sigmas is None:
         raise ValueError(
-            "scale_by_sigma with a positional embedding needs the sigmas that labels count: give sigmas=(sigma_min, sigma_max, levels)"
+            "scale_by_sigma with a positional embedding needs the sigmas that labels count: "
+            "give sigmas=(sigma_min, sigma_max, levels)"
         )
     return sigmas

@@ -20,9 +20,9 @@ def _attend(qkv: Tensor, heads: int) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """factor (x + projection of attention over all positions, of x normalised): (B, C, *space), same; zero at the start of training.
+    """factor (x + projection of attention over all positions, of x normalised): (B, C, *space), same; factor x at first.
 
-    Raises ValueError for a number of heads that does not divide the channels.
+    Raises ValueError for heads that do not divide the channels.
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B; Vaswani et al., 2017, arXiv 1706.03762, section 3.2 (heads).
 
     >>> import torch
@@ -33,8 +33,6 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int, style: Style) -> None:
         super().__init__()
         self.heads, self.factor = style.heads_of(channels), style.factor
-        if not self.heads or channels % self.heads:
-            raise ValueError(f"attention over {channels} channels cannot have {self.heads} heads: heads must divide channels")
         self.norm = style.norm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = zero_init(nn.Linear(channels, channels))

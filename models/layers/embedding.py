@@ -145,11 +145,12 @@ class Condition(nn.Module):
 
 
 class Embedding(nn.Module):
-    """act(linear(act(linear(features(label))))), to which conditions are added early, to the features, or late, before the last act.
+    """act(linear(act(linear(features(label))))): (B,) to (B, width).
 
-    (B,) to (B, width). early and late name Conditions by keyword.
+    Conditions, named by keyword, are added early, to the features, or late, before the last act.
 
-    >>> Embedding(Sinusoid(8), 8, width=16, act=nn.SiLU(), late={"y": Condition(10, 16)})(torch.ones(2), y=torch.tensor([0, 9])).shape
+    >>> embedding = Embedding(Sinusoid(8), 8, width=16, act=nn.SiLU(), late={"y": Condition(10, 16)})
+    >>> embedding(torch.ones(2), y=torch.tensor([0, 9])).shape
     torch.Size([2, 16])
     """
 

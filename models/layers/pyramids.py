@@ -9,6 +9,7 @@ Reference: Karras et al., 2020, arXiv 1912.04958, figure 7; Song et al., 2021, a
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,5 +81,5 @@ class OutputResidual(nn.Module):
         return h, h
 
 
-JOINS = {"input_skip": InputSkip, "residual": InputResidual}
-EMITTERS = {"output_skip": OutputSkip, "residual": OutputResidual}
+JOINS: dict[str, Callable[..., Any]] = {"input_skip": InputSkip, "residual": InputResidual}
+EMITTERS: dict[str, Callable[..., Any]] = {"output_skip": OutputSkip, "residual": OutputResidual}

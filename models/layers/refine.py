@@ -39,7 +39,7 @@ class NormedBlock(nn.Module):
         self, incoming: int, outgoing: int, norm: MakeNorm, dilation: int = 1, skip: nn.Module | None = None, half: bool = False
     ) -> None:
         super().__init__()
-        self.half = half
+        self.halved = half
         self.norm1, self.conv1 = norm(incoming), nn.Conv2d(incoming, incoming, 3, padding=dilation, dilation=dilation)
         self.norm2, self.conv2 = norm(incoming), nn.Conv2d(incoming, outgoing, 3, padding=dilation, dilation=dilation)
         self.skip = nn.Identity() if skip is None else skip
@@ -48,7 +48,7 @@ class NormedBlock(nn.Module):
         """Transform x."""
         h = self.conv1(elu(self.norm1(x, y)))
         h = self.conv2(elu(self.norm2(h, y))) + self.skip(x)
-        return avg_pool2d(h, 2) if self.half else h
+        return avg_pool2d(h, 2) if self.halved else h
 
 
 class _NormConv(nn.Module):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 __all__ = ["CONVOLUTIONS", "FIRDown", "FIRUp", "Untold", "conv_down", "conv_up"]
 
 CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-PADDINGS = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
+PADDINGS: dict[int, Callable[[Any], nn.Module]] = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -86,7 +87,7 @@ class FIRUp(nn.Module):
 class Untold(nn.Sequential):
     """Layers that are not told the noise level, where others are."""
 
-    def forward(self, h: Tensor, embedding: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, h: Tensor, embedding: Tensor | None = None) -> Tensor:
         """Apply them."""
         return super().forward(h)
 

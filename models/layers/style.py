@@ -100,5 +100,9 @@ class Style:
         return nn.Sequential(self.norm(channels), self.act(), zero_init(self.conv(channels, outputs)))
 
     def heads_of(self, channels: int) -> int:
-        """How many heads attention over so many channels has."""
-        return self.heads if self.head_channels is None else channels // self.head_channels
+        """How many heads attention over so many channels has. Raises ValueError for a number that does not divide them."""
+        part = self.heads if self.head_channels is None else self.head_channels
+        if channels % part:
+            what = "heads" if self.head_channels is None else "channels in each head"
+            raise ValueError(f"attention over {channels} channels cannot have {part} {what}: {part} must divide {channels}")
+        return part if self.head_channels is None else channels // part
