@@ -3,6 +3,7 @@
 from .adm import ADM, ADMClassifier
 from .checkpoint import load, save
 from .edm import DhariwalUNet, SongUNet
+from .importers import import_checkpoint, import_classifier
 from .mlp import MLP
 from .ncsn import NCSN, NCSNv2
 from .ncsnpp import DDPM, NCSNpp
@@ -19,6 +20,8 @@ __all__ = [
     "NCSNv2",
     "SongUNet",
     "UNet",
+    "import_checkpoint",
+    "import_classifier",
     "load",
     "save",
 ]

@@ -40,8 +40,9 @@ class DDPM(nn.Module):
     """The U-Net of DDPM: states (B, C, *space) and labels (B,), 0 to about 1000, to (B, C, *space).
 
     shape is (C, *space) of the data, of which C and the number of axes matter. Level i has channels * multipliers[i] channels and
-    blocks residual blocks; attention lists the levels with self-attention. resample: between levels stand convolutions ("conv")
-    or plain means and repetitions ("pool"). unit_range: the states are in [0, 1], and the network sees 2 x - 1. conditional=False:
+    blocks residual blocks; attention lists the levels with self-attention, on the way up after the last block alone
+    (attend_last, as in Score-SDE) or after each (DDPM). resample: between levels stand convolutions ("conv") or plain means and
+    repetitions ("pool"). unit_range: the states are in [0, 1], and the network sees 2 x - 1. conditional=False:
     it is not told the label. sigmas = (sigma_min, sigma_max, levels): labels are indices into NCSN's table, and the answer is
     divided by sigma. outputs is how many numbers it answers for each entry, along axis 1. pad: sizes that cannot be halved are
     padded with zeros and the answer cropped. Raises ValueError for a shape without an axis of space or with more than three, and
@@ -61,6 +62,7 @@ class DDPM(nn.Module):
         multipliers: Sequence[int] = (1, 2, 2, 2),
         blocks: int = 2,
         attention: Sequence[int] = (1,),
+        attend_last: bool = True,
         dropout: float = 0.1,
         resample: Literal["conv", "pool"] = "conv",
         activation: str = "swish",
@@ -74,7 +76,7 @@ class DDPM(nn.Module):
         self.arguments = arguments_of(locals())
         width = 4 * channels if conditional else 0
         style = Style(width, space_of(shape), dropout, activation, least=1, eps=1e-6, ahead=True)
-        plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), attend_last=True, resample=resample)
+        plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), attend_last, resample)
         self.unit_range = unit_range
         self.embedding = Embedding(Sinusoid(channels), channels, width, style.act()) if conditional else None
         self.body = Backbone(shape[0], outputs * shape[0], plan, style, pad=pad)

@@ -11,10 +11,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from sde_lib import EDM, VPSDE, Epsilon, Images, KarrasSDE, LinearSDE
+from sde_lib.parameterizations import Parameterization
+
 from ..edm import DhariwalUNet, SongUNet
 from .order import fit, heads_first, in_order
 
-__all__ = ["network_of", "weights_of"]
+__all__ = ["holds", "model_of", "network_of", "weights_of"]
 
 WORDS = (
     *("map_noise", "map_layer0", "map_layer1", "map_label", "map_augment", "map_late", "enc", "dec"),
@@ -85,3 +88,30 @@ def weights_of(state: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
 def _place(match: re.Match[str]) -> str:
     part, size, kind, number = match.groups()
     return f"{part}.{LARGEST - int(size) if part == 'enc' else size}.{kind}.{number or 0}."
+
+
+def holds(content: Any) -> bool:
+    """Whether a file looks like a state of EDM's."""
+    return isinstance(content, Mapping) and any(key.removeprefix("model.") == "map_layer0.weight" for key in content)
+
+
+def model_of(
+    content: Any, config: Mapping[str, Any] | None, _weights: str
+) -> tuple[nn.Module, LinearSDE, Parameterization, Images]:
+    """Network, process, parameterization and data of a state; weights says nothing: EDM keeps averages alone.
+
+    config has the options of the network, and of its preconditioning: class_name, "EDMPrecond" unless given, or "VPPrecond".
+    Raises ValueError for another preconditioning.
+    """
+    if config is None:
+        raise ValueError("EDM's weights do not show how they are used: give config, the options that the network was made with")
+    kind = config.get("class_name", "EDMPrecond").rpartition(".")[2]
+    network = network_of(config)
+    network.load_state_dict(weights_of(content, network))
+    data = Images(256, -1 - 1 / 255, 1 + 1 / 255)
+    if kind == "EDMPrecond":
+        return network, KarrasSDE(), EDM(sigma_data=config.get("sigma_data", 0.5)), data
+    if kind == "VPPrecond":
+        low = config.get("beta_min", 0.1)
+        return network, VPSDE(low, low + config.get("beta_d", 19.9)), Epsilon(label="time"), data
+    raise ValueError(f"class_name={kind!r}: 'EDMPrecond' or 'VPPrecond' was needed, whose labels are ones that ScoreModel has")

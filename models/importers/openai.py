@@ -10,10 +10,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..adm import ADM, ADMClassifier
-from .order import fit, heads_first, in_order
+from sde_lib import Epsilon, Images, LinearSDE, WithVariance
+from sde_lib.parameterizations import Parameterization
+from sde_lib.tabulated import ddpm
 
-__all__ = ["network_of", "weights_of"]
+from ..adm import ADM, ADMClassifier
+from .order import fit, heads_first, in_order, without_prefix
+
+__all__ = ["holds", "model_of", "network_of", "weights_of"]
 
 WORDS = (
     *("time_embed", "label_emb", "input_blocks", "middle_block", "output_blocks", "out"),
@@ -23,7 +27,7 @@ WORDS = (
 LEGACY, NEW = (1, 0, 2), (0, 1, 2)  # where queries/keys/values (0), heads (1) and their channels (2) stand in the rows
 
 
-def network_of(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> nn.Module:
+def network_of(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Any:
     """The network that has these weights. config: the flags that it was trained with, of which weights show most.
 
     Raises ValueError where config says neither num_heads nor num_head_channels, or not num_res_blocks where that is not shown.
@@ -99,3 +103,30 @@ def _between(state: Mapping[str, Tensor], blocks: int) -> str:
     """What stands between levels."""
     place = f"input_blocks.{blocks + 1}.0"
     return "conv" if f"{place}.op.weight" in state else "block" if f"{place}.in_layers.0.weight" in state else "pool"
+
+
+def holds(content: Any) -> bool:
+    """Whether a file looks like one of improved- or guided-diffusion."""
+    return isinstance(content, Mapping) and "input_blocks.0.0.weight" in without_prefix(content)
+
+
+def model_of(
+    content: Any, config: Mapping[str, Any] | None, _weights: str
+) -> tuple[nn.Module, LinearSDE, Parameterization, Images]:
+    """Network, process, parameterization and data of a file; averages are in files of their own, so that weights says nothing.
+
+    Raises ValueError for a classifier, and for a table of other than 1000 steps without rescale_timesteps.
+    """
+    state, flags = without_prefix(content), dict(config or {})
+    if not any(key.startswith("output_blocks.") for key in state):
+        raise ValueError("these are the weights of a classifier, which is no score: use models.importers.import_classifier")
+    network = network_of(state, flags)
+    network.load_state_dict(weights_of(state, network, flags.get("use_new_attention_order", False)))
+    schedule, steps = flags["noise_schedule"], flags["diffusion_steps"]
+    if steps != 1000 and "rescale_timesteps" not in flags:
+        raise ValueError(f"with {steps} steps it matters whether a network was told them rescaled: add rescale_timesteps to config")
+    label = "index_of_1000" if steps != 1000 and flags["rescale_timesteps"] else "index"
+    parameterization: Parameterization = Epsilon(label=label)
+    if network.arguments["outputs"] == 2:
+        parameterization = WithVariance(parameterization)
+    return network, ddpm(schedule, steps), parameterization, Images(256, -1 - 1 / 255, 1 + 1 / 255)

@@ -5,7 +5,8 @@ Reference: Song et al., 2021, arXiv 2011.13456, and the released code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from ..ncsnpp import DDPM, NCSNpp
 from .ncsn import STAGES, weights_of_ncsn
 from .order import fit, in_order, without_prefix
 
-__all__ = ["data_of", "network_of", "process_of", "weights_of"]
+__all__ = ["averaged", "data_of", "holds", "model_of", "network_of", "process_of", "weights_of"]
 
 WORDS = (
     *("all_modules", "GroupNorm_0", "Conv_0", "Conv2d_0", "Dense_0", "GroupNorm_1", "Conv_1", "Conv_2"),
@@ -119,3 +120,40 @@ def _tensors(block: dict[str, Tensor]) -> list[Tensor]:
     q, k, v = ({leaf: block.pop(f"NIN_{i}.{leaf}") for leaf in "Wb"} for i in range(3))
     norm, out = list(block.values())[:2], list(block.values())[2:]
     return [*norm, *(torch.cat([q[leaf], k[leaf], v[leaf]]) for leaf in "Wb"), *out]
+
+
+def holds(content: Any) -> bool:
+    """Whether a file looks like one of score_sde_pytorch."""
+    if isinstance(content, Mapping) and {"model", "ema", "step"} <= content.keys():
+        return True
+    return isinstance(content, Mapping) and any("all_modules." in str(key) for key in content)
+
+
+def model_of(content: Any, config: Config | None, weights: str) -> tuple[nn.Module, LinearSDE, Parameterization, Images]:
+    """Network, process, parameterization and data of a file. Raises ValueError without a config, or where it does not fit."""
+    if config is None:
+        raise ValueError(
+            "weights of score_sde do not show the process, the range of the data or how sums are scaled: give config, "
+            "the one that they were trained with (get_config().to_dict(), or a JSON file of it)"
+        )
+    state = content.get("model", content)
+    network = network_of(config)
+    if weights == "ema" and "ema" in content:
+        state = averaged(state, content["ema"]["shadow_params"])
+    network.load_state_dict(weights_of(state, network))
+    return network, *process_of(config), data_of(config)
+
+
+def averaged(state: Mapping[str, Tensor], shadows: Sequence[Tensor]) -> dict[str, Tensor]:
+    """The state with its trained weights replaced by their averages, a list without names in the order of the weights.
+
+    sigmas and the frequencies of a Fourier embedding are not trained, and are not in the list. Raises ValueError where it is not
+    as long as the weights, or a shape differs.
+    """
+    trained = [key for key in state if not re.fullmatch(r"(module\.)?(sigmas|all_modules\.0\.W)", key)]
+    if [state[key].shape for key in trained] != [shadow.shape for shadow in shadows]:
+        raise ValueError(
+            f"the file averages {len(shadows)} weights, which are not the {len(trained)} that it holds, in their order: "
+            "use weights='raw', or another copy"
+        )
+    return {**state, **dict(zip(trained, shadows, strict=True))}
