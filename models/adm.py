@@ -34,7 +34,7 @@ class ADM(nn.Module):
 
     Reference: Nichol and Dhariwal, 2021, arXiv 2102.09672, appendix A; Dhariwal and Nichol, 2021, arXiv 2105.05233, section 3.
 
-    >>> ADM((3, 32, 32), channels=64, multipliers=(1, 2), condition=10, outputs=2)(
+    >>> ADM((3, 32, 32), channels=64, multipliers=(1, 2), attention=(1,), condition=10, outputs=2)(
     ...     torch.zeros(2, 3, 32, 32), torch.tensor([0, 999]), y=torch.tensor([3, -1])
     ... ).shape
     torch.Size([2, 6, 32, 32])
@@ -84,7 +84,8 @@ class ADMClassifier(nn.Module):
 
     Reference: Dhariwal and Nichol, 2021, arXiv 2105.05233, section 4 and appendix H.
 
-    >>> ADMClassifier((3, 16, 16), classes=10, channels=64, multipliers=(1, 2))(torch.zeros(2, 3, 16, 16), torch.zeros(2)).shape
+    >>> classifier = ADMClassifier((3, 16, 16), classes=10, channels=64, multipliers=(1, 2), attention=(1,))
+    >>> classifier(torch.zeros(2, 3, 16, 16), torch.zeros(2)).shape
     torch.Size([2, 10])
     """
 

@@ -78,7 +78,8 @@ class DhariwalUNet(nn.Module):
     Reference: Karras, Aittala, Aila, Laine, 2022, arXiv 2206.00364, appendix F and table 7.
 
     >>> import torch
-    >>> DhariwalUNet((3, 16, 16), channels=64, multipliers=(1, 2))(torch.zeros(2, 3, 16, 16), torch.zeros(2)).shape
+    >>> network = DhariwalUNet((3, 16, 16), channels=64, multipliers=(1, 2), attention=(1,))
+    >>> network(torch.zeros(2, 3, 16, 16), torch.zeros(2)).shape
     torch.Size([2, 3, 16, 16])
     """
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import elu
 
 from .layers import InstanceNormPlus, NormedBlock, RefineBlock, Unnormed
-from .ncsnpp import SigmaTable, divided
+from .ncsnpp import SigmaTable, counted, divided
 from .registry import arguments_of
 
 __all__ = ["NCSN", "NCSNv2"]
@@ -137,7 +137,7 @@ class NCSN(nn.Module):
 
     def forward(self, x: Tensor, noise_label: Tensor) -> Tensor:
         """The output at states x, (B, C, H, W), and indices (B,)."""
-        return self.body(2 * x - 1 if self.unit_range else x, noise_label.long())
+        return self.body(2 * x - 1 if self.unit_range else x, counted(noise_label))
 
 
 def _images(shape: Sequence[int]) -> int:

@@ -13,7 +13,7 @@ from .backbone import Backbone, Plan, space_of
 from .layers import Embedding, Fourier, Sinusoid, Style, fan_average
 from .registry import arguments_of
 
-__all__ = ["DDPM", "NCSNpp", "SigmaTable"]
+__all__ = ["DDPM", "NCSNpp", "SigmaTable", "counted", "divided"]
 
 
 class SigmaTable(nn.Module):
@@ -28,7 +28,17 @@ class SigmaTable(nn.Module):
 
     def forward(self, label: Tensor) -> Tensor:
         """The sigma of each index."""
-        return self.sigmas[label.long()]
+        return self.sigmas[counted(label)]
+
+
+def counted(label: Tensor) -> Tensor:
+    """Labels that are indices of noise levels. Raises ValueError for those that are not integers."""
+    if label.is_floating_point():
+        raise ValueError(
+            f"the network counts noise levels, and got labels of type {label.dtype}: "
+            "use a process with a table, such as Tabulated, and a parameterization with label='index'"
+        )
+    return label
 
 
 def divided(out: Tensor, sigma: Tensor) -> Tensor:

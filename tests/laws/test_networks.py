@@ -50,6 +50,11 @@ EVERY = {
     if combine == "sum" or (incoming, outgoing) == ("input_skip", "none")
 }
 LABELS = torch.tensor([1.0, 3.0, 9.0])
+COUNTING = {"ddpm of levels", "ncsnv2", "ncsnv2 deep", "ncsn"}  # networks whose labels are indices
+
+
+def labels_for(name):
+    return LABELS.long() if name in COUNTING else LABELS
 
 
 def randomized(network):
@@ -72,17 +77,17 @@ def test_every_public_network_is_here():
 @pytest.mark.parametrize("name", EVERY)
 def test_every_weight_learns_every_row_is_alone_and_every_option_is_kept(name, tmp_path):
     """One backward pass reaches every weight; row 1 of 3 is row 1 alone; and the arguments in a file build the same again."""
-    network = randomized(EVERY[name]())
+    network, labels = randomized(EVERY[name]()), labels_for(name)
     x = torch.randn(3, *SHAPE)
-    out = network(x, LABELS)
+    out = network(x, labels)
     out.square().sum().backward()
     told = {"condition", "augment"} & set(network.arguments)
     silent = {key for key, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0}
     assert all(told and (".early." in key or ".late." in key) and key.endswith("weight") for key in silent), silent
-    torch.testing.assert_close(network(x[1:2], LABELS[1:2])[0], out[1], rtol=1e-4, atol=1e-4 * float(out.detach().abs().max()))
+    torch.testing.assert_close(network(x[1:2], labels[1:2])[0], out[1], rtol=1e-4, atol=1e-4 * float(out.detach().abs().max()))
     path = tmp_path / "checkpoint.safetensors"
     save(ScoreModel(network, VPSDE(), Epsilon()), path)
-    assert torch.equal(load(path).network(x, LABELS), out)
+    assert torch.equal(load(path).network(x, labels), out)
 
 
 @pytest.mark.parametrize("name", ["unet", "ddpm", "adm", "song", "dhariwal", "ncsnpp biggan conv none none sum ()"])
@@ -93,7 +98,7 @@ def test_networks_begin_at_zero(name):
 def test_the_label_is_heard_unless_the_network_is_not_conditional():
     x = torch.randn(1, *SHAPE).expand(3, -1, -1, -1)
     for name, make in list(EVERY.items())[:17]:
-        out = randomized(make())(x, LABELS)
+        out = randomized(make())(x, labels_for(name))
         alike = bool((out[0] - out[1]).abs().max() < 1e-5 * out.abs().max())
         assert alike == (name == "ddpm unconditional"), name
 
@@ -189,6 +194,8 @@ def test_edm_s_networks_are_those_that_they_are_made_after():
 
 
 REFUSED = [
+    (lambda: EVERY["ncsn"]()(torch.zeros(3, *SHAPE), LABELS), "counts noise levels"),
+    (lambda: EVERY["ddpm of levels"]()(torch.zeros(3, *SHAPE), torch.zeros(3)), "label='index'"),
     (lambda: UNet((8,)), "use MLP"),
     (lambda: NCSN((8, 8)), "use UNet or MLP"),
     (lambda: NCSNpp((3, 2, 2, 2, 2)), "use MLP"),
@@ -221,5 +228,5 @@ def test_what_does_not_fit_is_refused_with_a_sentence(make, words):
 def test_one_graph_under_compile():
     """No graph break, in the networks of each kind of block."""
     for name in ("unet", "adm of classes", "ncsnv2", "song fourier", "ncsnpp ddpm conv input_skip output_skip cat (1, 3, 3, 1)"):
-        explained = torch._dynamo.explain(randomized(EVERY[name]()))(torch.randn(3, *SHAPE), LABELS)
+        explained = torch._dynamo.explain(randomized(EVERY[name]()))(torch.randn(3, *SHAPE), labels_for(name))
         assert explained.graph_break_count == 0, (name, explained.break_reasons)
