@@ -44,6 +44,7 @@ def test_a_checkpoint_of_score_sde_gives_its_recorded_outputs(weights, tmp_path)
     assert torch.equal(load(tmp_path / "own.safetensors")(x, 0.5), model(x, 0.5))
 
 
+@pytest.mark.slow
 def test_what_was_imported_samples_and_has_a_likelihood():
     model = import_checkpoint(TINY, config=CONFIG)
     samples = Sampler(DPMSolver(order=2), times=LogSNR(5)).sample(model.sde, model, (2, 3, 8, 8), seed=0)
@@ -215,9 +216,8 @@ def diffusers():
         return pytest.importorskip("diffusers")
 
 
-@pytest.mark.parametrize("safe", [True, False])
 @pytest.mark.parametrize("name", DIFFUSERS)
-def test_networks_of_diffusers_answer_as_its_own_classes(name, safe, tmp_path, diffusers):
+def test_networks_of_diffusers_answer_as_its_own_classes(name, tmp_path, diffusers):
     torch.manual_seed(0)
     options = {"block_out_channels": (64, 128), "layers_per_block": 2, "sample_size": 16} | DIFFUSERS[name]
     theirs = diffusers.UNet2DModel(**options).eval()
@@ -225,7 +225,7 @@ def test_networks_of_diffusers_answer_as_its_own_classes(name, safe, tmp_path, d
         for parameter in theirs.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter) if parameter.requires_grad else 0)
     scheduler = diffusers.ScoreSdeVeScheduler(sigma_max=380.0) if name == "ncsnpp" else diffusers.DDPMScheduler()
-    theirs.save_pretrained(tmp_path / "unet", safe_serialization=safe)
+    theirs.save_pretrained(tmp_path / "unet", safe_serialization=name != "ddpm")
     scheduler.save_pretrained(tmp_path / "scheduler")
     model = import_checkpoint(tmp_path)
     x = torch.randn(2, 3, 16, 16)
