@@ -21,6 +21,7 @@ setup(
         "likelihood",
         "models",
         "models.layers",
+        "models.importers",
     ],
     package_data={name: ["py.typed"] for name in ("sde_lib", "samplers", "likelihood", "models")},
     install_requires=[

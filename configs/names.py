@@ -34,7 +34,17 @@ NAMES: dict[str, dict[str, str]] = {
         "previous": "sde_lib:PreviousMean",
         "with_variance": "sde_lib:WithVariance",
     },
-    "network": {"mlp": "models:MLP", "unet": "models:UNet"},
+    "network": {
+        "mlp": "models:MLP",
+        "unet": "models:UNet",
+        "ddpm": "models:DDPM",
+        "ncsnpp": "models:NCSNpp",
+        "ncsn": "models:NCSN",
+        "ncsnv2": "models:NCSNv2",
+        "adm": "models:ADM",
+        "song_unet": "models:SongUNet",
+        "dhariwal_unet": "models:DhariwalUNet",
+    },
     "objective": {
         "dsm": "sde_lib:DenoisingScoreMatching",
         "vlb": "sde_lib:VariationalBound",

@@ -1,7 +1,27 @@
 """Score networks, and the files that they are kept in."""
 
+from .adm import ADM, ADMClassifier
 from .checkpoint import load, save
+from .edm import DhariwalUNet, SongUNet
+from .importers import import_checkpoint, import_classifier
 from .mlp import MLP
+from .ncsn import NCSN, NCSNv2
+from .ncsnpp import DDPM, NCSNpp
 from .unet import UNet
 
-__all__ = ["MLP", "UNet", "load", "save"]
+__all__ = [
+    "ADM",
+    "DDPM",
+    "MLP",
+    "NCSN",
+    "ADMClassifier",
+    "DhariwalUNet",
+    "NCSNpp",
+    "NCSNv2",
+    "SongUNet",
+    "UNet",
+    "import_checkpoint",
+    "import_classifier",
+    "load",
+    "save",
+]

@@ -15,8 +15,12 @@ from torch import Tensor, nn
 import sde_lib
 from sde_lib import LinearSDE, ScoreModel
 
+from .adm import ADM, ADMClassifier
+from .edm import DhariwalUNet, SongUNet
 from .files import write_tensors
 from .mlp import MLP
+from .ncsn import NCSN, NCSNv2
+from .ncsnpp import DDPM, NCSNpp
 from .unet import UNet
 
 __all__ = ["FILE_NAME", "NETWORKS", "describe", "load", "read_header", "save"]
@@ -24,7 +28,8 @@ __all__ = ["FILE_NAME", "NETWORKS", "describe", "load", "read_header", "save"]
 FILE_NAME = "checkpoint.safetensors"
 FORMAT, VERSION = "sde-score-model", 1
 KEYS = {"network", "sde", "parameterization", "data", "weights"}
-NETWORKS: dict[str, type[nn.Module]] = {"MLP": MLP, "UNet": UNet}
+CLASSES = (MLP, UNet, DDPM, NCSNpp, NCSN, NCSNv2, ADM, ADMClassifier, SongUNet, DhariwalUNet)
+NETWORKS: dict[str, type[nn.Module]] = {cls.__name__: cls for cls in CLASSES}
 
 
 def save(

@@ -55,13 +55,13 @@ def test_networks_see_the_noise_level_and_each_row_alone():
 
 def test_networks_refuse_what_they_cannot_be():
     with pytest.raises(ValueError, match="use MLP"):
-        UNet((8, 8))
+        UNet((8,))
     with pytest.raises(ValueError, match="levels go from 0 to 1"):
         UNet((1, 8, 8), attention=(2,))
     for nothing in ({"blocks": 0}, {"channels": 0}, {"multipliers": (), "attention": ()}):
         with pytest.raises(ValueError, match="at least one of each"):
             UNet((1, 8, 8), **nothing)
-    with pytest.raises(ValueError, match="heads must divide"):
+    with pytest.raises(ValueError, match="3 must divide 16"):
         UNet((1, 8, 8), channels=8, heads=3)
     with pytest.raises(ValueError, match="shape of one datum"):
         MLP(())

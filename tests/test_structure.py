@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "sde_lib": {"torch", "numpy", "scipy"},
     "samplers": {"torch", "numpy", "scipy", "sde_lib"},
     "likelihood": {"torch", "numpy", "scipy", "sde_lib"},
-    "models": {"torch", "safetensors", "sde_lib"},
+    "models": {"torch", "numpy", "safetensors", "sde_lib"},
     "configs": {"ml_collections"},
     "training": {
         "torch",

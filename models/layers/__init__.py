@@ -1,7 +1,39 @@
 """Layers that networks share."""
 
-from .attention import SelfAttention
-from .embedding import NoiseEmbedding
-from .residual import ResidualBlock, group_norm, zero_init
+from .attention import AttentionPool, SelfAttention
+from .embedding import Condition, Embedding, Fourier, NoiseEmbedding, Octaves, Sinusoid
+from .initial import fan_average, zero_init
+from .instance_norm import InstanceNormPlus
+from .pyramids import COMBINE, EMITTERS, JOINS
+from .refine import NormedBlock, RefineBlock, Unnormed
+from .resampling import FIRDown, FIRUp, Untold, conv_down, conv_up
+from .residual import ResidualBlock
+from .style import Style, group_norm
 
-__all__ = ["NoiseEmbedding", "ResidualBlock", "SelfAttention", "group_norm", "zero_init"]
+__all__ = [
+    "COMBINE",
+    "EMITTERS",
+    "JOINS",
+    "AttentionPool",
+    "Condition",
+    "Embedding",
+    "FIRDown",
+    "FIRUp",
+    "Fourier",
+    "InstanceNormPlus",
+    "NoiseEmbedding",
+    "NormedBlock",
+    "Octaves",
+    "RefineBlock",
+    "ResidualBlock",
+    "SelfAttention",
+    "Sinusoid",
+    "Style",
+    "Unnormed",
+    "Untold",
+    "conv_down",
+    "conv_up",
+    "fan_average",
+    "group_norm",
+    "zero_init",
+]

@@ -1,36 +1,182 @@
-"""How a network is told the noise level."""
+"""How a network is told the noise level, and what else it is told."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-__all__ = ["NoiseEmbedding"]
+__all__ = ["Condition", "Embedding", "Fourier", "NoiseEmbedding", "Octaves", "Sinusoid"]
+
+
+class Octaves(nn.Module):
+    """sin and cos of label w, with frequencies w from highest down to 1e-4 of it, geometrically: (B,) to (B, 2 count).
+
+    The highest should turn a few times over the range of the labels: one that turns hundreds of times makes the network rough in
+    time, and adaptive solvers slow.
+
+    Reference: Vaswani et al., 2017, arXiv 1706.03762, section 3.5.
+
+    >>> Octaves(count=3)(torch.tensor([0.0]))
+    tensor([[0., 0., 0., 1., 1., 1.]])
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, highest: float = 4.0, count: int = 32) -> None:
+        super().__init__()
+        octaves = highest * torch.exp(-math.log(1e4) * torch.arange(count) / max(count - 1, 1))
+        self.register_buffer("frequencies", octaves, persistent=False)
+
+    def forward(self, label: Tensor) -> Tensor:
+        """Embed labels (B,)."""
+        angles = label[:, None].to(self.frequencies.dtype) * self.frequencies
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 class NoiseEmbedding(nn.Module):
-    """Sines and cosines of the noise label, then two linear layers: (B,) to (B, width).
+    """Octaves of the noise label, then two linear layers: (B,) to (B, width).
 
-    Frequencies go geometrically from highest down to 1e-4 of it. The highest should turn a few times over the range of the
-    labels: one that turns hundreds of times makes the network rough in time, and adaptive solvers slow.
-
-    Reference: Vaswani et al., 2017, arXiv 1706.03762, section 3.5; Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B.
+    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B.
 
     >>> NoiseEmbedding(width=8)(torch.tensor([0.0, 999.0])).shape
     torch.Size([2, 8])
     """
 
-    frequencies: Tensor
-
-    def __init__(self, width: int, highest: float = 4.0, frequencies: int = 32) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        octaves = highest * torch.exp(-math.log(1e4) * torch.arange(frequencies) / max(frequencies - 1, 1))
-        self.register_buffer("frequencies", octaves, persistent=False)
-        self.layers = nn.Sequential(nn.Linear(2 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
+        self.features = Octaves()
+        self.layers = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, label: Tensor) -> Tensor:
         """Embed labels (B,)."""
-        angles = label[:, None].to(self.frequencies.dtype) * self.frequencies
-        return self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))
+        return self.layers(self.features(label))
+
+
+class Sinusoid(nn.Module):
+    """sin and cos of label 10000^(-j/d), j = 0..size//2 - 1: (B,) to (B, size), and a zero where size is odd.
+
+    inclusive: d = size//2 - 1, so that the lowest frequency is 1e-4 (DDPM, Score-SDE), else d = size//2 (Transformer,
+    improved-diffusion). cosine_first puts the cosines before the sines.
+
+    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B; Vaswani et al., 2017, arXiv 1706.03762, section 3.5.
+
+    >>> Sinusoid(4, cosine_first=True)(torch.tensor([0.0]))
+    tensor([[1., 1., 0., 0.]])
+    """
+
+    def __init__(self, size: int, inclusive: bool = True, cosine_first: bool = False) -> None:
+        super().__init__()
+        self.size, self.last, self.cosine_first = size, size // 2 - inclusive, cosine_first
+
+    def forward(self, label: Tensor) -> Tensor:
+        """Embed labels (B,), in float32 or better."""
+        label = label.to(torch.promote_types(label.dtype, torch.float32))
+        places = torch.arange(self.size // 2, device=label.device, dtype=label.dtype)
+        angles = label[:, None] * torch.exp(places * (-math.log(1e4) / self.last))
+        waves = [angles.cos(), angles.sin()] if self.cosine_first else [angles.sin(), angles.cos()]
+        return F.pad(torch.cat(waves, dim=1), (0, self.size % 2))
+
+
+class Fourier(nn.Module):
+    """sin and cos of 2 pi w label, with frequencies w ~ N(0, scale^2) that are drawn once and not trained: (B,) to (B, size).
+
+    log: of the label's logarithm, for labels that are sigma.
+
+    Reference: Tancik et al., 2020, arXiv 2006.10739; Song et al., 2021, arXiv 2011.13456, appendix C.
+
+    >>> Fourier(8)(torch.ones(3)).shape
+    torch.Size([3, 8])
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, size: int, scale: float = 16.0, log: bool = True) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", nn.init.normal_(torch.empty(size // 2), std=scale))
+        self.log = log
+
+    def forward(self, label: Tensor) -> Tensor:
+        """Embed labels (B,)."""
+        label = label.to(self.frequencies.dtype)
+        angles = (label.log() if self.log else label)[:, None] * self.frequencies * (2 * math.pi)
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class Condition(nn.Module):
+    """A linear map of a vector, or of a class's: y (B, size), or integers (B,) in 0..size-1, to (B, width).
+
+    No condition is the vector 0: y is None, or -1 in a row. In training each row loses its condition with probability dropout,
+    so that one network learns the conditional and the unconditional score. Raises ValueError for a class that does not exist.
+
+    Reference: Ho and Salimans, 2022, arXiv 2207.12598, algorithm 1.
+
+    >>> Condition(10, 4)(torch.tensor([3, -1]), rows=2).abs().sum(dim=1) > 0
+    tensor([ True, False])
+    """
+
+    def __init__(self, size: int, width: int, dropout: float = 0.0, bias: bool = False) -> None:
+        super().__init__()
+        self.linear, self.dropout = nn.Linear(size, width, bias=bias), dropout
+
+    def forward(self, y: Tensor | None, rows: int) -> Tensor:
+        """Map the conditions of so many rows."""
+        weight, bias = self.linear.weight, self.linear.bias
+        if y is None:
+            out = weight.new_zeros(rows, len(weight))
+        else:
+            if y.is_floating_point():
+                out, given = F.linear(y.to(weight.dtype), weight), weight.new_ones(rows)
+            else:
+                y = y.long().expand(rows)
+                out, given = self._of_class(y), (y >= 0).to(weight.dtype)
+            out = out * (given * (F.dropout(torch.ones_like(given), self.dropout, self.training) > 0))[:, None]
+        return out if bias is None else out + bias
+
+    def _of_class(self, y: Tensor) -> Tensor:
+        try:
+            return F.embedding(y.clamp_min(0), self.linear.weight.t())
+        except IndexError:
+            classes = self.linear.in_features
+            raise ValueError(f"y names class {int(y.max())}, and the network knows 0 to {classes - 1}, and -1 for none") from None
+
+
+class Embedding(nn.Module):
+    """act(linear(act(linear(features(label))))): (B,) to (B, width).
+
+    Conditions, named by keyword, are added early, to the features, or late, before the last act.
+
+    >>> embedding = Embedding(Sinusoid(8), 8, width=16, act=nn.SiLU(), late={"y": Condition(10, 16)})
+    >>> embedding(torch.ones(2), y=torch.tensor([0, 9])).shape
+    torch.Size([2, 16])
+    """
+
+    def __init__(
+        self,
+        features: nn.Module,
+        size: int,
+        width: int,
+        act: nn.Module,
+        early: Mapping[str, Condition] | None = None,
+        late: Mapping[str, Condition] | None = None,
+    ) -> None:
+        super().__init__()
+        self.features, self.first, self.act, self.second = features, nn.Linear(size, width), act, nn.Linear(width, width)
+        self.early, self.late = nn.ModuleDict(early or {}), nn.ModuleDict(late or {})
+
+    def forward(self, label: Tensor, **cond: Tensor | None) -> Tensor:
+        """Embed labels (B,) and conditions. Raises ValueError for a condition that the network was not built for."""
+        for name, value in cond.items():
+            if value is not None and name not in self.early and name not in self.late:
+                raise ValueError(f"the network got {name!r}, and was built without: build it with the size of that condition")
+        rows = len(label)
+        e = self.features(label).to(self.first.weight.dtype)
+        for name, condition in self.early.items():
+            e = e + condition(cond.get(name), rows)
+        e = self.second(self.act(self.first(e)))
+        for name, condition in self.late.items():
+            e = e + condition(cond.get(name), rows)
+        return self.act(e)

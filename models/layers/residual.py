@@ -1,52 +1,88 @@
-"""The residual block of a time-conditioned U-Net."""
+"""The residual block of time-conditioned U-Nets: DDPM's, BigGAN's, ADM's and EDM's are one, with other options."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["ResidualBlock", "group_norm", "zero_init"]
+from .initial import zero_init
+from .style import Style
 
-
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation with the most groups, up to 32, that leave each at least four channels and divide them evenly."""
-    groups = max(g for g in range(1, min(32, max(channels // 4, 1)) + 1) if channels % g == 0)
-    return nn.GroupNorm(groups, channels)
-
-
-def zero_init(layer: nn.Module) -> nn.Module:
-    """Begin with a layer that answers 0."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer
+__all__ = ["ResidualBlock"]
 
 
 class ResidualBlock(nn.Module):
-    """skip(x) + conv(dropout(SiLU(scale(emb) norm(conv(SiLU(norm(x)))) + shift(emb)))); only the skip at the start of training.
+    """factor (skip(r(x)) + conv(dropout(act(norm(conv(r(act(norm(x)))), emb))))), r a halving, a doubling or nothing.
 
-    (B, in_channels, H, W) and an embedding (B, width) to (B, out_channels, H, W).
+    (B, incoming, *space) and an embedding (B, width), already activated, to (B, outgoing, *space). Only the skip is there at the
+    start of training.
 
-    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B; Dhariwal and Nichol, 2021, arXiv 2105.05233, section 3
-    (scale and shift by the embedding).
+    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B; Brock, Donahue, Simonyan, 2019, arXiv 1809.11096, appendix B
+    (resampling inside); Dhariwal and Nichol, 2021, arXiv 2105.05233, section 3 (scale and shift); Song et al., 2021, arXiv
+    2011.13456, appendix H (factor).
 
     >>> import torch
-    >>> ResidualBlock(4, 8, width=16)(torch.zeros(1, 4, 5, 7), torch.zeros(1, 16)).shape
+    >>> ResidualBlock(4, 8, Style(width=16))(torch.zeros(1, 4, 5, 7), torch.zeros(1, 16)).shape
     torch.Size([1, 8, 5, 7])
     """
 
-    def __init__(self, in_channels: int, out_channels: int, width: int, dropout: float = 0.0) -> None:
+    def __init__(self, incoming: int, outgoing: int, style: Style, resample: nn.Module | None = None) -> None:
         super().__init__()
-        self.activation = nn.SiLU()
-        self.norm1 = group_norm(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.modulation = nn.Linear(width, 2 * out_channels)
-        self.norm2 = group_norm(out_channels)
-        self.dropout = nn.Dropout(dropout)
-        self.conv2 = zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
-        self.skip = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+        self.act, self.factor = style.act(), style.factor
+        self.resample = nn.Identity() if resample is None else resample
+        self.norm1 = style.norm(incoming)
+        self.conv1 = style.conv(incoming, outgoing)
+        self.modulated = MODULATIONS[style.modulation](outgoing, style) if style.width else _Unmodulated(outgoing, style)
+        self.dropout = nn.Dropout(style.dropout)
+        self.conv2 = zero_init(style.conv(outgoing, outgoing))
+        keep = incoming == outgoing and not (style.project and resample is not None)
+        self.skip = nn.Identity() if keep else style.conv(incoming, outgoing, 1)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
         """Transform x under the embedding."""
-        h = self.conv1(self.activation(self.norm1(x)))
-        scale, shift = self.modulation(self.activation(embedding))[:, :, None, None].chunk(2, dim=1)
-        h = self.conv2(self.dropout(self.activation(self.norm2(h) * (1 + scale) + shift)))
-        return self.skip(x) + h
+        h = self.conv1(self.resample(self.act(self.norm1(x))))
+        h = self.conv2(self.dropout(self.act(self.modulated(h, embedding))))
+        return (self.skip(self.resample(x)) + h) * self.factor
+
+
+class _Unmodulated(nn.Module):
+    """norm(h)."""
+
+    def __init__(self, channels: int, style: Style) -> None:
+        super().__init__()
+        self.norm = style.norm(channels)
+
+    def forward(self, h: Tensor, embedding: Tensor | None) -> Tensor:
+        return self.norm(h)
+
+
+class _Shifted(nn.Module):
+    """norm(h + linear(embedding))."""
+
+    def __init__(self, channels: int, style: Style) -> None:
+        super().__init__()
+        self.linear = nn.Linear(style.width, channels)
+        self.norm = style.norm(channels)
+
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        return self.norm(h + _spread(self.linear(embedding), h))
+
+
+class _Scaled(nn.Module):
+    """norm(h) (1 + scale) + shift, with (scale, shift) = linear(embedding)."""
+
+    def __init__(self, channels: int, style: Style) -> None:
+        super().__init__()
+        self.linear = nn.Linear(style.width, 2 * channels)
+        self.norm = style.norm(channels)
+
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        scale, shift = _spread(self.linear(embedding), h).chunk(2, dim=1)
+        return self.norm(h) * (1 + scale) + shift
+
+
+MODULATIONS = {"add": _Shifted, "scale_shift": _Scaled}
+
+
+def _spread(vector: Tensor, h: Tensor) -> Tensor:
+    """(B, C) over the axes of space of h."""
+    return vector.reshape(*vector.shape, *[1] * (h.ndim - 2))

@@ -1,0 +1,114 @@
+"""The networks of EDM, to which a class and the parameters of an augmentation may be told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from .backbone import Backbone, Plan, space_of
+from .layers import Condition, Embedding, Fourier, Sinusoid, Style, fan_average
+from .registry import arguments_of
+
+__all__ = ["DhariwalUNet", "SongUNet"]
+
+
+class SongUNet(nn.Module):
+    """EDM's DDPM++ and NCSN++: states (B, C, *space) and labels (B,) to (B, C, *space).
+
+    shape is (C, *space) of the data, of which C and the number of axes matter. Level i has channels * multipliers[i] channels and
+    blocks residual blocks; attention lists the levels with self-attention. embedding "positional" or "fourier", of the label as it
+    is. taps: the filter of resampling. progressive_input "none", "input_skip" or "residual"; progressive_output "none",
+    "output_skip" or "residual". condition is the size of y, classes (B,) or a vector (B, condition), which each row loses with
+    probability condition_dropout in training; augment that of the vector augment, (B, augment), 0 for images as they are.
+    pad: sizes that cannot be halved are padded and the answer cropped. Raises ValueError for what does not fit together.
+
+    Published: the defaults are DDPM++; NCSN++ has embedding="fourier", taps=(1, 3, 3, 1) and progressive_input="residual".
+
+    Reference: Karras, Aittala, Aila, Laine, 2022, arXiv 2206.00364, appendix F and table 7.
+
+    >>> import torch
+    >>> SongUNet((3, 16, 16), channels=8, condition=10)(torch.zeros(2, 3, 16, 16), torch.zeros(2), y=torch.tensor([3, -1])).shape
+    torch.Size([2, 3, 16, 16])
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: int = 128,
+        multipliers: Sequence[int] = (1, 2, 2, 2),
+        blocks: int = 4,
+        attention: Sequence[int] = (1,),
+        dropout: float = 0.10,
+        embedding: Literal["positional", "fourier"] = "positional",
+        taps: Sequence[int] = (1, 1),
+        progressive_input: Literal["none", "input_skip", "residual"] = "none",
+        progressive_output: Literal["none", "output_skip", "residual"] = "none",
+        condition: int = 0,
+        condition_dropout: float = 0.0,
+        augment: int = 0,
+        outputs: int = 1,
+        pad: bool = False,
+    ) -> None:
+        super().__init__()
+        self.arguments = arguments_of(locals())
+        if embedding not in ("positional", "fourier"):
+            raise ValueError(f"{embedding=} is not known: use 'positional' or 'fourier'")
+        width, size = 4 * channels, 2 * channels if embedding == "fourier" else channels
+        style = Style(width, space_of(shape), dropout, eps=1e-6, rescale=True, taps=tuple(taps), project=True)
+        plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), attend_last=True, resample="block")
+        early = {"y": Condition(condition, size, condition_dropout, bias=True)} if condition else {}
+        early |= {"augment": Condition(augment, size)} if augment else {}
+        waves = Fourier(size, log=False) if embedding == "fourier" else Sinusoid(size)
+        self.embedding = Embedding(waves, size, width, style.act(), early)
+        self.body = Backbone(shape[0], outputs * shape[0], plan, style, progressive_input, progressive_output, pad=pad)
+        fan_average(self)
+
+    def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
+        """The output at states x, (B, C, *space), labels (B,), and conditions: none for None, or -1 in a row of classes."""
+        return self.body(x, self.embedding(noise_label, y=y, augment=augment))
+
+
+class DhariwalUNet(nn.Module):
+    """EDM's ADM: states (B, C, *space) and labels (B,) to (B, C, *space).
+
+    The arguments are those of SongUNet and ADM.
+
+    Reference: Karras, Aittala, Aila, Laine, 2022, arXiv 2206.00364, appendix F and table 7.
+
+    >>> import torch
+    >>> network = DhariwalUNet((3, 16, 16), channels=64, multipliers=(1, 2), attention=(1,))
+    >>> network(torch.zeros(2, 3, 16, 16), torch.zeros(2)).shape
+    torch.Size([2, 3, 16, 16])
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: int = 192,
+        multipliers: Sequence[int] = (1, 2, 3, 4),
+        blocks: int = 3,
+        attention: Sequence[int] = (1, 2, 3),
+        head_channels: int = 64,
+        dropout: float = 0.10,
+        condition: int = 0,
+        condition_dropout: float = 0.0,
+        augment: int = 0,
+        outputs: int = 1,
+        pad: bool = False,
+    ) -> None:
+        super().__init__()
+        self.arguments = arguments_of(locals())
+        width = 4 * channels
+        style = Style(width, space_of(shape), dropout, modulation="scale_shift", taps=(1, 1), head_channels=head_channels)
+        plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), resample="block")
+        early = {"augment": Condition(augment, channels)} if augment else {}
+        late = {"y": Condition(condition, width, condition_dropout)} if condition else {}
+        waves = Sinusoid(channels, inclusive=False, cosine_first=True)
+        self.embedding = Embedding(waves, channels, width, style.act(), early, late)
+        self.body = Backbone(shape[0], outputs * shape[0], plan, style, pad=pad)
+
+    def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
+        """The output at states x, (B, C, *space), labels (B,), and conditions: none for None, or -1 in a row of classes."""
+        return self.body(x, self.embedding(noise_label, y=y, augment=augment))

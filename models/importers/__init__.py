@@ -1,0 +1,92 @@
+"""Other people's checkpoints as ScoreModels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sde_lib import ScoreModel
+
+from ..adm import ADMClassifier
+from . import diffusers, edm, ncsn, openai, score_sde
+from .order import without_prefix
+from .reading import as_config, read
+
+__all__ = ["FAMILIES", "import_checkpoint", "import_classifier"]
+
+FAMILIES: dict[str, Any] = {
+    "score_sde": score_sde,
+    "ncsn": ncsn,
+    "improved-diffusion": openai,
+    "guided-diffusion": openai,
+    "diffusers": diffusers,
+    "edm": edm,
+}
+"""Modules with holds(content), whether a file's content looks like theirs, and model_of(content, config, weights)."""
+
+
+def import_checkpoint(
+    path: str | Path,
+    family: str | None = None,
+    config: Mapping[str, Any] | str | Path | None = None,
+    weights: str = "ema",
+) -> ScoreModel:
+    """A ScoreModel, in evaluation mode, from another project's checkpoint: network, weights, process, and meaning of the data.
+
+    path is a file that torch.save wrote, a .safetensors file, or diffusers' folder. family is one of FAMILIES, found from the
+    weights where it is None. config says what weights do not show, as a dictionary or a JSON file with the keys of that project:
+
+    score_sde           the whole config (ml_collections too): sections model, data and training
+    ncsn                NCSNv2 needs none; NCSN sigma_begin and sigma_end
+    improved-diffusion  flags: num_heads or num_head_channels, noise_schedule, diffusion_steps, rescale_timesteps,
+    guided-diffusion        use_new_attention_order
+    diffusers           none, but for a folder without its scheduler: that scheduler's config
+    edm                 the options of the network, and of its preconditioning
+
+    weights is "ema" or "raw", the same where a file has one set alone. Nothing in a file is run: tensors and numbers are read.
+    Raises FileNotFoundError when there is no such file, ValueError for what is unknown, unsafe or does not fit, and for a config
+    that is missing.
+    """
+    if weights not in ("ema", "raw"):
+        raise ValueError(f"weights={weights!r}: 'ema' or 'raw' was needed")
+    path, options = Path(path), as_config(config)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no checkpoint at {path}: give a file, or the folder of a diffusers model")
+    content = diffusers.read_folder(path) if path.is_dir() else read(path)
+    name = _family(path, content) if family is None else family
+    if name not in FAMILIES:
+        raise ValueError(f"family={name!r} is not known: use one of {', '.join(map(repr, FAMILIES))}")
+    if not FAMILIES[name].holds(content):
+        raise ValueError(f"{path} does not hold weights of {name}: pass another family, or none, for it to be found")
+    model = _asking(name, lambda: FAMILIES[name].model_of(content, options, weights))
+    return ScoreModel(*model).eval()
+
+
+def import_classifier(path: str | Path, config: Mapping[str, Any] | str | Path) -> ADMClassifier:
+    """guided-diffusion's noisy classifier, in evaluation mode, with config as for its networks and num_res_blocks.
+
+    Raises as import_checkpoint does.
+    """
+    state = without_prefix(read(Path(path)))
+    options = as_config(config) or {}
+    network = _asking("guided-diffusion", lambda: openai.network_of(state, options))
+    network.load_state_dict(openai.weights_of(state, network, options.get("use_new_attention_order", False)))
+    return network.eval()
+
+
+def _family(path: Path, content: Any) -> str:
+    for name, module in FAMILIES.items():
+        if module.holds(content):
+            return name
+    raise ValueError(f"the weights in {path} are of no family known here: pass family, one of {', '.join(map(repr, FAMILIES))}")
+
+
+def _asking(family: str, make: Callable[[], Any]) -> Any:
+    """What make gives; a key that a config or a file does not have is asked for."""
+    try:
+        return make()
+    except KeyError as error:
+        raise ValueError(
+            f"{error.args[0]!r} is missing for a network of {family}: give it in config, or the right family"
+        ) from None

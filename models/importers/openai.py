@@ -1,0 +1,132 @@
+"""Networks of improved-diffusion and guided-diffusion, found from their weights.
+
+Reference: Nichol and Dhariwal, 2021, arXiv 2102.09672; Dhariwal and Nichol, 2021, arXiv 2105.05233, and the released code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from sde_lib import Epsilon, Images, LinearSDE, WithVariance
+from sde_lib.parameterizations import Parameterization
+from sde_lib.tabulated import ddpm
+
+from ..adm import ADM, ADMClassifier
+from .order import fit, heads_first, in_order, without_prefix
+
+__all__ = ["holds", "model_of", "network_of", "weights_of"]
+
+WORDS = (
+    *("time_embed", "label_emb", "input_blocks", "middle_block", "output_blocks", "out"),
+    *("in_layers", "emb_layers", "out_layers", "skip_connection", "op", "conv", "norm", "qkv", "proj_out"),
+    *("positional_embedding", "qkv_proj", "c_proj", "weight", "bias"),
+)
+LEGACY, NEW = (1, 0, 2), (0, 1, 2)  # where queries/keys/values (0), heads (1) and their channels (2) stand in the rows
+
+
+def network_of(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Any:
+    """The network that has these weights. config: the flags that it was trained with, of which weights show most.
+
+    Raises ValueError where config says neither num_heads nor num_head_channels, or not num_res_blocks where that is not shown.
+    """
+    heads, head_channels = config.get("num_heads"), config.get("num_head_channels", -1)
+    if heads is None and head_channels == -1:
+        raise ValueError(
+            "weights do not show how many heads attention has: give config={'num_heads': 4} or {'num_head_channels': 64}, "
+            "with whatever else of the flags the network was trained with"
+        )
+    first, blocks = state["input_blocks.0.0.weight"], _blocks(state, config)
+    channels, inputs, dims = first.shape[0], first.shape[1], first.ndim - 2
+    count, scaled = _count(state), state["input_blocks.1.0.emb_layers.1.bias"]
+    tops = [f"input_blocks.{i}" for i in range(1, count, blocks + 1)]  # the first block of each level
+    arguments: dict[str, Any] = {
+        "channels": channels,
+        "multipliers": tuple(len(state[f"{top}.0.in_layers.2.bias"]) // channels for top in tops),
+        "blocks": blocks,
+        "attention": tuple(i for i, top in enumerate(tops) if f"{top}.1.qkv.weight" in state),
+        "heads": 1 if heads is None else heads,
+        "head_channels": None if head_channels == -1 else head_channels,
+        "dropout": float(config.get("dropout", 0.0)),
+        "modulation": "scale_shift" if len(scaled) > len(state["input_blocks.1.0.in_layers.2.bias"]) else "add",
+        "resample": _between(state, blocks),
+    }
+    if "out.2.positional_embedding" in state:
+        places = state["out.2.positional_embedding"].shape[1] - 1
+        size = round(places ** (1 / dims)) * 2 ** (len(tops) - 1)
+        return ADMClassifier((inputs, *[size] * dims), classes=len(state["out.2.c_proj.bias"]), **arguments)
+    size, answers = config.get("image_size", 64), len(state["out.2.bias"])
+    above = inputs == 6 and answers in (3, 6)  # three channels, and those of a small image beside them
+    own = inputs // 2 if above else inputs
+    condition = len(state["label_emb.weight"]) if "label_emb.weight" in state else 0
+    return ADM((own, *[size] * dims), **arguments, condition=condition, super_resolution=above, outputs=answers // own)
+
+
+def weights_of(state: Mapping[str, Tensor], network: Any, new_order: bool = False) -> dict[str, Tensor]:
+    """A state of theirs as one of ours; new_order is their use_new_attention_order. Raises ValueError where they do not fit."""
+    arguments = network.arguments
+    tensors = []
+    for key, value in in_order(state, WORDS).items():
+        if ".qkv." in key:
+            C = len(value) // 3
+            heads = C // arguments["head_channels"] if arguments["head_channels"] else arguments["heads"]
+            value = heads_first(value, heads, NEW if new_order else LEGACY)
+        tensors.append(value.T if key in ("label_emb.weight", "out.2.positional_embedding") else value)
+    return fit(tensors, network)
+
+
+def _count(state: Mapping[str, Tensor]) -> int:
+    return 1 + max(int(key.split(".")[1]) for key in state if key.startswith("input_blocks."))
+
+
+def _blocks(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> int:
+    """Residual blocks of a level."""
+    if "num_res_blocks" in config:
+        return int(config["num_res_blocks"])
+    count = _count(state)
+    for i in range(1, count):
+        if f"input_blocks.{i}.0.in_layers.0.weight" not in state:
+            return i - 1
+    for i in range(count):  # all are residual blocks, and on the way up those that double stand behind another
+        if any(f"output_blocks.{i}.{j}.in_layers.0.weight" in state for j in (1, 2)):
+            return i
+    if "output_blocks.0.0.in_layers.0.weight" not in state:
+        raise ValueError(
+            "weights of a classifier do not show where its levels end: add num_res_blocks (classifier_depth) to config"
+        )
+    return count - 1
+
+
+def _between(state: Mapping[str, Tensor], blocks: int) -> str:
+    """What stands between levels."""
+    place = f"input_blocks.{blocks + 1}.0"
+    return "conv" if f"{place}.op.weight" in state else "block" if f"{place}.in_layers.0.weight" in state else "pool"
+
+
+def holds(content: Any) -> bool:
+    """Whether a file looks like one of improved- or guided-diffusion."""
+    return isinstance(content, Mapping) and "input_blocks.0.0.weight" in without_prefix(content)
+
+
+def model_of(
+    content: Any, config: Mapping[str, Any] | None, _weights: str
+) -> tuple[nn.Module, LinearSDE, Parameterization, Images]:
+    """Network, process, parameterization and data of a file; averages are in files of their own, so that weights says nothing.
+
+    Raises ValueError for a classifier, and for a table of other than 1000 steps without rescale_timesteps.
+    """
+    state, flags = without_prefix(content), dict(config or {})
+    if not any(key.startswith("output_blocks.") for key in state):
+        raise ValueError("these are the weights of a classifier, which is no score: use models.importers.import_classifier")
+    network = network_of(state, flags)
+    network.load_state_dict(weights_of(state, network, flags.get("use_new_attention_order", False)))
+    schedule, steps = flags["noise_schedule"], flags["diffusion_steps"]
+    if steps != 1000 and "rescale_timesteps" not in flags:
+        raise ValueError(f"with {steps} steps it matters whether a network was told them rescaled: add rescale_timesteps to config")
+    label = "index_of_1000" if steps != 1000 and flags["rescale_timesteps"] else "index"
+    parameterization: Parameterization = Epsilon(label=label)
+    if network.arguments["outputs"] == 2:
+        parameterization = WithVariance(parameterization)
+    return network, ddpm(schedule, steps), parameterization, Images(256, -1 - 1 / 255, 1 + 1 / 255)

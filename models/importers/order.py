@@ -1,0 +1,74 @@
+"""Weights of other people's networks, put in the order in which ours hold them.
+
+All these networks are one U-Net, whose layers come in the order of the computation, theirs as ours. So a family is described by
+the words in the names of its weights, in the order in which they are computed, and nothing need be said of single weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["fit", "heads_first", "in_order", "without_prefix"]
+
+
+def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names as they are without torch.nn.DataParallel."""
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def in_order(state: Mapping[str, Tensor], words: Sequence[str]) -> dict[str, Tensor]:
+    """The weights sorted by their names, part by part: numbers by size, words as words lists them.
+
+    Raises ValueError for a word that is not listed.
+    """
+    ranks = {word: rank for rank, word in enumerate(words)}
+
+    def place(key: str) -> list[int]:
+        parts = key.split(".")
+        for part in parts:
+            if not part.isdecimal() and part not in ranks:
+                raise ValueError(f"the weight {key!r} has no place in a network of this family: give the right family")
+        return [int(part) if part.isdecimal() else ranks[part] for part in parts]
+
+    return {key: state[key] for key in sorted(state, key=place)}
+
+
+def heads_first(qkv: Tensor, heads: int, order: Sequence[int]) -> Tensor:
+    """Rows of a projection to queries, keys and values, (3 C, ...), sorted: all queries, head by head, keys, values.
+
+    order says where queries/keys/values (0), heads (1) and channels of a head (2) stand in the rows as they are.
+    """
+    C = len(qkv) // 3
+    sizes = (3, heads, C // heads)
+    there = qkv.reshape(*(sizes[axis] for axis in order), *qkv.shape[1:])
+    return there.permute(*(list(order).index(axis) for axis in range(3)), *range(3, there.ndim)).reshape(qkv.shape)
+
+
+def fit(tensors: Iterable[Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """A state for network.load_state_dict from tensors in the order of its own; axes of length 1 come and go.
+
+    Raises ValueError where numbers or shapes differ.
+    """
+    own, given = network.state_dict(), list(tensors)
+    name = type(network).__name__
+    if len(own) != len(given):
+        raise ValueError(
+            f"the file holds {len(given)} weights, and {name} has {len(own)}: give the config that it was trained with"
+        )
+    state = {}
+    for (key, wanted), tensor in zip(own.items(), given, strict=True):
+        if [n for n in tensor.shape if n > 1] != [n for n in wanted.shape if n > 1]:
+            raise ValueError(
+                f"a weight of shape {tuple(tensor.shape)} meets {key} of {name}, of shape {tuple(wanted.shape)}: "
+                "give the config that the file was trained with"
+            )
+        state[key] = tensor.reshape(wanted.shape)
+    return state
+
+
+def stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """Projections to queries, keys and values as one."""
+    return torch.cat(list(tensors), dim=0)

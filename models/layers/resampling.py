@@ -1,0 +1,113 @@
+"""Halving and doubling of feature maps, with the filters of signal processing or without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["CONVOLUTIONS", "FIRDown", "FIRUp", "Untold", "conv_down", "conv_up"]
+
+CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+PADDINGS: dict[int, Callable[[Any], nn.Module]] = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
+CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+def _kernel(taps: Sequence[int], dims: int) -> Tensor:
+    """taps along every axis, with sum 1: (1, 1, *[len(taps)] * dims)."""
+    line = torch.tensor([tap / sum(taps) for tap in taps])
+    kernel = line
+    for _ in range(dims - 1):
+        kernel = kernel[..., None] * line
+    return kernel[None, None]
+
+
+class FIRDown(nn.Module):
+    """Filter each channel with taps along every axis and keep every second entry: (B, C, *space) to (B, C, *space // 2).
+
+    (1, 1) is the mean of neighbours. Zeros stand outside. margin is for a convolution that goes on to do the halving: the
+    filtered map is returned whole, with the margin that its window needs in all.
+
+    Reference: Karras et al., 2020, arXiv 1912.04958, appendix B; Zhang, 2019, arXiv 1904.11486.
+
+    >>> FIRDown((1, 3, 3, 1), dims=1)(torch.tensor([[[8.0, 8.0, 0.0, 0.0]]]))
+    tensor([[[6., 1.]]])
+    """
+
+    kernel: Tensor
+
+    def __init__(self, taps: Sequence[int] = (1, 1), dims: int = 2, margin: int = 0) -> None:
+        super().__init__()
+        self.taps, self.dims, self.margin = tuple(taps), dims, margin
+        self.register_buffer("kernel", _kernel(taps, dims), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Filter and halve."""
+        if self.taps == (1, 1) and not self.margin:
+            return POOL[self.dims](x, 2)
+        p = len(self.taps) - 2 + self.margin
+        x = F.pad(x, ((p + 1) // 2, p // 2) * self.dims)
+        C = x.shape[1]
+        return CONV[self.dims](x, self.kernel.expand(C, *self.kernel.shape[1:]), stride=1 if self.margin else 2, groups=C)
+
+
+class FIRUp(nn.Module):
+    """Put zeros between entries and filter, 2 along each axis times the taps: (B, C, *space) to (B, C, *2 space).
+
+    (1, 1) repeats each entry. margin adds entries for the window of a convolution that follows.
+
+    Reference: Karras et al., 2020, arXiv 1912.04958, appendix B.
+
+    >>> FIRUp((1, 3, 3, 1), dims=1)(torch.tensor([[[0.0, 4.0, 0.0]]]))
+    tensor([[[0., 1., 3., 3., 1., 0.]]])
+    """
+
+    kernel: Tensor
+
+    def __init__(self, taps: Sequence[int] = (1, 1), dims: int = 2, margin: int = 0) -> None:
+        super().__init__()
+        self.taps, self.dims, self.margin = tuple(taps), dims, margin
+        self.register_buffer("kernel", _kernel(taps, dims) * 2**dims, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Double and filter."""
+        if self.taps == (1, 1) and not self.margin:
+            return F.interpolate(x, scale_factor=2, mode="nearest")
+        C, n = x.shape[1], len(self.taps)
+        whole = TRANSPOSED[self.dims](x, self.kernel.expand(C, *self.kernel.shape[1:]), stride=2, groups=C)
+        before = self.margin // 2 - (n - 2 - (n - 1) // 2)
+        return F.pad(whole, (before, self.margin + 2 - n - before) * self.dims)
+
+
+class Untold(nn.Sequential):
+    """Layers that are not told the noise level, where others are."""
+
+    def forward(self, h: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """Apply them."""
+        return super().forward(h)
+
+
+def conv_down(incoming: int, outgoing: int, taps: Sequence[int], dims: int, ahead: bool = False) -> Untold:
+    """A strided 3-convolution, of the filtered map where there are taps; ahead: without, its window looks ahead of the entry.
+
+    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, the released code (ahead); Karras et al., 2020, arXiv 1912.04958 (taps).
+    """
+    conv = CONVOLUTIONS[dims]
+    if taps:
+        return Untold(FIRDown(taps, dims, margin=2), conv(incoming, outgoing, 3, stride=2))
+    if ahead:
+        return Untold(PADDINGS[dims]((0, 1) * dims), conv(incoming, outgoing, 3, stride=2))
+    return Untold(conv(incoming, outgoing, 3, stride=2, padding=1))
+
+
+def conv_up(incoming: int, outgoing: int, taps: Sequence[int], dims: int) -> Untold:
+    """A 3-convolution of the map doubled: with taps the adjoint of conv_down, else of repeated entries."""
+    conv = CONVOLUTIONS[dims]
+    if taps:
+        return Untold(FIRUp(taps, dims, margin=2), conv(incoming, outgoing, 3))
+    return Untold(FIRUp((1, 1), dims), conv(incoming, outgoing, 3, padding=1))

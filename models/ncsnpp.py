@@ -1,0 +1,189 @@
+"""The U-Nets of DDPM and of the Score-SDE paper: DDPM, DDPM++ and NCSN++."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from sde_lib.tables import geometric_sigmas
+
+from .backbone import Backbone, Plan, space_of
+from .layers import Embedding, Fourier, Sinusoid, Style, fan_average
+from .registry import arguments_of
+
+__all__ = ["DDPM", "NCSNpp", "SigmaTable", "counted", "divided"]
+
+
+class SigmaTable(nn.Module):
+    """NCSN's sigmas, counted from the largest: table = (sigma_min, sigma_max, levels), indices (B,) to (B,)."""
+
+    sigmas: Tensor
+
+    def __init__(self, table: Sequence[float]) -> None:
+        super().__init__()
+        sigma_min, sigma_max, levels = table
+        self.register_buffer("sigmas", geometric_sigmas(sigma_min, sigma_max, int(levels)), persistent=False)
+
+    def forward(self, label: Tensor) -> Tensor:
+        """The sigma of each index."""
+        return self.sigmas[counted(label)]
+
+
+def counted(label: Tensor) -> Tensor:
+    """Labels that are indices of noise levels. Raises ValueError for those that are not integers."""
+    if label.is_floating_point():
+        raise ValueError(
+            f"the network counts noise levels, and got labels of type {label.dtype}: "
+            "use a process with a table, such as Tabulated, and a parameterization with label='index'"
+        )
+    return label
+
+
+def divided(out: Tensor, sigma: Tensor) -> Tensor:
+    """The output over sigma (B,), in the output's type."""
+    return out / sigma.to(out.dtype).reshape(-1, *[1] * (out.ndim - 1))
+
+
+class DDPM(nn.Module):
+    """The U-Net of DDPM: states (B, C, *space) and labels (B,), 0 to about 1000, to (B, C, *space).
+
+    shape is (C, *space) of the data, of which C and the number of axes matter. Level i has channels * multipliers[i] channels and
+    blocks residual blocks; attention lists the levels with self-attention, on the way up after the last block alone
+    (attend_last, as in Score-SDE) or after each (DDPM). resample: between levels stand convolutions ("conv") or plain means and
+    repetitions ("pool"). unit_range: the states are in [0, 1], and the network sees 2 x - 1. conditional=False:
+    it is not told the label. sigmas = (sigma_min, sigma_max, levels): labels are indices into NCSN's table, and the answer is
+    divided by sigma. outputs is how many numbers it answers for each entry, along axis 1. pad: sizes that cannot be halved are
+    padded with zeros and the answer cropped. Raises ValueError for a shape without an axis of space or with more than three, and
+    for less than one channel, block or level.
+
+    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B; Song et al., 2021, arXiv 2011.13456, appendix H.
+
+    >>> import torch
+    >>> DDPM((3, 32, 32), channels=8)(torch.zeros(2, 3, 32, 32), torch.tensor([0, 999])).shape
+    torch.Size([2, 3, 32, 32])
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: int = 128,
+        multipliers: Sequence[int] = (1, 2, 2, 2),
+        blocks: int = 2,
+        attention: Sequence[int] = (1,),
+        attend_last: bool = True,
+        dropout: float = 0.1,
+        resample: Literal["conv", "pool"] = "conv",
+        activation: str = "swish",
+        conditional: bool = True,
+        unit_range: bool = False,
+        sigmas: Sequence[float] | None = None,
+        outputs: int = 1,
+        pad: bool = False,
+    ) -> None:
+        super().__init__()
+        self.arguments = arguments_of(locals())
+        width = 4 * channels if conditional else 0
+        style = Style(width, space_of(shape), dropout, activation, least=1, eps=1e-6, ahead=True)
+        plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), attend_last, resample)
+        self.unit_range = unit_range
+        self.embedding = Embedding(Sinusoid(channels), channels, width, style.act()) if conditional else None
+        self.body = Backbone(shape[0], outputs * shape[0], plan, style, pad=pad)
+        self.sigma = None if sigmas is None else SigmaTable(sigmas)
+        fan_average(self)
+
+    def forward(self, x: Tensor, noise_label: Tensor) -> Tensor:
+        """The output at states x, (B, C, *space), and labels (B,)."""
+        embedding = None if self.embedding is None else self.embedding(noise_label)
+        out = self.body(2 * x - 1 if self.unit_range else x, embedding)
+        return out if self.sigma is None else divided(out, self.sigma(noise_label))
+
+
+class NCSNpp(nn.Module):
+    """NCSN++, and with the defaults DDPM++: states (B, C, *space) and labels (B,) to (B, C, *space).
+
+    Beside what DDPM has: embedding "positional", of labels 0 to about 1000, or "fourier", of log sigma where labels are sigma,
+    with frequencies of standard deviation fourier_scale. block "biggan" resamples inside residual blocks; "ddpm" between them, by
+    a convolution where resample is "conv", or none ("pool"). fir: the taps of the filters of resampling, or () for none.
+    skip_rescale: sums of branches are divided by sqrt(2). progressive_input "none", "input_skip" or "residual" (combine "sum" or
+    "cat"); progressive_output "none", "output_skip" or "residual".
+    scale_by_sigma: the answer is divided by sigma, the label, or with positional embedding the one that the label counts in
+    sigmas. Raises ValueError for words that are not known, and for scale_by_sigma without sigma.
+
+    Published: fir=(1, 3, 3, 1) and progressive_input="residual" is NCSN++ on CIFAR-10, blocks=8 its deep variant.
+
+    Reference: Song et al., 2021, arXiv 2011.13456, appendix H.
+
+    >>> import torch
+    >>> NCSNpp((3, 32, 32), channels=8, fir=(1, 3, 3, 1))(torch.zeros(2, 3, 32, 32), torch.tensor([0.0, 999.0])).shape
+    torch.Size([2, 3, 32, 32])
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: int = 128,
+        multipliers: Sequence[int] = (1, 2, 2, 2),
+        blocks: int = 4,
+        attention: Sequence[int] = (1,),
+        dropout: float = 0.1,
+        embedding: Literal["positional", "fourier"] = "positional",
+        fourier_scale: float = 16.0,
+        block: Literal["biggan", "ddpm"] = "biggan",
+        resample: Literal["conv", "pool"] = "conv",
+        fir: Sequence[int] = (),
+        skip_rescale: bool = True,
+        progressive_input: Literal["none", "input_skip", "residual"] = "none",
+        progressive_output: Literal["none", "output_skip", "residual"] = "none",
+        combine: Literal["sum", "cat"] = "sum",
+        activation: str = "swish",
+        conditional: bool = True,
+        unit_range: bool = False,
+        scale_by_sigma: bool = False,
+        sigmas: Sequence[float] | None = None,
+        outputs: int = 1,
+        pad: bool = False,
+    ) -> None:
+        super().__init__()
+        self.arguments = arguments_of(locals())
+        if embedding not in ("positional", "fourier") or block not in ("biggan", "ddpm"):
+            raise ValueError(f"{embedding=} and {block=}: 'positional' or 'fourier', and 'biggan' or 'ddpm' were needed")
+        width = 4 * channels
+        style = Style(
+            width if conditional else 0,
+            space_of(shape),
+            dropout,
+            activation,
+            eps=1e-6,
+            rescale=skip_rescale,
+            taps=tuple(fir),
+            ahead=True,
+            project=True,
+        )
+        between = "block" if block == "biggan" else resample
+        plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), attend_last=True, resample=between)
+        self.unit_range = unit_range
+        size = 2 * channels if embedding == "fourier" else channels
+        waves = Fourier(size, fourier_scale) if embedding == "fourier" else Sinusoid(size)
+        self.embedding = Embedding(waves, size, width, style.act()) if conditional else None
+        self.body = Backbone(shape[0], outputs * shape[0], plan, style, progressive_input, progressive_output, combine, pad=pad)
+        self.sigma: nn.Module | None = None
+        if scale_by_sigma:
+            self.sigma = nn.Identity() if embedding == "fourier" else SigmaTable(_needed(sigmas))
+        fan_average(self)
+
+    def forward(self, x: Tensor, noise_label: Tensor) -> Tensor:
+        """The output at states x, (B, C, *space), and labels (B,)."""
+        embedding = None if self.embedding is None else self.embedding(noise_label)
+        out = self.body(2 * x - 1 if self.unit_range else x, embedding)
+        return out if self.sigma is None else divided(out, self.sigma(noise_label))
+
+
+def _needed(sigmas: Sequence[float] | None) -> Sequence[float]:
+    if sigmas is None:
+        raise ValueError(
+            "scale_by_sigma with a positional embedding needs the sigmas that labels count: "
+            "give sigmas=(sigma_min, sigma_max, levels)"
+        )
+    return sigmas
