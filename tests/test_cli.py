@@ -251,7 +251,7 @@ USAGE = [
     (["--config.data=sde_lib:VPSDE"], "a data set with train, test"),
     (["--config.name=a/b"], "without a slash"),
     (["--config.name=../../x"], "without a slash"),
-    (["--config.network=unet(blocks=0)"], "UNet got channels=32, multipliers=(1, 2) and blocks=0"),
+    (["--config.network=unet(blocks=0)"], "the network got channels=32, multipliers=(1, 2) and blocks=0"),
     (["--config.sample.num=0"], "sample.num is 0, and a positive number was needed"),
     (["--config.sample.batch_size=0"], "sample.batch_size is 0"),
     (["--config.likelihood.batch_size=0"], "likelihood.batch_size is 0"),
