@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
     try:
         refuse_unused(arguments)
-        commands = (train, sample, likelihood, dequantize, certify, describe, suggest)
+        commands = (train, sample, likelihood, dequantize, certify, describe, suggest, inspect)
         {command.__name__: command for command in commands}[arguments.mode](arguments, overrides)
         return 0
     except Interrupted as stop:
@@ -108,10 +108,11 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     start = time.perf_counter()
     result = score_images(model, experiment.scoring, data.test, experiment.seed, folder / "likelihood.parts")
     seconds = time.perf_counter() - start
-    text, record = compare(result, model, experiment.seed, data.train, data.test, "test")
+    text, record = compare(result, model, experiment.seed, data.train, data.test, "test", getattr(data, "truth", None))
     keep(record | {"seconds": round(seconds, 2)}, folder / "likelihood.json")
     step = experiment.settings.steps
-    session.append_metrics(folder, {"step": step, "bits_per_dim": result.mean, "standard_error": result.standard_error})
+    number: dict[str, Any] = {key: record[key] for key in ("bits_per_dim", "nats", "standard_error") if key in record}
+    session.append_metrics(folder, {"step": step, **number})
     print(f"\n{text}\n\nthe run is in {folder.resolve()}: {', '.join(sorted(path.name for path in folder.iterdir()))}\nnext:")
     for mode in ("sample", "likelihood"):
         print(f"  {_command(arguments, mode)}")
@@ -135,12 +136,28 @@ def describe(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) ->
 def suggest(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """What the data of a config ask of a process, and whether its process fits them."""
     from evaluation.suggest import fit, proposals
-    from training.experiment import assemble
+    from training.build import build
     from training.flags import config_of
 
-    experiment = assemble(config_of(arguments, overrides))
-    print(proposals(experiment.data.train, experiment.data.transform))
-    print(f"\n{fit(experiment.model.sde, experiment.data.train, experiment.data.transform)}")
+    config = config_of(arguments, overrides)
+    data = build("data", config.data)
+    print(f"{proposals(data.train, data.transform)}\n\n{fit(build('sde', config.sde), data.train, data.transform)}")
+
+
+def inspect(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+    """What a data set is, what may be wrong with it, and a picture of it."""
+    from evaluation.inspection import facts, sheet, suspicions
+    from training.build import build
+    from training.flags import config_of
+
+    config = config_of(arguments, overrides)
+    data = build("data", config.data)
+    print(facts(data))
+    print("".join(f"\nwarning: {text}" for text in suspicions(build("sde", config.sde), data)) or "\nnothing looks wrong")
+    if not arguments.dry_run:
+        path = (arguments.out or Path(f"inspect-{config.name}")).with_suffix(".png")
+        sheet(data, path)
+        print(f"\npicture: {path.resolve()}")
 
 
 def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
@@ -183,7 +200,7 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
     from training.processes import processes
 
     folder, config = _run(arguments, overrides)
-    model, scoring, codes, train = scored(folder, config, _device(arguments), arguments.data, arguments.split or "test")
+    model, scoring, codes, train, truth = scored(folder, config, _device(arguments), arguments.data, arguments.split or "test")
     stem = folder / "likelihood" if arguments.out is None else arguments.out.with_suffix("")
     with processes() as here:
         say = print if here.rank == 0 else (lambda *_: None)
@@ -199,9 +216,9 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
         if here.rank > 0:
             return
         seconds = time.perf_counter() - start
-        text, record = compare(result, model, config.seed, train, codes, arguments.data or arguments.split or "test")
+        text, record = compare(result, model, config.seed, train, codes, arguments.data or arguments.split or "test", truth)
         keep(record | {"seconds": round(seconds, 2)}, stem.with_suffix(".json"))
-        draw_scores(result, codes, model.data.levels, stem.with_suffix(".png"))
+        draw_scores(result, codes, model.data, stem.with_suffix(".png"))
         print(f"{text}\n  {seconds:.1f} s")
         written = [stem.with_suffix(".json"), stem.with_suffix(".png")]
         if arguments.out is not None:
@@ -217,7 +234,9 @@ def dequantize(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
     from training.errors import Usage
 
     arguments.workdir, config = _run(arguments, overrides)
-    model, _, codes, _ = scored(arguments.workdir, config, _device(arguments), None, "train")
+    model, _, codes, *_ = scored(arguments.workdir, config, _device(arguments), None, "train")
+    if not hasattr(model.data, "levels"):
+        raise Usage("dequantization is of levels, and the data of this run are real numbers: there is nothing to learn")
     steps = 2000 if arguments.steps is None else arguments.steps
     if steps < 1:
         raise Usage(f"--steps {steps}: at least one step is needed")

@@ -23,6 +23,7 @@ def get_config() -> ConfigDict:
     config.train.ema = 0.999
     config.train.log_every = 50
     config.train.save_every = 1000
+    config.train.flip = False  # mirror each picture, left to right, with probability 1/2
     config.train.dequantize = True  # spread each level over its bin; False trains on the centres, as bounds on levels need
 
     config.sample = ConfigDict()

@@ -11,7 +11,12 @@ NAMES: dict[str, dict[str, str]] = {
         "fashion_mnist": "training.data:FashionMNIST",
         "arrays": "training.data:Arrays",
         "idx": "training.data:Idx",
+        "folder": "training.data:Folder",
+        "cifar10": "training.data:CIFAR10",
+        "toy": "training.data:Toy",
     },
+    "data.name": {name: name for name in ("checkerboard", "ring", "mixture")},
+    "data.channels": {name: name for name in ("auto", "first", "last", "none")},
     "sde": {
         "vp": "sde_lib:VPSDE",
         "subvp": "sde_lib:SubVPSDE",

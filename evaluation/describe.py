@@ -10,9 +10,9 @@ import torch
 from matplotlib import pyplot as plt
 from torch import Tensor
 
-from evaluation.figures import image_grid
+from evaluation.figures import image_grid, is_drawable
 from models.files import write_atomically
-from sde_lib import Images, LinearSDE, RowNoise, ScoreModel
+from sde_lib import LinearSDE, RowNoise, ScoreModel
 
 __all__ = ["equations", "picture"]
 
@@ -37,23 +37,13 @@ def equations(model: ScoreModel, objective: Any, codes: Tensor) -> str:
     )
 
 
-def picture(sde: LinearSDE, codes: Tensor, images: Images, seed: int, path: Path, columns: int = 12) -> None:
-    """Draw alpha, sigma, log-SNR and g^2 against t, and data on their way to noise, at even log-SNR, in units of their own size."""
+def picture(sde: LinearSDE, codes: Tensor, data: Any, seed: int, path: Path, columns: int = 12) -> None:
+    """Draw alpha, sigma, log-SNR and g^2 against t, and images on their way to noise, at even log-SNR, each in its own units."""
     t = sde.t_min + (sde.T - sde.t_min) * torch.linspace(0, 1, 400, dtype=torch.float64)
     (alpha, sigma, log_snr), rates = sde.at(t), sde.rates(t)
-    shown = codes[:4]
-    ends = sde.at(sde.t_min).log_snr, sde.at(sde.T).log_snr
-    stops = sde.snap(sde.t_of_log_snr(torch.lerp(*ends, torch.linspace(0, 1, columns, dtype=torch.float64))))
-    z = RowNoise(seed, len(shown))(images.encode(shown))
-    states = []
-    for time in stops:
-        level = sde.at(time)
-        x = sde.kernel(images.encode(shown), time).sample(z) / torch.sqrt(level.alpha**2 + level.sigma**2)
-        states.append(images.decode(x))
-    strip = image_grid(torch.stack(states, 1).flatten(0, 1), images.levels, columns)
-
-    figure = plt.figure(figsize=(11, 5), layout="constrained")
-    grid = figure.add_gridspec(2, 4, height_ratios=(2, 3))
+    drawable = is_drawable(tuple(codes.shape[1:]))
+    figure = plt.figure(figsize=(11, 5 if drawable else 2.4), layout="constrained")
+    grid = figure.add_gridspec(2 if drawable else 1, 4, height_ratios=(2, 3) if drawable else (1,))
     curves = {"alpha(t)": alpha, "sigma(t)": sigma, "log-SNR(t)": log_snr, "g^2(t)": rates.g2}
     for i, (name, values) in enumerate(curves.items()):
         axes = figure.add_subplot(grid[0, i])
@@ -61,10 +51,25 @@ def picture(sde: LinearSDE, codes: Tensor, images: Images, seed: int, path: Path
         wide = name != "log-SNR(t)" and float(values.max()) > 50 * float(values.median().abs())
         axes.set(title=name, xlabel="t", yscale="log" if wide and float(values.min()) > 0 else "linear")
         axes.grid(alpha=0.3)
-    axes = figure.add_subplot(grid[1, :])
+    if drawable:
+        _strip(sde, codes[:4], data, seed, figure.add_subplot(grid[1, :]), columns)
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
+    plt.close(figure)
+
+
+def _strip(sde: LinearSDE, shown: Tensor, data: Any, seed: int, axes: Any, columns: int) -> None:
+    """Images on their way to noise."""
+    ends = sde.at(sde.t_min).log_snr, sde.at(sde.T).log_snr
+    stops = sde.snap(sde.t_of_log_snr(torch.lerp(*ends, torch.linspace(0, 1, columns, dtype=torch.float64))))
+    x0 = data.encode(shown)
+    z = RowNoise(seed, len(shown))(x0)
+    states = []
+    for time in stops:
+        level = sde.at(time)
+        x = sde.kernel(x0, time).sample(z) / torch.sqrt(level.alpha**2 + level.sigma**2)
+        states.append(data.decode(x))
+    strip = image_grid(torch.stack(states, 1).flatten(0, 1), getattr(data, "levels", None), columns)
     axes.imshow(strip, cmap="gray", vmin=0, vmax=255)
     width = strip.shape[1] / columns
     axes.set_xticks([(k + 0.5) * width - 0.5 for k in range(columns)], [f"t = {float(s):.2g}" for s in stops], fontsize=8)
     axes.set_yticks([])
-    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
-    plt.close(figure)

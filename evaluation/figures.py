@@ -14,7 +14,7 @@ from models.files import write_atomically
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-__all__ = ["image_grid", "is_drawable", "loss_curve", "save_picture"]
+__all__ = ["image_grid", "is_drawable", "loss_curve", "save_picture", "scatter"]
 
 
 def is_drawable(shape: tuple[int, ...]) -> bool:
@@ -22,9 +22,15 @@ def is_drawable(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[0] in (1, 3)
 
 
-def image_grid(codes: Tensor, levels: int, columns: int) -> np.ndarray:
-    """Integer images (N, C, H, W), C 1 or 3, in rows of so many, as uint8 (height, width[, 3]), with a thin border between."""
+def image_grid(codes: Tensor, levels: int | None, columns: int) -> np.ndarray:
+    """Images (N, C, H, W), C 1 or 3, in rows of so many, as uint8 (height, width[, 3]), with a thin border between.
+
+    Integers of so many levels, or, without levels, real numbers, of which the least is black and the largest white.
+    """
     n, channels, height, width = codes.shape
+    if levels is None:
+        low, high = codes.min(), codes.max()
+        codes, levels = 255 * (codes - low) / (high - low).clamp(min=1e-12), 256
     rows = -(-n // columns)
     pixels = torch.full((rows * columns, channels, height + 1, width + 1), 128.0)
     pixels[:n, :, :-1, :-1] = codes.float() * (255 / (levels - 1))
@@ -47,5 +53,15 @@ def loss_curve(steps: list[int], losses: list[float], path: Path) -> None:
     axes.plot(steps, losses, linewidth=1)
     axes.set(xlabel="step", ylabel="training loss", yscale="log" if min(losses) > 0 else "linear")
     axes.grid(alpha=0.3, which="both")
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
+    plt.close(figure)
+
+
+def scatter(points: Tensor, path: Path) -> None:
+    """Draw points of a plane, (N, 2)."""
+    figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
+    x, y = points.double().T.numpy()
+    axes.scatter(x, y, s=2, linewidths=0, alpha=0.6)
+    axes.set_aspect("equal")
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
     plt.close(figure)

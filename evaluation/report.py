@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from evaluation.baselines import baselines
 from evaluation.figures import image_grid, is_drawable, save_picture
+from evaluation.reals import LogDensity, real_baselines, score_reals
 from evaluation.scoring import score_set
 from evaluation.side_by_side import Estimate, SideBySide, side_by_side
 from likelihood import sde_bits_per_dim, variational_bound
@@ -42,7 +43,7 @@ def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Pa
             alpha, sigma, _ = model.sde.at(frame.t)
             shown.append(model.data.decode(frame.mean / torch.sqrt(alpha**2 + sigma**2)).cpu())
     strip = torch.stack(shown, dim=1).flatten(0, 1)
-    save_picture(image_grid(strip, model.data.levels, len(chosen)), path)
+    save_picture(image_grid(strip, getattr(model.data, "levels", None), len(chosen)), path)
 
 
 def score_images(
@@ -53,8 +54,13 @@ def score_images(
     parts: Path,
     here: Processes = Processes(),  # noqa: B008  (a value)
     keep_latents: bool = False,
-) -> Estimate | SideBySide:
-    """Bits/dim of integer images by the estimator of the config, or by all that the model has; see score_set for parts and here."""
+) -> Estimate | SideBySide | LogDensity:
+    """Bits/dim of integers by the estimator of the config, or by all that the model has; nats of real numbers, by the flow.
+
+    See score_set for parts and here.
+    """
+    if not hasattr(model.data, "levels"):
+        return score_reals(model, scoring, codes, seed, parts, here, keep_latents)
     if scoring.estimator == "all":
         return side_by_side(
             model.sde,
@@ -71,12 +77,26 @@ def score_images(
 
 
 def compare(
-    result: Estimate | SideBySide, model: ScoreModel, seed: int, train: Tensor | None, codes: Tensor, what: str
+    result: Estimate | SideBySide | LogDensity,
+    model: ScoreModel,
+    seed: int,
+    train: Tensor | None,
+    codes: Tensor,
+    what: str,
+    truth: Any = None,
 ) -> tuple[str, dict[str, Any]]:
-    """A model's bits/dim beside those of baselines of the training set, if it is given: as text, and as a record for keep."""
-    others = [] if train is None else baselines(train, codes, model.data, seed)
+    """A model's number beside those of baselines of the training set, if it is given: as text, and as a record for keep.
+
+    truth is the oracle of real data whose density is known.
+    """
+    if hasattr(model.data, "levels"):
+        others = [] if train is None else baselines(train, codes, model.data, seed)
+        key, title = "bits_per_dim", f"{what} bits/dim ({len(codes)} images; lower is better; +- is one standard error)"
+    else:
+        others = [] if train is None else real_baselines(train, codes, truth)
+        key, title = "nats", f"{what} log p in nats ({len(codes)} data; higher is better; +- is one standard error)"
     record = {
-        "bits_per_dim": result.mean,
+        key: result.mean,
         "standard_error": result.standard_error,
         "images": len(result.per_image),
         **result.record(),
@@ -86,7 +106,6 @@ def compare(
     }
     lines = [("this model", result.mean, result.standard_error), *others]
     table = "\n".join(f"  {mean:7.4f} +- {error:.4f}   {name}" for name, mean, error in lines)
-    title = f"{what} bits/dim ({len(codes)} images; lower is better; +- is one standard error)"
     return f"{title}\n{table}\n  {result}", record
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from evaluation.batches import do_batches, read_batches, save_npz
-from evaluation.figures import image_grid, is_drawable, save_picture
+from evaluation.figures import image_grid, is_drawable, save_picture, scatter
 from models.files import write_atomically
 from sde_lib import ScoreModel
 from training.errors import Usage
@@ -55,15 +55,16 @@ def draw_samples(
 ) -> Drawn:
     """Draw sampling.num samples, rows 0 to num - 1 of the seed, and write them beside stem.
 
-    Formats: npy, the array (num, *shape); npz, the same as `samples`, with `seed` and `nfe`; grid, stem.png of the first 256;
-    png, a folder stem/ of one picture each; gif, a film of the first 64 on their way from noise. Without formats: npy, and grid of
-    what can be drawn. Each batch is kept in stem.parts/ once it is done, and the folder goes when all are: the same command,
-    given again after a kill, draws the rest. Several processes, on one file system, share the batches; rank 0 writes.
+    Formats: npy, the array (num, *shape); npz, the same as `samples`, with `seed` and `nfe`; grid, stem.png of the first 256
+    images, or of all points of a plane; png, a folder stem/ of one picture each; gif, a film of the first 64 on their way from
+    noise. Without formats: npy, and grid of what can be drawn. Each batch is kept in stem.parts/ once it is done, and the folder
+    goes when all are: the same command, given again after a kill, draws the rest. Several processes, on one file system, share
+    the batches; rank 0 writes.
 
     Raises Usage when the samples are no pictures, or stem.parts/ belongs to another command.
     """
-    drawable = is_drawable(shape) and hasattr(model.data, "levels")
-    formats = formats or (("npy", "grid") if drawable else ("npy",))
+    drawable = is_drawable(shape) and model.data is not None
+    formats = formats or (("npy", "grid") if drawable or shape == (2,) else ("npy",))
     _check(formats, sampling.sampler, shape, drawable)
     parts = stem.with_name(f"{stem.name}.parts")
     job = {"seed": seed, "num": sampling.num, "batch_size": sampling.batch_size, "sampler": repr(sampling.sampler)}
@@ -88,11 +89,9 @@ def draw_samples(
 
 
 def _check(formats: tuple[str, ...], sampler: Any, shape: tuple[int, ...], drawable: bool) -> None:
-    pictures = [name for name in formats if name in ("grid", "png", "gif")]
+    pictures = [name for name in formats if name in ("grid", "png", "gif") and (name, shape) != ("grid", (2,))]
     if pictures and not drawable:
-        raise Usage(
-            f"--format {pictures[0]} needs images of integers, (1 or 3, height, width), and samples are {shape}: use npy or npz"
-        )
+        raise Usage(f"--format {pictures[0]} needs images (1 or 3, height, width), and samples are {shape}: use npy or npz")
     if "gif" in formats and not hasattr(sampler, "stream"):
         raise Usage(f"--format gif needs a sampler that shows its way, such as pc(...), and {type(sampler).__name__} does not")
 
@@ -134,6 +133,8 @@ def _write(
         paths.append(path)
         if name == "npz":
             save_npz(path, samples=codes, seed=seed, nfe=nfe)
+        elif name == "grid" and codes.shape[1:] == (2,):
+            scatter(torch.from_numpy(np.array(codes)), path)
         elif name == "grid":
             shown = torch.from_numpy(np.array(codes[:GRID]))
             save_picture(image_grid(shown, levels, math.ceil(math.sqrt(len(shown)))), path)
@@ -161,7 +162,7 @@ def _film(model: ScoreModel, sampling: Sampling, shape: tuple[int, ...], seed: i
     frame: Any = None
 
     def show(x: Tensor) -> None:
-        picture = image_grid(images.decode(x).cpu(), images.levels, math.ceil(math.sqrt(rows)))
+        picture = image_grid(images.decode(x).cpu(), getattr(images, "levels", None), math.ceil(math.sqrt(rows)))
         pictures.append(Image.fromarray(picture.repeat(6, axis=0).repeat(6, axis=1)))
 
     for frame in sampling.sampler.stream(model.sde, model, (rows, *shape), seed=seed, device=device):

@@ -20,7 +20,8 @@ from models import load
 from models.files import write_atomically
 from sde_lib import ScoreModel
 from training.build import build
-from training.data import Arrays
+from training.data.arrays import read_like
+from training.data.reading import ENDINGS
 from training.errors import Usage
 from training.experiment import Scoring, assemble
 from training.processes import Processes
@@ -32,38 +33,41 @@ PLANNED = 16  # images on which a plan is made
 
 
 class Scored(NamedTuple):
-    """A run's model, how to score, the images to be scored, and the training set for the baselines, if they are of one set."""
+    """A run's model, how to score, the data to be scored, and, if they are of the run's set, its training set and known truth."""
 
     model: ScoreModel
     scoring: Scoring
     codes: Tensor
     train: Tensor | None
+    truth: Any
 
 
 def scored(folder: Path, config: Any, device: str, data: str | None, split: str) -> Scored:
-    """What a run's folder holds and the images that are asked for: of its own data set, of another one, or in a .npy file.
+    """What a run's folder holds and the data that are asked for: of its own data set, of another one, or in a file.
 
-    Raises Usage for images that the model's levels are not those of.
+    Raises Usage for data that are not of the kind and shape of the model's.
     """
     if data is None:
         experiment = assemble(config)
         model = load(folder, network=experiment.model.network, sde=experiment.model.sde, device=device)
         own = experiment.data
-        return Scored(model, experiment.scoring, getattr(own, split), own.train)
+        return Scored(model, experiment.scoring, getattr(own, split), own.train, getattr(own, "truth", None))
     model, shape, _ = trained(folder, config, device)
     try:
-        codes = Arrays.read(data, model.data) if data.endswith(".npy") else getattr(build("data", data), split)
+        codes = read_like(data, model.data, shape) if Path(data).suffix in ENDINGS else getattr(build("data", data), split)
         model.data.check(codes)
     except (ValueError, TypeError) as error:
         raise Usage(f"--data {error}") from None
     if tuple(codes.shape[1:]) != shape or not len(codes):
-        raise Usage(f"--data {data} has shape {tuple(codes.shape)}, and the model's images are {shape}")
-    return Scored(model, Scoring.of(config.likelihood), codes, None)
+        raise Usage(f"--data {data} has shape {tuple(codes.shape)}, and the model's data are {shape}")
+    return Scored(model, Scoring.of(config.likelihood), codes, None, None)
 
 
 def planned(model: ScoreModel, scoring: Scoring, codes: Tensor, target_error: float, seed: int) -> tuple[Scoring, str]:
     """The scoring that leaves target_error of noise and solver error in the mean, at the least cost, and what it spends."""
     device = next(model.parameters()).device
+    if not hasattr(model.data, "levels"):
+        raise Usage("--target-error is for bits/dim, and these data have no levels: set --config.likelihood.divergence and rtol")
     try:
         options: Any = {"images": model.data, "dequantize": scoring.dequantize, "seed": seed}
         budget = plan(model.sde, model, codes[:PLANNED].to(device), len(codes), target_error, **options)
@@ -127,15 +131,17 @@ def _array(value: Any) -> Any:
 
 
 def save_scores(result: Any, path: Path) -> None:
-    """The values of each image as arrays: bits_per_dim, and, by the flow, its parts and latents."""
+    """The values of each image as arrays: bits_per_dim, or nats, and, by the flow, its parts and latents."""
     values = {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
     arrays = {name: value.cpu().numpy() for name, value in values.items() if isinstance(value, Tensor) and name != "per_image"}
-    save_npz(path, bits_per_dim=_array(result.per_image), nfe=result.nfe, **arrays)
+    save_npz(path, **{getattr(result, "unit", "bits_per_dim"): _array(result.per_image)}, nfe=result.nfe, **arrays)
 
 
-def draw_scores(result: Any, codes: Tensor, levels: int, path: Path) -> None:
-    """A histogram of the bits/dim of the images; of what can be drawn, the ten most and the ten least likely."""
-    order = result.per_image.argsort().tolist()
+def draw_scores(result: Any, codes: Tensor, data: Any, path: Path) -> None:
+    """A histogram of the bits/dim of images, or the nats of real data; of what can be drawn, the ten most and ten least likely."""
+    levels = getattr(data, "levels", None)
+    unit, better = ("nats", "higher") if levels is None else ("bits/dim", "lower")
+    order = result.per_image.argsort(descending=levels is None).tolist()
     drawable = is_drawable(tuple(codes.shape[1:]))
     heights = [4, 1, 1] if drawable else [1]
     size = (7, 5 if drawable else 3.5)
@@ -144,14 +150,14 @@ def draw_scores(result: Any, codes: Tensor, levels: int, path: Path) -> None:
     histogram.hist(result.per_image.numpy(), bins="auto", color="tab:blue", alpha=0.8)
     histogram.axvline(result.mean, color="black", linewidth=1)
     histogram.set(
-        xlabel="bits/dim (lower: more likely)",
-        ylabel="images",
-        title=f"{len(codes)} images, mean {result.mean:.3f} +- {result.standard_error:.3f}",
+        xlabel=f"{unit} ({better}: more likely)",
+        ylabel="data" if levels is None else "images",
+        title=f"{len(codes)} {'data' if levels is None else 'images'}, mean {result.mean:.3f} +- {result.standard_error:.3f}",
     )
     if drawable:
         for axis, which, name in ((axes[1, 0], order[:10], "most likely"), (axes[2, 0], order[::-1][:10], "least likely")):
             axis.imshow(image_grid(codes[which].cpu(), levels, 10), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             low, high = (f"{result.per_image[i].item():.2f}" for i in (which[0], which[-1]))
-            axis.set(xticks=[], yticks=[], title=f"{name}: {low} to {high} bits/dim")
+            axis.set(xticks=[], yticks=[], title=f"{name}: {low} to {high} {unit}")
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
     plt.close(figure)

@@ -3,41 +3,56 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sde_lib import Images, LinearSDE
+from sde_lib import LinearSDE
 from sde_lib.ncsnv2 import langevin_step, largest_distance, level_count, spacing
 
 __all__ = ["fit", "proposals", "warnings_about"]
 
 
-def proposals(codes: Tensor, images: Images, most: int = 5000) -> str:
+def proposals(raw: Tensor, data: Any, most: int = 5000) -> str:
     """sigma_data, sigma_max, levels and Langevin step for the data, each with where it comes from."""
-    x = images.encode(codes[:most])
+    x = data.encode(raw[:most])
     dims = x[0].numel()
     distance, std = largest_distance(x), x.double().std().item()
     top = _rounded_up(distance)
-    sigma_min = 0.1 * images.bin_width
-    gamma = spacing(dims)
+    width = getattr(data, "bin_width", None)
+    sigma_min, why = (0.001 * std, "a thousandth of sigma_data") if width is None else (0.1 * width, "0.1 of the width of a level")
+    used = f"{len(x)} data" if len(x) == len(raw) else f"the first {len(x)} of {len(raw)} data"
+    return "\n".join(
+        (
+            f"data        {used} of {dims} entries, {_range(raw, data)}; as states {x.min().item():.3g} to {x.max().item():.3g}",
+            f"sigma_data  {std:.3g}, the standard deviation of the states: --parameterization 'edm(sigma_data={std:.2g})'",
+            f"sigma_max   {distance:.3g}, the largest distance between two data (arXiv 2006.09011, technique 1)",
+            f"sigma_min   {sigma_min:.2g}, {why}: what is finer is lost",
+            f"ve          --sde 've(sigma_min={sigma_min:.2g}, sigma_max={top:.3g})'",
+            f"ncsn        {_table(dims, sigma_min, top)}",
+        )
+    )
+
+
+def _table(dims: int, sigma_min: float, top: float) -> str:
+    """NCSN's table and Langevin step by the rules of NCSNv2, which are for many dimensions."""
+    try:
+        gamma = spacing(dims)
+    except ValueError as error:
+        return f"no rule for its levels: {error}"
     levels = level_count(sigma_min, top, gamma)
     # The ratio that this many levels have, which is a little less than gamma.
     ratio = (top / sigma_min) ** (1 / (levels - 1))
-    used = f"{len(x)} data" if len(x) == len(codes) else f"the first {len(x)} of {len(codes)} data"
-    return "\n".join(
-        (
-            f"data        {used} of {dims} entries, levels {int(codes.min())} to {int(codes.max())} of 0 to {images.levels - 1}; "
-            f"as states {x.min().item():.3g} to {x.max().item():.3g}",
-            f"sigma_data  {std:.3g}, the standard deviation of the states: --parameterization 'edm(sigma_data={std:.2g})'",
-            f"sigma_max   {distance:.3g}, the largest distance between two data (arXiv 2006.09011, technique 1)",
-            f"sigma_min   {sigma_min:.2g}, 0.1 of the width of a level: what is finer the levels do not show",
-            f"ve          --sde 've(sigma_min={sigma_min:.2g}, sigma_max={top:.3g})'",
-            f"ncsn        --sde 'ncsn(sigma_min={sigma_min:.2g}, sigma_max={top:.3g}, levels={levels})' "
-            f"(technique 2: ratio {gamma:.4f}); "
-            f"Langevin step {langevin_step(sigma_min, ratio, 5):.2g} for 5 moves a level (technique 4)",
-        )
+    return (
+        f"--sde 'ncsn(sigma_min={sigma_min:.2g}, sigma_max={top:.3g}, levels={levels})' (technique 2: ratio {gamma:.4f}); "
+        f"Langevin step {langevin_step(sigma_min, ratio, 5):.2g} for 5 moves a level (technique 4)"
     )
+
+
+def _range(raw: Tensor, data: Any) -> str:
+    low, high = raw.min().item(), raw.max().item()
+    return f"levels {low} to {high} of 0 to {data.levels - 1}" if hasattr(data, "levels") else f"values {low:.4g} to {high:.4g}"
 
 
 def _rounded_up(value: float) -> float:
@@ -46,9 +61,9 @@ def _rounded_up(value: float) -> float:
     return math.ceil(value / unit) * unit
 
 
-def warnings_about(sde: LinearSDE, codes: Tensor, images: Images, most: int = 5000) -> list[str]:
+def warnings_about(sde: LinearSDE, raw: Tensor, data: Any, most: int = 5000) -> list[str]:
     """A sentence for each way in which a process does not fit the data; none where it does."""
-    x = images.encode(codes[:most])
+    x = data.encode(raw[:most])
     dims = x[0].numel()
     found = []
     prior_bits = sde.prior_mismatch(x).mean().item() / (dims * math.log(2))
@@ -63,18 +78,20 @@ def warnings_about(sde: LinearSDE, codes: Tensor, images: Images, most: int = 50
             f"sigma/alpha at T is {float(end.sigma / end.alpha):.3g}, less than the largest distance between two data, "
             f"{distance:.3g}: modes that are far apart may get wrong weights; raise sigma_max"
         )
+    if not hasattr(data, "levels"):
+        return found
     start = sde.at(sde.t_min)
-    blur = float(start.sigma / start.alpha) / images.bin_width
+    blur = float(start.sigma / start.alpha) / data.bin_width
     if blur > 0.15:
         found.append(
             f"sigma(t_min) is {blur:.2g} of the width of a level: bits/dim will be higher than need be; lower t_min or sigma_min"
         )
-    if float(torch.unique(codes[:most].flatten()).numel()) == 2 and images.levels > 2:
-        found.append(f"the data have two values of {images.levels}: for binary data take levels=2")
+    if float(torch.unique(raw[:most].flatten()).numel()) == 2 and data.levels > 2:
+        found.append(f"the data have two values of {data.levels}: for binary data take levels=2")
     return found
 
 
-def fit(sde: LinearSDE, codes: Tensor, images: Images) -> str:
+def fit(sde: LinearSDE, raw: Tensor, data: Any) -> str:
     """Whether a process fits the data, in words."""
-    found = warnings_about(sde, codes, images)
+    found = warnings_about(sde, raw, data)
     return f"{sde!r}:" + "".join(f"\n  warning: {text}" for text in found) if found else f"{sde!r} fits these data"

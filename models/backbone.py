@@ -221,7 +221,8 @@ def space_of(shape: Sequence[int]) -> int:
     """How many axes of space data of a shape (C, *space) have. Raises ValueError for none, or more than three."""
     if not 2 <= len(shape) <= 4:
         raise ValueError(
-            f"a network of convolutions got data of shape {tuple(shape)}, and (channels, *1 to 3 axes) was needed: use MLP"
+            f"a network of convolutions got data of shape {tuple(shape)}, and (channels, *1 to 3 axes) was needed: use MLP, "
+            "--config.network=mlp"
         )
     return len(shape) - 1
 

@@ -18,7 +18,9 @@ class DataTransform(Protocol):
     """What Images and Standardize have in common: the way from raw data to states and back."""
 
     def encode(self, raw: Tensor) -> Tensor: ...  # noqa: D102
+    def dequantize(self, raw: Tensor, u: Tensor) -> Tensor: ...  # noqa: D102
     def decode(self, x: Tensor) -> Tensor: ...  # noqa: D102
+    def check(self, raw: Tensor) -> None: ...  # noqa: D102
     def log_det(self, dims: int) -> float: ...  # noqa: D102
 
 
@@ -103,15 +105,31 @@ class Standardize:
 
     @classmethod
     def of(cls, raw: Tensor) -> Standardize:
-        """The transform that gives a data set, (N, *shape), mean 0 and standard deviation 1."""
+        """The transform that gives a data set, (N, *shape), mean 0 and standard deviation 1; it is read in parts."""
+        parts = raw.split(max(1, (1 << 24) // max(1, math.prod(raw.shape[1:]))))
+        total = 0.0
+        for part in parts:
+            check_state(part, "data")
+            total += part.double().sum().item()
+        mean = total / raw.numel()
+        square = sum((part.double() - mean).square().sum().item() for part in parts)
+        return cls(mean, math.sqrt(square / raw.numel()))
+
+    def check(self, raw: Tensor) -> None:
+        """Refuse what are not finite real numbers."""
         check_state(raw, "data")
-        values = raw.double()
-        return cls(values.mean().item(), values.std(correction=0).item())
 
     def encode(self, raw: Tensor) -> Tensor:
         """(raw - mean) / std."""
-        check_state(raw, "data")
+        self.check(raw)
         return (raw - self.mean) / self.std
+
+    def dequantize(self, raw: Tensor, u: Tensor) -> Tensor:
+        """(raw - mean) / std in the dtype of u: real numbers have no bins in which u could say where they are.
+
+        The values are not checked, as by Images.
+        """
+        return (raw.to(u.dtype) - self.mean) / self.std
 
     def decode(self, x: Tensor) -> Tensor:
         """mean + std x."""

@@ -103,9 +103,9 @@ def test_a_dequantizer_is_fitted_and_used(folder, capsys):
 
 MISTAKES = [
     (["--data", "nowhere.npy"], "--data there is no file nowhere.npy"),
-    (["--data", "floats.npy"], "use Standardize and log_likelihood, in nats"),
+    (["--data", "floats.npy"], "use Standardize and log_likelihood for data without levels"),
     (["--data", "bright.npy"], "values from 0 to 255, and 0..16 was needed"),
-    (["--data", "small.npy"], "has shape (20, 1, 3, 3), and the model's images are (1, 4, 4)"),
+    (["--data", "small.npy"], "has shape (20, 1, 3, 3), and the model's data are (1, 4, 4)"),
     (["--data", "shelf"], "data 'shelf' is not known"),
     (["--data", "digits"], "has shape (360, 1, 8, 8)"),
     (["--target-error", "0"], "a positive number of bits/dim was needed"),

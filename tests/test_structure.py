@@ -27,6 +27,7 @@ MAY_IMPORT = {
         "safetensors",
         "sklearn",
         "tqdm",
+        "PIL",
         "ml_collections",
         "sde_lib",
         "samplers",
@@ -40,6 +41,8 @@ MAY_IMPORT = {
         *("sde_lib", "samplers", "likelihood", "models", "configs", "training"),
     },
 }
+
+ALONE = {"torch_sde.py": {"torchsde"}, "reading.py": {"h5py", "zarr"}}  # one file each, when it is called
 
 
 def imports_of(path):
@@ -55,7 +58,7 @@ def test_packages_import_only_what_is_below_them(package):
     for path in (ROOT / package).rglob("*.py"):
         for module in imports_of(path):
             top = module.split(".")[0]
-            alone = {"torchsde"} if path.name == "torch_sde.py" else set()  # one file, when it is called
+            alone = ALONE.get(path.name, set())
             assert top in STANDARD | MAY_IMPORT[package] | alone | {package}, f"{path} imports {module}"
 
 

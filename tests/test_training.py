@@ -14,7 +14,16 @@ from training.errors import Failure
 from training.trainer import Settings, Trainer
 
 SETTINGS = Settings(
-    steps=40, batch_size=32, learning_rate=1e-3, warmup=5, clip=1.0, ema=0.9, log_every=10, save_every=1000, dequantize=True
+    steps=40,
+    batch_size=32,
+    learning_rate=1e-3,
+    warmup=5,
+    clip=1.0,
+    ema=0.9,
+    log_every=10,
+    save_every=1000,
+    dequantize=True,
+    flip=False,
 )
 
 
@@ -59,10 +68,9 @@ def test_the_seed_decides_and_changes_everything(tmp_path):
 
 
 def test_every_epoch_visits_every_image_once(tmp_path):
-    t = trainer(tmp_path)
-    t.settings = dataclasses.replace(SETTINGS, batch_size=7)
     data = torch.arange(50, dtype=torch.uint8)[:, None, None, None].expand(50, 1, 8, 8)
-    t.data, t.model.data = data, Images(64)
+    t = trainer(tmp_path, dataclasses.replace(SETTINGS, batch_size=7), data=data)
+    t.transform = t.model.data = Images(64)
     seen = []
     for step in range(25):
         t.step = step

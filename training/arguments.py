@@ -10,7 +10,7 @@ from training.errors import Usage
 __all__ = ["overrides_of", "parser", "refuse_unused"]
 
 FORMATS = ("npy", "npz", "grid", "png", "gif")
-MODES = ("train", "sample", "likelihood", "dequantize", "certify", "describe", "suggest")
+MODES = ("train", "sample", "likelihood", "dequantize", "certify", "describe", "suggest", "inspect")
 PARTS = ("objective", "weighting", "parameterization", "schedule")
 SAMPLER = ("sampler", "predictor", "corrector", "times", "steps")
 
@@ -47,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=(), help="of samples; default: npy and grid")
     parser.add_argument(
-        "--data", help="images to score instead of the run's: a .npy file of integers, or a data set such as digits"
+        "--data",
+        help="what to train on, or to score instead of the run's own: a folder of pictures, a .npy, .npz, .pt, .h5, .zarr or idx "
+        "file, CIFAR-10's archive, a data set such as fashion_mnist or 'toy(name=ring)', or my_package:MyData",
     )
     parser.add_argument("--split", choices=("train", "test"), help="which part of a data set to score (default: test)")
     parser.add_argument("--target-error", type=float, help="spend on probes, draws and tolerance until the mean is this exact")
@@ -75,7 +77,7 @@ def overrides_of(parser: argparse.ArgumentParser, rest: list[str]) -> list[tuple
 
 def refuse_unused(arguments: argparse.Namespace) -> None:
     """A flag that the mode has no use for is a mistake."""
-    new = {"config", *PARTS, *SAMPLER}
+    new = {"config", "data", *PARTS, *SAMPLER}
     used = {
         "train": new | {"resume"},
         "sample": {"num", "out", "format", *SAMPLER},
@@ -84,12 +86,13 @@ def refuse_unused(arguments: argparse.Namespace) -> None:
         "certify": {"predictor", "corrector", "out"},
         "describe": new | {"out"},
         "suggest": new,
+        "inspect": new | {"out"},
     }
     for flag in ("config", "resume", "num", "out", "format", "data", "split", "target_error", *PARTS, *SAMPLER):
         value = getattr(arguments, flag)
         if value is not None and value is not False and value != () and flag not in used[arguments.mode]:
             modes = " and ".join(mode for mode in MODES if flag in used[mode])
             raise Usage(f"--{flag.replace('_', '-')} belongs to --mode {modes}, and --mode {arguments.mode} has no use for it")
-    for flag in ("config", *PARTS, *SAMPLER):
+    for flag in ("config", "data", *PARTS, *SAMPLER):
         if arguments.resume and getattr(arguments, flag):
             raise Usage(f"--resume goes on with the config in the run's folder, and has no use for --{flag}")

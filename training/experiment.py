@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from ml_collections import ConfigDict
 
-from sde_lib import Images, LinearSDE, RowNoise, ScoreModel
+from sde_lib import LinearSDE, RowNoise, ScoreModel
 from sde_lib.parameterizations import Parameterization
 from training.build import build
 from training.config import Reads, flat, require
@@ -117,8 +117,10 @@ def assemble(config: ConfigDict) -> Experiment:
     require(config)
     reads = Reads(config)
     data = build("data", reads.data)
-    if not all(hasattr(data, name) for name in ("train", "test")) or not isinstance(getattr(data, "transform", None), Images):
-        raise Usage(f"config.data is {reads.data!r}, and a data set with train, test, and Images as its transform was needed")
+    if not all(hasattr(data, name) for name in ("train", "test")) or not hasattr(getattr(data, "transform", None), "dequantize"):
+        raise Usage(
+            f"config.data is {reads.data!r}, and a data set with train, test, and Images or Standardize as its transform was needed"
+        )
     seed = reads.seed
     torch.manual_seed(seed)  # the initial weights
     shape = tuple(data.train.shape[1:])
@@ -129,10 +131,14 @@ def assemble(config: ConfigDict) -> Experiment:
         raise Usage(f"config.{error}") from None
     sampling, scoring = Sampling.of(reads.sample), Scoring.of(reads.likelihood)
     objective = build("objective", reads.objective)
+    if not hasattr(data.transform, "levels"):
+        _refuse_levels(reads, objective, scoring)
     if settings.dequantize and getattr(objective, "of_levels", False):
         raise Usage(f"{objective!r} is about integer data as they are: set train.dequantize=False")
     if scoring.estimator == "bound" and not hasattr(model.sde, "before"):
         raise Usage(f"likelihood.estimator='bound' needs a process with levels, and got {model.sde!r}: use 'flow', 'sde' or 'all'")
+    if settings.flip and len(shape) != 3:
+        raise Usage(f"train.flip mirrors pictures, (channels, height, width), and the data are {shape}: leave it out")
     if Path(f"-{reads.name}").name != f"-{reads.name}":
         raise Usage(f"config.name is {reads.name!r}, and the end of a folder's name was needed, without a slash")
     experiment = Experiment(
@@ -150,6 +156,16 @@ def assemble(config: ConfigDict) -> Experiment:
         raise Usage(f"config.{unread[0]} is read by nothing: remove it, or correct its name")
     _rehearse(experiment, flat(config))
     return experiment
+
+
+def _refuse_levels(config: Any, objective: Any, scoring: Scoring) -> None:
+    """What is about levels, for data that have none."""
+    if getattr(objective, "of_levels", False):
+        raise Usage(f"{objective!r} is about integers, and these data are real numbers: use dsm")
+    if scoring.estimator != "flow":
+        raise Usage(
+            f"likelihood.estimator={config.likelihood.estimator!r} gives bits/dim, and these data are real numbers: use 'flow'"
+        )
 
 
 def parts_of_model(config: Any, shape: tuple[int, ...]) -> tuple[torch.nn.Module, LinearSDE, Parameterization]:
@@ -184,7 +200,7 @@ def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
 
     def lose() -> None:
         t = experiment.objective.times.sample(model.sde, half)
-        x0 = model.data.encode(codes)
+        x0 = model.data.dequantize(codes, torch.tensor(0.5))
         loss = copy.deepcopy(experiment.objective)(model, x0, t=t, z=noise(x0))
         if not bool(loss.isfinite().all()):
             raise ValueError(f"a loss of {loss.item()} at t = {t.item():g}, before any training")
@@ -197,7 +213,9 @@ def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
         "network": lambda: model.predict(model.data.dequantize(codes, torch.tensor(0.5)), model.sde.T),
         "objective": lose,
         "sample.sampler": lambda: try_sampler(model, sampler, codes.shape),
-        "likelihood.dequantize": lambda: scoring.dequantize.sample(model.data, codes, noise, model.sde.at(model.sde.t_min)),
+        "likelihood.dequantize": lambda: (
+            hasattr(model.data, "levels") and scoring.dequantize.sample(model.data, codes, noise, model.sde.at(model.sde.t_min))
+        ),
         "likelihood.divergence": differentiate,
     }
     for key, part in parts.items():

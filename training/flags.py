@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 from typing import Any
 
 from training.build import arguments_of, with_argument
 from training.config import find_config, override
+from training.data.reading import ENDINGS
 from training.errors import Usage
 
-__all__ = ["choose_sampler", "config_of", "override_free"]
+__all__ = ["choose_sampler", "config_of", "data_of", "name_of", "override_free"]
 
 
 def config_of(arguments: Any, overrides: list[tuple[str, str]]) -> Any:
@@ -17,6 +19,8 @@ def config_of(arguments: Any, overrides: list[tuple[str, str]]) -> Any:
     config = find_config(arguments.config, arguments.sde)
     for key, value in overrides:
         override(config, key, value)
+    if arguments.data:
+        config.data, config.name = data_of(arguments.data), name_of(arguments.data)
     for part in ("objective", "parameterization"):
         if getattr(arguments, part):
             config[part] = getattr(arguments, part)
@@ -29,6 +33,29 @@ def config_of(arguments: Any, overrides: list[tuple[str, str]]) -> Any:
         config.seed = arguments.seed
     choose_sampler(config, arguments)
     return config
+
+
+def data_of(text: str) -> str:
+    """The component that reads what --data names: a folder, a file, or a component as it is."""
+    path = Path(text)
+    if path.is_dir() and path.suffix != ".zarr":
+        batches = any((folder / "data_batch_1").is_file() for folder in (path, path / "cifar-10-batches-py"))
+        return f"cifar10(path={text!r})" if batches else f"folder(path={text!r})"
+    if path.exists():
+        kind = "cifar10" if path.name.startswith("cifar-10") else "idx" if "idx" in path.name else "arrays"
+        return f"{kind}({'path' if kind == 'cifar10' else 'train'}={text!r})"
+    if path.suffix in ENDINGS or "/" in text.split("(")[0]:
+        raise Usage(f"--data {text}: there is no such file or folder")
+    return text
+
+
+def name_of(text: str) -> str:
+    """The name of a run on what --data names.
+
+    >>> name_of("photos/cats/"), name_of("mine.npy"), name_of("toy(name=ring)"), name_of("my_package:MyData")
+    ('cats', 'mine', 'toy', 'MyData')
+    """
+    return Path(text.split("(")[0].split(":")[-1]).name.split(".")[0] or "data"
 
 
 def override_free(config: Any, overrides: list[tuple[str, str]], free: tuple[str, ...]) -> None:

@@ -56,8 +56,7 @@ def train(experiment: Experiment, config: ConfigDict, folder: Path, device: str,
     Raises Interrupted after saving when stopped, Failure when the loss diverges, Usage when a run is already beyond these steps.
     """
     model = experiment.model.to(device)
-    data = experiment.data.train.to(device)
-    trainer = Trainer(model, data, experiment.objective, experiment.settings, experiment.seed, folder)
+    trainer = Trainer(model, experiment.data.train, experiment.objective, experiment.settings, experiment.seed, folder)
     if resume:
         trainer.resume()
         if trainer.step > experiment.settings.steps:

@@ -14,10 +14,11 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel
 
 from models.checkpoint import FILE_NAME, save
-from sde_lib import Images, RowNoise, ScoreModel
+from sde_lib import RowNoise, ScoreModel
 from sde_lib.noise import Stream
 from training.ema import average_of
 from training.errors import Failure
+from training.rows import Rows
 from training.state import STATE_NAME, read_state, write_state
 
 __all__ = ["Progress", "Settings", "Trainer"]
@@ -36,6 +37,7 @@ class Settings:
     log_every: int
     save_every: int
     dequantize: bool
+    flip: bool
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate", "clip", "log_every", "save_every"):
@@ -53,17 +55,18 @@ class Progress(NamedTuple):
 
 
 class Trainer:
-    """A model in training on integer images, with its optimizer and average, and the folder where they are kept."""
+    """A model in training on integers or real numbers, with its optimizer and average, and the folder where they are kept."""
 
     def __init__(self, model: ScoreModel, data: Tensor, objective: Any, settings: Settings, seed: int, folder: Path) -> None:
-        self.model, self.data, self.objective, self.settings = model, data, objective, settings
+        self.model, self.objective, self.settings = model, objective, settings
+        self.rows = Rows(data, seed, settings.batch_size, next(model.parameters()).device)
         self.seed, self.folder = seed, folder
         self.times: Any = objective.times
+        self.transform: Any = model.data
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, foreach=True)
         self.average: AveragedModel = average_of(model.network, settings.ema)
         self.step = 0
         self._sources: dict[Stream, RowNoise] = {}
-        self._orders: dict[int, Tensor] = {}
 
     def run(self) -> Iterator[Progress]:
         """Train to the last step, a Progress after each; saves every save_every steps and at the end.
@@ -71,7 +74,7 @@ class Trainer:
         Raises Failure when the loss is no longer finite; nothing that is not finite is saved.
         """
         self.model.train()
-        total = torch.zeros((), device=self.data.device)
+        total = torch.zeros((), device=self.rows.device)
         since = 0
         while self.step < self.settings.steps:
             total += self._update()
@@ -108,18 +111,16 @@ class Trainer:
         return loss.detach()
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Dequantized data, times and noise of this step; every epoch is a new order of the whole set."""
-        B, n = self.settings.batch_size, len(self.data)
-        first, last = self.step * B, (self.step + 1) * B
-        epochs = range(first // n, (last - 1) // n + 1)
-        order = torch.cat([self._order(epoch) for epoch in epochs])[first - epochs[0] * n :][:B]
-        codes = self.data[order]
-        images = self.model.data
-        assert isinstance(images, Images)
+        """Dequantized data, times and noise of this step."""
+        codes = self.rows.take(self.step)
+        B = len(codes)
+        if self.settings.flip:
+            mirrored = self._noise(Stream.FLIP).uniform(torch.empty(B, 1, device=codes.device)) < 0.5
+            codes = torch.where(mirrored.reshape(-1, *[1] * (codes.ndim - 1)), codes.flip(-1), codes)
+        u = torch.full(codes.shape, 0.5, device=codes.device)  # the middle of a bin
         if self.settings.dequantize:
-            x0 = images.dequantize(codes, self._noise(Stream.DEQUANTIZE).uniform(torch.empty(codes.shape, device=codes.device)))
-        else:
-            x0 = images.encode(codes)
+            u = self._noise(Stream.DEQUANTIZE).uniform(u)
+        x0 = self.transform.dequantize(codes, u)
         u = self._noise(Stream.TRAIN_TIME).uniform(torch.empty(B, 1, dtype=torch.float64, device=codes.device))[:, 0]
         return x0, self.times.sample(self.model.sde, u), self._noise(Stream.TRAIN_NOISE)(x0)
 
@@ -130,21 +131,13 @@ class Trainer:
         self._sources[stream].draw = self.step
         return self._sources[stream]
 
-    def _order(self, epoch: int) -> Tensor:
-        if epoch not in self._orders:
-            recent = {e: order for e, order in self._orders.items() if e == epoch - 1}
-            self._orders = recent | {
-                epoch: RowNoise(self.seed, 1, Stream.DATA, draw=epoch).permutation(len(self.data)).to(self.data.device)
-            }
-        return self._orders[epoch]
-
     def save(self) -> None:
         """Write checkpoint and state. Raises Failure rather than write weights that are not finite."""
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
             raise Failure(f"the weights at step {self.step} are not finite, and were not saved; {self._kept()}")
         network, folder = self.model.network, self.folder
         write_state(folder / STATE_NAME, self.step, network, self.average, self.optimizer, self._memory())
-        averaged, shape = self.average.module.state_dict(), tuple(self.data.shape[1:])
+        averaged, shape = self.average.module.state_dict(), tuple(self.rows.data.shape[1:])
         save(self.model, folder / FILE_NAME, ema=averaged, step=self.step, shape=shape)
 
     def resume(self) -> None:

@@ -1,23 +1,28 @@
-"""Integer images of one's own, from .npy files."""
+"""Arrays of one's own: integers that are levels, or real numbers."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sde_lib import Images
+from sde_lib import Images, Standardize
+from training.data.reading import chunks, read_array
 
-__all__ = ["Arrays"]
+__all__ = ["Arrays", "as_rows", "levels_of", "read_like"]
+
+Channels = Literal["auto", "first", "last", "none"]
 
 
 class Arrays:
-    """An array of integers 0..levels-1, (N, *shape), in a .npy file; without a file of its own the last tenth is the test set.
+    """An array (N, *shape) of a .npy, .npz, .pt, .h5 or .zarr file; without a test file the last tenth of it is the test set.
 
-    (N, height, width) becomes (N, 1, height, width). Raises ValueError, naming the file, for anything else: files that are
-    not there or not .npy, floats, values outside the levels, fewer than ten rows, a test set that is empty or of another shape.
+    Integers are levels 0..levels-1, as many as they have unless given, 2, or a power of two for bytes that use it (Images);
+    real numbers are made to have mean 0 and standard deviation 1 (Standardize). key names one array of several. channels says
+    where they stand: "first" (N, C, *space), "last" (N, *space, C), "none", where an axis of length 1 is put in; "auto" is
+    "none" for integers (N, height, width), "last" for integers (N, height, width, 1 to 4), else "first". Raises ValueError, naming
+    the file, for what cannot be read, NaN, fewer than ten rows, values outside the levels, and a test set of another shape.
 
     >>> Arrays(train="nowhere.npy")
     Traceback (most recent call last):
@@ -25,40 +30,81 @@ class Arrays:
     ValueError: there is no file nowhere.npy
     """
 
-    def __init__(self, train: str, test: str | None = None, levels: int = 256) -> None:
-        self.transform = Images(levels)
-        data = self.read(train, self.transform)
+    def __init__(
+        self, train: str, test: str | None = None, levels: int | None = None, key: str | None = None, channels: Channels = "auto"
+    ) -> None:
+        data = as_rows(read_array(train, key), channels)
         if len(data) < 10:
             raise ValueError(f"{train} has {len(data)} rows, and at least ten were needed")
         held_out = len(data) // 10
-        self.train, self.test = (data[:-held_out], data[-held_out:]) if test is None else (data, self.read(test, self.transform))
+        if test is None:
+            self.train, self.test = data[:-held_out], data[-held_out:]
+        else:
+            self.train, self.test = data, as_rows(read_array(test, key), channels)
         if not self.train[0].numel() or not len(self.test):
             raise ValueError(f"{train if len(self.test) else test} has shape {tuple(self.test.shape)}, and holds nothing")
         if self.train.shape[1:] != self.test.shape[1:]:
             raise ValueError(f"{train} has data of shape {tuple(self.train.shape[1:])}, and {test} of {tuple(self.test.shape[1:])}")
+        try:
+            self.transform: Images | Standardize = _transform(data, self.test, levels)
+            if test is not None:
+                _checked(self.test, self.transform)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{train}: {error}") from None
 
-    @staticmethod
-    def read(path: str, images: Images) -> Tensor:
-        """The integers in a .npy file, (N, *shape). Raises ValueError, naming the file, for anything else."""
-        if not Path(path).is_file():
-            raise ValueError(f"there is no file {path}")
-        try:
-            array = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, EOFError):
-            raise ValueError(f"{path} is not an array of numbers that numpy.load can read without pickle") from None
-        if not isinstance(array, np.ndarray) or array.ndim < 2:
-            raise ValueError(f"{path} does not hold one array of shape (rows, *shape)")
-        if array.dtype.kind not in "iu":
-            bad = int(np.size(array) - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
-            also = f", {bad} of them NaN or infinite" if bad else ""
-            raise ValueError(
-                f"{path} has values of dtype {array.dtype}{also}, and integers 0..{images.levels - 1} were needed: "
-                "round and convert them, or use Standardize and log_likelihood, in nats, in Python"
+
+def read_like(path: str, transform: Images | Standardize, shape: tuple[int, ...]) -> Tensor:
+    """The rows of a file, which mean what transform says, with their channels put where a model's are that knows data of shape.
+
+    Raises ValueError, naming the file, for anything else.
+    """
+    raw = read_array(path)
+    layouts: tuple[Channels, ...] = ("first", "none", "last")
+    fitting = [rows for rows in (as_rows(raw, layout) for layout in layouts) if tuple(rows.shape[1:]) == shape]
+    if not fitting:
+        raise ValueError(f"{path} has shape {tuple(raw.shape)}, and the model's data are {shape}")
+    try:
+        _checked(fitting[0], transform)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return fitting[0]
+
+
+def as_rows(data: Tensor, channels: Channels = "auto") -> Tensor:
+    """Data with their channels first. Raises ValueError for a word that is not known."""
+    if channels not in ("auto", "first", "last", "none"):
+        raise ValueError(f"{channels=} is not known: use 'auto', 'first', 'last' or 'none'")
+    integers = not data.is_floating_point()
+    if channels == "none" or (channels == "auto" and integers and data.ndim == 3):
+        return data[:, None]
+    grows = channels == "auto" and integers and data.ndim == 4 and data.shape[3] <= 4 < data.shape[1]
+    return data.movedim(-1, 1) if channels == "last" or grows else data
+
+
+def levels_of(largest: int, dtype: torch.dtype) -> int:
+    """How many levels integers have of which the largest is known: all of a byte or two where its upper half is used.
+
+    >>> levels_of(1, torch.int64), levels_of(16, torch.uint8), levels_of(250, torch.uint8), levels_of(60000, torch.int32)
+    (2, 17, 256, 65536)
+    """
+    whole = 256 if dtype == torch.uint8 else 65536
+    return whole if whole // 2 <= largest < whole else max(largest + 1, 2)
+
+
+def _transform(data: Tensor, test: Tensor, levels: int | None) -> Images | Standardize:
+    if data.is_floating_point():
+        if levels is not None:
+            raise TypeError(
+                f"its values are of type {data.dtype}, and integers 0..{levels - 1} were needed: round and convert them, "
+                "or leave levels out, for a density in nats"
             )
-        data = torch.from_numpy(array.astype(np.int64))
-        try:
-            images.check(data)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-        data = data.to(torch.uint8 if images.levels <= 256 else torch.int64)
-        return data[:, None] if data.ndim == 3 else data
+        return Standardize.of(data)
+    largest = max(int(part.max()) for part in (*chunks(data), *chunks(test)))
+    images = Images(levels_of(largest, data.dtype) if levels is None else levels)
+    _checked(data, images)
+    return images
+
+
+def _checked(data: Tensor, transform: Images | Standardize) -> None:
+    for part in chunks(data):
+        transform.check(part)

@@ -1,0 +1,316 @@
+"""Data from files: every format gives the same numbers, what they mean is found, and what cannot be used is told by name."""
+
+import io
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import run
+from sde_lib import Images, Standardize
+from training.data import CIFAR10, Arrays, Folder, Toy
+from training.data.arrays import as_rows, levels_of, read_like
+from training.data.reading import read_array
+from training.flags import data_of, name_of
+from training.rows import Rows
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write(path, array):
+    if path.endswith(".npy"):
+        np.save(path, array)
+    elif path.endswith(".npz"):
+        np.savez(path, some=array)
+    elif path.endswith(".pt"):
+        torch.save({"some": torch.from_numpy(array)}, path)
+    elif path.endswith(".h5"):
+        import h5py
+
+        with h5py.File(path, "w") as file:
+            file.create_dataset("some", data=array, **({"chunks": True, "compression": "gzip"} if "packed" in path else {}))
+    else:
+        import zarr
+
+        zarr.save(path, array)
+
+
+@pytest.mark.parametrize("path", ["a.npy", "a.npz", "a.pt", "a.h5", "packed.h5", "a.zarr"])
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32", "float64"])
+def test_every_format_gives_the_numbers_that_were_written(path, dtype):
+    array = (RNG.uniform(0, 200, (30, 2, 3)) - (100 if dtype[0] == "f" else 0)).astype(dtype)
+    write(path, array)
+    data = read_array(path)
+    assert str(data.dtype) == f"torch.{dtype}" and torch.equal(data, torch.from_numpy(array))
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">i2", "uint16", "uint32", "bool", "float16"])
+def test_types_that_torch_does_not_have_keep_their_values(dtype):
+    array = (RNG.uniform(0, 200, (30, 4)) > 50).astype(dtype) * np.ones((), dtype=dtype)
+    np.save("a.npy", array)
+    assert np.array_equal(read_array("a.npy").double().numpy(), array.astype(float))
+
+
+def test_what_is_mapped_is_not_read(monkeypatch):
+    """A sparse file of 40 GB, of which a few rows are asked for."""
+    array = np.lib.format.open_memmap("large.npy", "w+", np.uint8, (1_000_000, 200, 200))
+    array[123_456] = 7
+    array.flush()
+    data = read_array("large.npy")
+    assert data.shape == (1_000_000, 200, 200) and int(data[torch.tensor([123_456])].sum()) == 7 * 40_000
+
+
+def test_what_is_compressed_and_large_is_unpacked_once(monkeypatch):
+    monkeypatch.setattr("training.data.reading.SMALL", 100)
+    array = RNG.integers(0, 9, (500, 6)).astype(">i4")
+    write("packed.h5", array)
+    first = read_array("packed.h5")
+    kept = list((pytest.importorskip("pathlib").Path("runs/data")).iterdir())
+    assert len(kept) == 1 and torch.equal(first, torch.from_numpy(array.astype("i4")))
+    before = kept[0].stat().st_mtime_ns
+    assert torch.equal(read_array("packed.h5"), first) and kept[0].stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "words"),
+    [
+        (None, "none.npy", "there is no file none.npy"),
+        (b"nonsense", "a.npy", "a.npy is damaged, or holds no array"),
+        (b"nonsense", "a.npz", "a.npz is damaged"),
+        (b"nonsense", "a.pt", "a.pt is damaged"),
+        (b"nonsense", "a.h5", "a.h5 is damaged"),
+        (b"nonsense", "a.csv", "a.csv is of no kind that is known here"),
+    ],
+)
+def test_files_that_cannot_be_read_are_told_by_name(content, path, words):
+    if content is not None:
+        with open(path, "wb") as file:
+            file.write(content)
+    with pytest.raises(ValueError, match=words):
+        read_array(path)
+
+
+def test_one_of_several_arrays_is_asked_for_by_its_key():
+    np.savez("two.npz", a=np.zeros((20, 2)), b=RNG.normal(size=(20, 3)))
+    with pytest.raises(ValueError, match="holds a, b: say which"):
+        read_array("two.npz")
+    assert Arrays("two.npz", key="b").train.shape == (18, 3)
+
+
+def test_code_in_a_pt_file_is_not_run():
+    class Trap:
+        def __reduce__(self):
+            return open, ("sprung", "w")
+
+    torch.save(Trap(), "trap.pt")
+    with pytest.raises(ValueError, match="without running code"):
+        read_array("trap.pt")
+    from pathlib import Path
+
+    assert not Path("sprung").exists()
+
+
+def test_meaning_is_found_in_the_numbers():
+    cases = [(np.uint8, 255, 256), (np.uint8, 16, 17), (np.uint8, 1, 2), (np.int64, 60_000, 65_536), (np.int64, 999, 1000)]
+    for dtype, largest, levels in cases:
+        np.save("a.npy", (np.arange(20 * 4).reshape(20, 4) % (largest + 1)).clip(0, largest).astype(dtype) * 0 + largest)
+        assert Arrays("a.npy").transform == Images(levels), (dtype, largest)
+        assert levels_of(largest, torch.uint8 if dtype is np.uint8 else torch.int64) == levels
+    real = RNG.normal(5.0, 3.0, (4000, 2, 3))
+    np.save("a.npy", real)
+    transform = Arrays("a.npy").transform
+    assert transform.mean == pytest.approx(real.mean(), rel=1e-9) and transform.std == pytest.approx(real.std(), rel=1e-9)
+
+
+def test_standardize_reads_large_data_in_parts(monkeypatch):
+    raw = torch.from_numpy(RNG.normal(100.0, 1e-2, (3000, 7000)))  # 2.1e7 entries: two parts
+    found = Standardize.of(raw)
+    assert found.mean == pytest.approx(raw.mean().item(), rel=1e-12) and found.std == pytest.approx(raw.std().item(), rel=1e-6)
+
+
+def test_channels():
+    images = torch.zeros(5, 8, 9, 3, dtype=torch.uint8)
+    assert as_rows(images).shape == (5, 3, 8, 9) and as_rows(images, "first").shape == (5, 8, 9, 3)
+    assert as_rows(torch.zeros(5, 8, 9, dtype=torch.uint8)).shape == (5, 1, 8, 9)
+    assert as_rows(torch.zeros(5, 7, 3)).shape == (5, 7, 3) and as_rows(torch.zeros(5, 100), "none").shape == (5, 1, 100)
+    assert as_rows(torch.zeros(5, 8, 9, 3), "last").shape == (5, 3, 8, 9)
+    with pytest.raises(ValueError, match="channels='middle' is not known"):
+        as_rows(images, "middle")
+
+
+def test_other_data_must_mean_what_the_model_s_do():
+    np.save("a.npy", np.full((12, 4), 30))
+    with pytest.raises(ValueError, match=r"a.npy: images have values from 30 to 30, and 0..16 was needed"):
+        read_like("a.npy", Images(17), (4,))
+    with pytest.raises(ValueError, match="a.npy: data has dtype torch.int64"):
+        read_like("a.npy", Standardize(0.0, 1.0), (4,))
+
+
+def picture(path, size=(10, 6), mode="RGB", colour=None):
+    height, width = size[1], size[0]
+    array = (
+        RNG.integers(0, 256, (height, width, 3), dtype=np.uint8) if colour is None else np.full((height, width, 3), colour, "uint8")
+    )
+    Image.fromarray(array).convert(mode).save(path)
+    return np.asarray(Image.open(path).convert("RGB")).transpose(2, 0, 1)
+
+
+def test_a_folder_of_pictures(tmp_path):
+    (tmp_path / "photos/cats").mkdir(parents=True)
+    (tmp_path / "photos/readme.txt").write_text("not a picture")
+    written = [picture(f"photos/{'cats/' if i % 2 else ''}{i:02d}.png") for i in range(20)]
+    data = Folder("photos")
+    order = [*range(0, 20, 2), *range(1, 20, 2)]  # 00.png, 02.png, ... before cats/01.png, ...
+    expected = torch.from_numpy(np.stack([written[i] for i in order]))
+    held_out = torch.arange(20) % 10 == 9
+    assert data.transform == Images(256) and data.train.dtype == torch.uint8
+    assert torch.equal(data.train, expected[~held_out]) and torch.equal(data.test, expected[held_out])
+    kept = list((tmp_path / "runs/data").iterdir())
+    Folder("photos")
+    assert list((tmp_path / "runs/data").iterdir()) == kept
+    picture("photos/00.png", colour=9)
+    assert int(Folder("photos").train[0].max()) == 9  # what has changed is decoded again
+
+
+def test_pictures_of_several_sizes_and_kinds(tmp_path):
+    (tmp_path / "p").mkdir()
+    for i in range(11):
+        picture(f"p/{i:02d}.png", size=(12, 8), colour=100, mode="L" if i else "P")
+    picture("p/90.jpg", size=(9, 30), colour=100)
+    with pytest.raises(
+        ValueError, match=r"p holds pictures of 2 sizes, 8x12 \(11\), 30x9 \(1\) and so on: say which, as in size=64"
+    ):
+        Folder("p")
+    data = Folder("p", size=4)
+    assert data.train.shape == (11, 3, 4, 4) and int((data.train.int() - 100).abs().max()) <= 2  # the palette has 102
+    assert Folder("p", size=(4, 6), grey=True).train.shape == (11, 1, 4, 6)
+    see_through = np.zeros((8, 12, 4), np.uint8)
+    Image.fromarray(see_through).save("p/00.png")
+    assert int(Folder("p", size=4).train[0].min()) == 255  # transparent is white
+
+
+def test_the_middle_of_a_picture_is_kept(tmp_path):
+    (tmp_path / "p").mkdir()
+    wide = np.zeros((4, 12, 3), np.uint8)
+    wide[:, 4:8] = 200
+    for i in range(10):
+        Image.fromarray(wide).save(f"p/{i}.png")
+    assert int(Folder("p", size=4).train.min()) == 200
+
+
+def test_many_pictures_are_decoded_by_several_processes_to_the_same_bytes(tmp_path, monkeypatch):
+    (tmp_path / "p").mkdir()
+    for i in range(40):
+        picture(f"p/{i:02d}.bmp")
+    alone = Folder("p").train.clone()
+    for file in (tmp_path / "runs/data").iterdir():
+        file.unlink()
+    monkeypatch.setattr("training.data.folder.FEW", 10)
+    assert torch.equal(Folder("p").train, alone)
+
+
+@pytest.mark.parametrize("how", ["truncated", "text", "16 bits", "empty"])
+def test_pictures_that_cannot_be_used_are_told_by_name(tmp_path, how):
+    (tmp_path / "p").mkdir()
+    for i in range(0 if how == "empty" else 12):
+        picture(f"p/{i:02d}.png")
+    file = tmp_path / "p/03.png"
+    if how == "truncated":
+        file.write_bytes(file.read_bytes()[:-60])
+    elif how == "text":
+        file.write_text("not a picture")
+    elif how == "16 bits":
+        Image.fromarray(np.zeros((6, 10), np.uint16)).save(file)
+    words = {
+        "truncated": "03.png is damaged",
+        "text": "03.png is damaged",
+        "16 bits": "more than 8 bits",
+        "empty": "holds no pictures",
+    }
+    with pytest.raises(ValueError, match=words[how]):
+        Folder("p")
+    assert not list((tmp_path / "runs/data").glob("*")) if (tmp_path / "runs/data").exists() else True
+
+
+def cifar(path, damage=None):
+    arrays = {f"data_batch_{i}": RNG.integers(0, 256, (3, 3072), dtype=np.uint8) for i in range(1, 6)}
+    arrays["test_batch"] = RNG.integers(0, 256, (2, 3072), dtype=np.uint8)
+    with tarfile.open(path, "w:gz") as archive:
+        for name, array in arrays.items():
+            raw = pickle.dumps({b"data": array, b"labels": [0] * len(array)}, protocol=2)
+            raw = damage if damage is not None and name == "data_batch_3" else raw
+            info = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            info.size = len(raw)
+            archive.addfile(info, io.BytesIO(raw))
+    return arrays
+
+
+def test_cifar_as_its_authors_pack_it(tmp_path):
+    arrays = cifar("cifar-10-python.tar.gz")
+    data = CIFAR10("cifar-10-python.tar.gz")
+    assert data.train.shape == (15, 3, 32, 32) and np.array_equal(data.test.flatten(1).numpy(), arrays["test_batch"])
+    with tarfile.open("cifar-10-python.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    assert torch.equal(CIFAR10(str(tmp_path)).train, data.train)
+    assert (
+        data_of(str(tmp_path / "cifar-10-batches-py")).startswith("cifar10(") and data_of("cifar-10-python.tar.gz")[:7] == "cifar10"
+    )
+
+
+def test_code_in_cifar_s_pickles_is_not_run(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return open, ("sprung", "w")
+
+    cifar("cifar-10-python.tar.gz", damage=pickle.dumps({b"data": Trap()}, protocol=2))
+    with pytest.raises(ValueError, match=r"data_batch_3 is missing, damaged.*io.open, which could run code"):
+        CIFAR10("cifar-10-python.tar.gz")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_what_data_names(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name in ("mine.npy", "t10k-images-idx3-ubyte.gz"):
+        (tmp_path / name).touch()
+    assert data_of("photos") == "folder(path='photos')" and data_of("mine.npy") == "arrays(train='mine.npy')"
+    assert data_of("t10k-images-idx3-ubyte.gz") == "idx(train='t10k-images-idx3-ubyte.gz')"
+    assert data_of("toy(name=ring)") == "toy(name=ring)" and data_of("my:Data") == "my:Data"
+    assert name_of("photos/") == "photos" and name_of("a/mine.npy") == "mine"
+
+
+def test_rows_are_the_same_read_ahead_or_not():
+    data = torch.arange(50)[:, None]
+    once = [Rows(data, 3, 8, "cpu").take(step) for step in range(20)]
+    rows = Rows(data, 3, 8, "cpu")
+    assert all(torch.equal(rows.take(step), expected) for step, expected in enumerate(once))
+    assert torch.equal(rows.take(4), once[4])  # and out of order
+    assert sorted(torch.cat([once[i] for i in range(7)]).flatten().tolist()[:50]) == list(range(50))
+
+
+def test_toys_have_the_density_that_they_say():
+    for name in ("ring", "mixture"):
+        data = Toy(name, rows=4000)
+        line = torch.linspace(-4, 4, 401, dtype=torch.float64)
+        grid = torch.cartesian_prod(line, line)
+        assert data.truth.log_prob(grid).exp().sum().item() * (8 / 400) ** 2 == pytest.approx(1, abs=1e-3)
+
+
+def test_flags_that_do_not_fit_the_data(capsys):
+    np.save("real.npy", RNG.normal(size=(40, 3)))
+    base = ["--mode", "train", "--dry-run", "--data", "real.npy", "--config.network=mlp"]
+    for more, words in (
+        (["--config.train.flip=True"], "mirrors pictures"),
+        (["--config.likelihood.estimator=sde"], "these data are real numbers: use 'flow'"),
+        (["--objective", "vlb"], "these data are real numbers: use dsm"),
+        (["--data", "none.npy"], "--data none.npy: there is no such file"),
+    ):
+        assert run.main([*base, *more]) == 2
+        assert words in capsys.readouterr().err
