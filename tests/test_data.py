@@ -314,3 +314,40 @@ def test_flags_that_do_not_fit_the_data(capsys):
     ):
         assert run.main([*base, *more]) == 2
         assert words in capsys.readouterr().err
+
+
+def drawn(path):
+    with Image.open(path) as found:
+        return found.size[0] > 50
+
+
+def test_inspect_finds_what_is_wrong(capsys):
+    rows = RNG.integers(0, 2, (60, 1, 4, 4)).astype(np.uint8) * 100
+    rows[:, 0, 0, 0], rows[-3:] = 0, rows[:3]
+    np.save("bad.npy", rows)
+    assert run.main(["--mode", "inspect", "--sde", "ve(sigma_max=0.5)", "--data", "arrays(train='bad.npy', levels=256)"]) == 0
+    out = capsys.readouterr().out
+    for words in (
+        "54 to train on, 6 for the test",
+        "54 rows are few",
+        "1 of 16 entries never change",
+        "3 of 6 test rows are among the rows to train on",
+        "raise sigma_max",
+        "for binary data take levels=2",
+    ):
+        assert words in out, words
+    assert drawn("inspect-arrays.png")
+
+
+@pytest.mark.slow
+def test_a_density_on_the_plane_is_learned_to_its_truth(capsys):
+    """The mean of log p on the test points, beside that of the mixture that they were drawn from; chance is Gaussian."""
+    import json
+    from pathlib import Path
+
+    options = ["--config.network=mlp(width=64, depth=2)", "--config.train.steps=1500", "--config.train.batch_size=256"]
+    assert run.main(["--mode", "train", "--data", "toy(name=mixture, rows=10000)", *options]) == 0
+    record = json.loads(Path("runs/vp-toy/likelihood.json").read_text())
+    truth, gaussian = (line["mean"] for line in record["baselines"])
+    assert gaussian < -1.9 and truth - 0.15 < record["nats"] < truth + 0.03
+    assert drawn("runs/vp-toy/samples.png") and "the truth" in capsys.readouterr().out
