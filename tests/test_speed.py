@@ -203,6 +203,26 @@ def test_flags_change_training_by_round_off_alone(tmp_path, traced):
         assert losses == pytest.approx(plain, rel=tolerance, abs=0), name
 
 
+def test_every_flag_does_what_it_says(tmp_path, monkeypatch):
+    compiled, dtypes = [], []
+    monkeypatch.setattr(torch, "compile", lambda network: compiled.append(network) or network)
+    for name, flags in FLAGS.items():
+        compiled.clear(), dtypes.clear()
+        t = trainer(tmp_path, flags)
+        network = t.model.network
+        network.register_forward_hook(lambda module, inputs, output: dtypes.append(output.dtype))
+        next(t.run())
+        assert dtypes == [torch.bfloat16 if "autocast" in flags else torch.float32], name
+        assert compiled == ([network] if "compile" in flags else []), name
+        weight = network.body.encoder.levels[0].blocks[0].block.conv1.weight
+        assert weight.is_contiguous(memory_format=torch.channels_last) == ("channels_last" in flags), name
+        with torch.no_grad():  # the average too is called without flags' leave
+            assert t.average.module.eval()(torch.zeros(1, 1, 8, 8), torch.zeros(1)).dtype == torch.float32
+        x = torch.zeros(2, 1, 8, 8)
+        plain = saved_bytes(trainer(tmp_path, {}).model.network, x)
+        assert (saved_bytes(network, x) < 0.9 * plain) == ("checkpointing" in flags), name
+
+
 def test_files_are_those_of_a_run_without_flags(tmp_path, traced):
     """Names of weights and of the network; and after training the model is in float32."""
     t, _ = ran(tmp_path, FLAGS["all"])
