@@ -3,9 +3,9 @@
     pip install diffusers
     OMP_NUM_THREADS=1 python benchmarks/networks.py [--batch 4] [--repeats 7] [--compile] [--only "same DDPM"] [--out FILE.json]
 
-Networks whose name begins with "same" have the blocks of diffusers' and its very weights, imported: before they are timed, their
-outputs are held to each other, 1e-4 of the largest entry. Those that begin with "near", DDPM++ and NCSN++ as published for CIFAR-10,
-stand beside what diffusers has that is nearest: levels, blocks and attention are as many, parameters about.
+Networks whose name begins with "same" have the blocks of diffusers' and its very weights, imported: before they are timed their
+outputs are held to each other, to 1e-4 of the largest entry. Those that begin with "near", DDPM++ and NCSN++ as published for
+CIFAR-10, stand beside what diffusers has that is nearest: as many levels, blocks and attentions, and about as many parameters.
 
 forward is without gradients; both is forward and backward in training, without dropout; memory is what tensors take at their peak
 above what was there before (weights and input), without the workspace that a kernel takes for itself. Contestants take turns; a
