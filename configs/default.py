@@ -25,6 +25,10 @@ def get_config() -> ConfigDict:
     config.train.save_every = 1000
     config.train.flip = False  # mirror each picture, left to right, with probability 1/2
     config.train.dequantize = True  # spread each level over its bin; False trains on the centres, as bounds on levels need
+    config.train.autocast = "none"  # or "bf16": the network's convolutions and products in bfloat16
+    config.train.channels_last = False  # the order of images in memory
+    config.train.checkpointing = False  # less memory: blocks are computed again for the gradient
+    config.train.compile = False  # by torch.compile, which needs a compiler
 
     config.sample = ConfigDict()
     config.sample.num = 64

@@ -7,6 +7,7 @@ from .importers import import_checkpoint, import_classifier
 from .mlp import MLP
 from .ncsn import NCSN, NCSNv2
 from .ncsnpp import DDPM, NCSNpp
+from .speed import autocast, channels_last, recompute
 from .unet import UNet
 
 __all__ = [
@@ -20,8 +21,11 @@ __all__ = [
     "NCSNv2",
     "SongUNet",
     "UNet",
+    "autocast",
+    "channels_last",
     "import_checkpoint",
     "import_classifier",
     "load",
+    "recompute",
     "save",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from sde_lib.tables import geometric_sigmas
@@ -42,8 +43,8 @@ def counted(label: Tensor) -> Tensor:
 
 
 def divided(out: Tensor, sigma: Tensor) -> Tensor:
-    """The output over sigma (B,), in the output's type."""
-    return out / sigma.to(out.dtype).reshape(-1, *[1] * (out.ndim - 1))
+    """The output over sigma (B,), in the output's type, but at least in float32: that is what follows an autocast network."""
+    return out / sigma.to(torch.promote_types(out.dtype, torch.float32)).reshape(-1, *[1] * (out.ndim - 1))
 
 
 class DDPM(nn.Module):

@@ -33,6 +33,7 @@ PROCESSES, SAMPLERS, DENSITIES = "test_processes.py", "test_samplers.py", "test_
 ORACLES, IMPLICIT, BINOMIAL = "test_oracles.py", "test_implicit.py", "test_binomial.py"
 PREDICTIONS, NOISE, ODE = "test_predictions.py", "test_noise.py", "test_ode.py"
 PREDICTORS, PAPERS, BOUND = "test_predictors.py", "test_papers.py", "test_sde_bound.py"
+SPEED = "../test_speed.py"
 LATENTS, CURVE = "test_latents.py", "test_rate_distortion.py"
 
 MUTANTS = [
@@ -1111,6 +1112,48 @@ MUTANTS = [
         "-torch.stack(bounds).mean(0) * to_bits",
         "(math.log(len(bounds)) - torch.stack(bounds).logsumexp(0)) * to_bits",
         f"{BOUND} -k dequantizations",
+    ),
+    Mutant(
+        "doubled map cropped nowhere",
+        "models/layers/resampling.py",
+        "stride=2, padding=crop, groups=C",
+        "stride=2, padding=0, groups=C",
+        "test_layers.py -k adjoint",
+    ),
+    Mutant(
+        "sums of branches not scaled",
+        "models/layers/style.py",
+        "both if factor == 1 else both.mul_(factor)",
+        "both if factor else both.mul_(factor)",
+        "test_layers.py -k sum_of_branches",
+    ),
+    Mutant(
+        "dropout drawn anew where blocks are computed again",
+        "models/speed.py",
+        "*inputs, use_reentrant=False,",
+        "*inputs, use_reentrant=False, preserve_rng_state=False,",
+        f"{SPEED} -k dropout",
+    ),
+    Mutant(
+        "blocks computed again in evaluation too",
+        "models/speed.py",
+        "if module.training and torch",
+        "if torch",
+        f"{SPEED} -k nothing_is_trained",
+    ),
+    Mutant(
+        "sigma rounded to bfloat16",
+        "models/ncsnpp.py",
+        "sigma.to(torch.promote_types(out.dtype, torch.float32))",
+        "sigma.to(out.dtype)",
+        f"{SPEED} -k sigma",
+    ),
+    Mutant(
+        "training without its autocast",
+        "training/trainer.py",
+        "objective(self.fast, x0",
+        "objective(self.model, x0",
+        f"{SPEED} -k flag_does",
     ),
 ]
 

@@ -56,5 +56,9 @@ def read_state(path: Path, network: nn.Module, average: AveragedModel, optimizer
         raise Failure(
             f"the state in {path} does not fit the network and objective of the config: go on with the config it was made with"
         ) from None
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for place, own in moments.items():  # foreach wants the weights' order in memory, which the file does not keep
+        like = parameters[place]
+        moments[place] = {name: torch.empty_like(like).copy_(m) if m.shape == like.shape else m for name, m in own.items()}
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return step

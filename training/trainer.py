@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel
 
+from models import autocast, channels_last, recompute
 from models.checkpoint import FILE_NAME, save
 from sde_lib import RowNoise, ScoreModel
 from sde_lib.noise import Stream
@@ -26,7 +27,11 @@ __all__ = ["Progress", "Settings", "Trainer"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train: Adam with warm-up and clipping, an average of the weights, and how often to report and save."""
+    """How to train: Adam with warm-up and clipping, an average of the weights, and how often to report and save.
+
+    autocast "bf16", channels_last, checkpointing (blocks computed again for the gradient) and compile are about the network's time
+    and memory alone: the loss is in float32, and weights are kept and saved as without.
+    """
 
     steps: int
     batch_size: int
@@ -37,7 +42,11 @@ class Settings:
     log_every: int
     save_every: int
     dequantize: bool
-    flip: bool
+    flip: bool = False
+    autocast: Literal["none", "bf16"] = "none"
+    channels_last: bool = False
+    checkpointing: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate", "clip", "log_every", "save_every"):
@@ -45,6 +54,8 @@ class Settings:
                 raise ValueError(f"train.{name} is {getattr(self, name)}, and a positive number was needed")
         if self.warmup < 0 or not 0 <= self.ema < 1:
             raise ValueError(f"train.warmup={self.warmup} and train.ema={self.ema}: warmup >= 0 and 0 <= ema < 1 are needed")
+        if self.autocast not in ("none", "bf16"):
+            raise ValueError(f"train.autocast is {self.autocast!r}, and 'none' or 'bf16' was needed")
 
 
 class Progress(NamedTuple):
@@ -61,6 +72,7 @@ class Trainer:
         self.model, self.objective, self.settings = model, objective, settings
         self.rows = Rows(data, seed, settings.batch_size, next(model.parameters()).device)
         self.seed, self.folder = seed, folder
+        self.fast = ScoreModel(_fast(model.network, settings), model.sde, model.parameterization, model.data)
         self.times: Any = objective.times
         self.transform: Any = model.data
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, foreach=True)
@@ -73,7 +85,7 @@ class Trainer:
 
         Raises Failure when the loss is no longer finite; nothing that is not finite is saved.
         """
-        self.model.train()
+        self.fast.train()
         total = torch.zeros((), device=self.rows.device)
         since = 0
         while self.step < self.settings.steps:
@@ -98,7 +110,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * min(1.0, (self.step + 1) / max(self.settings.warmup, 1))
         x0, t, z = self._batch()
-        losses = self.objective(self.model, x0, t=t, z=z)
+        losses = self.objective(self.fast, x0, t=t, z=z)
         if hasattr(self.times, "observe"):
             self.times.observe(self.model.sde, t, losses.detach() / self.times.weight(self.model.sde, t))
         loss = losses.mean()
@@ -151,3 +163,13 @@ class Trainer:
     def _kept(self) -> str:
         path = self.folder / FILE_NAME
         return f"the last good checkpoint is {path}" if path.exists() else "no checkpoint had been saved"
+
+
+def _fast(network: nn.Module, settings: Settings) -> nn.Module:
+    """The network as it is called in training, with the same weights."""
+    if settings.channels_last:
+        channels_last(network)
+    if settings.checkpointing:
+        recompute(network)
+    called: Any = torch.compile(network) if settings.compile else network
+    return autocast(called) if settings.autocast == "bf16" else called

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from .initial import zero_init
-from .style import Style
+from .style import Style, scaled_sum
 
 __all__ = ["AttentionPool", "SelfAttention"]
 
@@ -41,7 +41,7 @@ class SelfAttention(nn.Module):
         """Attend."""
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         mixed = self.out(_attend(self.qkv(tokens), self.heads))
-        return (x + mixed.transpose(1, 2).reshape(x.shape)) * self.factor
+        return scaled_sum(x, mixed.transpose(1, 2).reshape(x.shape), self.factor)
 
 
 class AttentionPool(nn.Module):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .style import Style
+from .style import Style, scaled_sum
 
 __all__ = ["COMBINE", "EMITTERS", "JOINS"]
 
@@ -45,7 +45,7 @@ class InputResidual(nn.Module):
 
     def forward(self, h: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """Join."""
-        h = (self.shrink(image) + h) * self.factor
+        h = scaled_sum(self.shrink(image), h, self.factor)
         return h, h
 
 
@@ -77,7 +77,7 @@ class OutputResidual(nn.Module):
         """Emit."""
         if image is None:
             return h, self.widen(h)
-        h = (self.widen(image) + h) * self.factor
+        h = scaled_sum(self.widen(image), h, self.factor)
         return h, h
 
 

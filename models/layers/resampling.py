@@ -50,10 +50,11 @@ class FIRDown(nn.Module):
         """Filter and halve."""
         if self.taps == (1, 1) and not self.margin:
             return POOL[self.dims](x, 2)
-        p = len(self.taps) - 2 + self.margin
-        x = F.pad(x, ((p + 1) // 2, p // 2) * self.dims)
-        C = x.shape[1]
-        return CONV[self.dims](x, self.kernel.expand(C, *self.kernel.shape[1:]), stride=1 if self.margin else 2, groups=C)
+        C, zeros = x.shape[1], len(self.taps) - 2 + self.margin
+        if zeros % 2:  # one more at the start; the convolution brings the others, without a copy of the map
+            x = F.pad(x, (1, 0) * self.dims)
+        kernel, stride = self.kernel.expand(C, *self.kernel.shape[1:]), 1 if self.margin else 2
+        return CONV[self.dims](x, kernel, stride=stride, padding=zeros // 2, groups=C)
 
 
 class FIRUp(nn.Module):
@@ -79,9 +80,12 @@ class FIRUp(nn.Module):
         if self.taps == (1, 1) and not self.margin:
             return F.interpolate(x, scale_factor=2, mode="nearest")
         C, n = x.shape[1], len(self.taps)
-        whole = TRANSPOSED[self.dims](x, self.kernel.expand(C, *self.kernel.shape[1:]), stride=2, groups=C)
         before = self.margin // 2 - (n - 2 - (n - 1) // 2)
-        return F.pad(whole, (before, self.margin + 2 - n - before) * self.dims)
+        after = self.margin + 2 - n - before
+        crop = max(0, -max(before, after))  # what both ends lose is never made
+        whole = TRANSPOSED[self.dims](x, self.kernel.expand(C, *self.kernel.shape[1:]), stride=2, padding=crop, groups=C)
+        ends = (before + crop, after + crop)
+        return F.pad(whole, ends * self.dims) if any(ends) else whole
 
 
 class Untold(nn.Sequential):

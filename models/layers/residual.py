@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from .initial import zero_init
-from .style import Style
+from .style import Style, scaled_sum
 
 __all__ = ["ResidualBlock"]
 
@@ -41,7 +41,7 @@ class ResidualBlock(nn.Module):
         """Transform x under the embedding."""
         h = self.conv1(self.resample(self.act(self.norm1(x))))
         h = self.conv2(self.dropout(self.act(self.modulated(h, embedding))))
-        return (self.skip(self.resample(x)) + h) * self.factor
+        return scaled_sum(self.skip(self.resample(x)), h, self.factor)
 
 
 class _Unmodulated(nn.Module):

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from .initial import zero_init
 from .resampling import CONVOLUTIONS, FIRDown, FIRUp, Untold, conv_down, conv_up
 
-__all__ = ["ACTIVATIONS", "Style", "group_norm"]
+__all__ = ["ACTIVATIONS", "Style", "group_norm", "scaled_sum"]
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "swish": nn.SiLU,
@@ -25,6 +25,12 @@ def group_norm(channels: int, least: int = 4, eps: float = 1e-5) -> nn.GroupNorm
     """Group normalisation with the most groups, up to 32, that leave each at least so many channels and divide them evenly."""
     groups = max(g for g in range(1, min(32, max(channels // least, 1)) + 1) if channels % g == 0)
     return nn.GroupNorm(groups, channels, eps)
+
+
+def scaled_sum(a: Tensor, b: Tensor, factor: float) -> Tensor:
+    """factor (a + b), in one map's memory: the sum is nobody else's, and is not there twice."""
+    both = a + b
+    return both if factor == 1 else both.mul_(factor)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from models.layers import (
     conv_up,
     group_norm,
 )
+from models.layers.style import scaled_sum
 from tests.recorded import load, same_state
 
 TAPS = {"1331": (1, 3, 3, 1), "11": (1, 1), "14641": (1, 4, 6, 4, 1)}
@@ -67,6 +68,16 @@ def test_going_up_is_the_adjoint_of_going_down(taps, dims):
     down, up = FIRDown(taps, dims).double(), FIRUp(taps, dims).double()
     y = torch.randn(2, 3, *[4] * dims, dtype=torch.float64)
     torch.testing.assert_close((down(x) * y).sum(), (x * up(y)).sum() / 2**dims)
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5**0.5])
+def test_a_sum_of_branches_is_scaled_and_the_branches_are_left_alone(factor):
+    a, b = torch.tensor([1.0, -2.0], requires_grad=True), torch.tensor([3.0, 5.0], requires_grad=True)
+    out = scaled_sum(a, b, factor)
+    assert out.tolist() == pytest.approx([4 * factor, 3 * factor])
+    assert (a.tolist(), b.tolist()) == ([1.0, -2.0], [3.0, 5.0])
+    out.sum().backward()
+    assert a.grad.tolist() == b.grad.tolist() == pytest.approx([factor, factor])
 
 
 def test_embeddings_are_the_recorded_ones():
