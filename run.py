@@ -33,7 +33,8 @@ def main(argv: list[str] | None = None) -> int:
         {command.__name__: command for command in commands}[arguments.mode](arguments, overrides)
         return 0
     except Interrupted as stop:
-        print(f"\nstopped at step {stop.step} and saved; go on with:\n  {_command(arguments, 'train')} --resume")
+        if os.environ.get("RANK", "0") == "0":  # of several processes the first speaks
+            print(f"\nstopped at step {stop.step} and saved; go on with:\n  {_command(arguments, 'train')} --resume")
         return 130
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
@@ -82,6 +83,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     from training.experiment import assemble
     from training.flags import config_of, override_free
     from training.folders import CONFIG_NAME, existing_run, new_run
+    from training.processes import processes
 
     if arguments.resume:
         arguments.workdir = existing_run(arguments.sde, arguments.workdir)
@@ -92,31 +94,34 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     else:
         config = config_of(arguments, overrides)
     experiment = assemble(config)
-    print(experiment)
     if arguments.dry_run:
+        print(experiment)
         return
     device = _device(arguments)
-    if not arguments.resume:
-        arguments.workdir = new_run(experiment.name, arguments.workdir)
-    folder = arguments.workdir
-    print(f"folder     {folder.resolve()}\n")
-    session.train(experiment, config, folder, device, resume=arguments.resume)
+    with processes() as here:
+        say = print if here.rank == 0 else (lambda *_: None)
+        if not arguments.resume:
+            arguments.workdir = here.agree(new_run(experiment.name, arguments.workdir) if here.rank == 0 else None)
+        folder = arguments.workdir
+        say(f"{experiment}\nfolder     {folder.resolve()}\n")
+        session.train(experiment, config, folder, device, resume=arguments.resume, here=here)
 
-    model, data, shape = experiment.model, experiment.data, tuple(experiment.data.train.shape[1:])
-    draw_samples(model, experiment.sampling, shape, experiment.seed, folder / "samples")
-    reverse_strip(model, shape, experiment.seed, folder / "reverse.png")
-    start = time.perf_counter()
-    result = score_images(model, experiment.scoring, data.test, experiment.seed, folder / "likelihood.parts")
-    seconds = time.perf_counter() - start
-    text, record = compare(result, model, experiment.seed, data.train, data.test, "test", getattr(data, "truth", None))
-    keep(record | {"seconds": round(seconds, 2)}, folder / "likelihood.json")
-    step = experiment.settings.steps
-    number: dict[str, Any] = {key: record[key] for key in ("bits_per_dim", "nats", "standard_error") if key in record}
-    session.append_metrics(folder, {"step": step, **number})
-    print(f"\n{text}\n\nthe run is in {folder.resolve()}: {', '.join(sorted(path.name for path in folder.iterdir()))}\nnext:")
-    for mode in ("sample", "likelihood"):
-        print(f"  {_command(arguments, mode)}")
-    print(f"  python -c \"from models import load; print(load('{folder}'))\"")
+        model, data, shape = experiment.model, experiment.data, tuple(experiment.data.train.shape[1:])
+        draw_samples(model, experiment.sampling, shape, experiment.seed, folder / "samples", here=here)
+        start = time.perf_counter()
+        result = score_images(model, experiment.scoring, data.test, experiment.seed, folder / "likelihood.parts", here)
+        seconds = time.perf_counter() - start
+        if here.rank > 0:
+            return
+        reverse_strip(model, shape, experiment.seed, folder / "reverse.png")
+        text, record = compare(result, model, experiment.seed, data.train, data.test, "test", getattr(data, "truth", None))
+        keep(record | {"seconds": round(seconds, 2)}, folder / "likelihood.json")
+        number: dict[str, Any] = {key: record[key] for key in ("bits_per_dim", "nats", "standard_error") if key in record}
+        session.append_metrics(folder, {"step": experiment.settings.steps, **number})
+        print(f"\n{text}\n\nthe run is in {folder.resolve()}: {', '.join(sorted(path.name for path in folder.iterdir()))}\nnext:")
+        for mode in ("sample", "likelihood"):
+            print(f"  {_command(arguments, mode)}")
+        print(f"  python -c \"from models import load; print(load('{folder}'))\"")
 
 
 def describe(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:

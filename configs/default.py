@@ -17,8 +17,10 @@ def get_config() -> ConfigDict:
     config.train = ConfigDict()
     config.train.steps = 2500
     config.train.batch_size = 64
+    config.train.micro_batch = 0  # how many of them pass the network at once, to save memory; 0: all
     config.train.learning_rate = 2e-3
     config.train.warmup = 100  # steps over which the learning rate rises from 0
+    config.train.schedule = "constant"  # or "cosine": then it falls to 0 at the last step
     config.train.clip = 1.0  # largest norm of the gradient
     config.train.ema = 0.999
     config.train.log_every = 50

@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch import distributed
+import torch
+from torch import Tensor, distributed
 
 __all__ = ["Processes", "processes"]
 
@@ -24,6 +25,38 @@ class Processes(NamedTuple):
         if self.world > 1:
             distributed.barrier()
 
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in one of the processes at least; all must ask."""
+        if self.world == 1:
+            return flag
+        flags = torch.tensor(float(flag))
+        distributed.all_reduce(flags, distributed.ReduceOp.MAX)
+        return bool(flags > 0)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Of the values that the processes have; all must ask."""
+        if self.world == 1:
+            return value
+        total = value.clone()
+        distributed.all_reduce(total)
+        return total / self.world
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows of all processes, of which this one has rows rank, rank + world, ..., in order; all must ask."""
+        if self.world == 1:
+            return rows
+        parts = [torch.empty_like(rows) for _ in range(self.world)]
+        distributed.all_gather(parts, rows.contiguous())
+        return torch.stack(parts, 1).flatten(0, 1)
+
+    def agree(self, value: Any) -> Any:
+        """What the first process says."""
+        if self.world == 1:
+            return value
+        said = [value]
+        distributed.broadcast_object_list(said)
+        return said[0]
+
 
 @contextmanager
 def processes() -> Iterator[Processes]:
@@ -36,7 +69,8 @@ def processes() -> Iterator[Processes]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Processes()
         return
-    distributed.init_process_group("gloo", timeout=timedelta(days=7))  # one may have much more to do than another
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and distributed.is_nccl_available() else "gloo"
+    distributed.init_process_group(backend, timeout=timedelta(days=7))  # one may have much more to do than another
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size())
     finally:

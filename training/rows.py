@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sde_lib import RowNoise
 from sde_lib.noise import Stream
+from training.processes import Processes
 
 __all__ = ["Rows"]
 
@@ -18,16 +19,25 @@ SMALL = 1 << 31  # bytes of a data set that is moved to the device whole
 class Rows:
     """Batches of data (N, *shape), which may be mapped from a file: every epoch is a new order of the whole set.
 
+    Of several processes each has the rows rank, rank + world, ... of a batch.
+
     >>> rows = Rows(torch.arange(10)[:, None], seed=0, batch_size=5, device="cpu")
     >>> sorted(torch.cat([rows.take(0), rows.take(1)]).flatten().tolist())
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     """
 
-    def __init__(self, data: Tensor, seed: int, batch_size: int, device: torch.device | str) -> None:
+    def __init__(
+        self,
+        data: Tensor,
+        seed: int,
+        batch_size: int,
+        device: torch.device | str,
+        here: Processes = Processes(),  # noqa: B008
+    ) -> None:
         self.device = torch.device(device)
         whole = data.numel() * data.element_size() < SMALL
         self.data = data.to(self.device) if whole else data
-        self.seed, self.batch_size = seed, batch_size
+        self.seed, self.batch_size, self.here = seed, batch_size, here
         self._orders: dict[int, Tensor] = {}
         self._reader = ThreadPoolExecutor(1, "rows")
         self._ahead: tuple[int, Future[Tensor]] | None = None
@@ -45,7 +55,7 @@ class Rows:
         first, last = step * B, (step + 1) * B
         epochs = range(first // n, (last - 1) // n + 1)
         order = torch.cat([self._order(epoch) for epoch in epochs])[first - epochs[0] * n :][:B]
-        rows = self.data[order]
+        rows = self.data[order[self.here.rank :: self.here.world]]
         return rows.pin_memory() if self.device.type == "cuda" and rows.device.type == "cpu" else rows
 
     def _order(self, epoch: int) -> Tensor:

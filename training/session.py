@@ -18,6 +18,7 @@ from training.config import dump
 from training.errors import Usage
 from training.experiment import Experiment
 from training.folders import CONFIG_NAME
+from training.processes import Processes
 from training.trainer import Trainer
 
 __all__ = ["METRICS_NAME", "Interrupted", "append_metrics", "train"]
@@ -50,13 +51,24 @@ class _StopRequest:
             signal.signal(which, handler)
 
 
-def train(experiment: Experiment, config: ConfigDict, folder: Path, device: str, *, resume: bool) -> None:
-    """Train to the end of the config's steps.
+def train(
+    experiment: Experiment,
+    config: ConfigDict,
+    folder: Path,
+    device: str,
+    *,
+    resume: bool,
+    here: Processes = Processes(),  # noqa: B008  (a value)
+) -> None:
+    """Train to the end of the config's steps; of several processes the first writes and speaks.
 
     Raises Interrupted after saving when stopped, Failure when the loss diverges, Usage when a run is already beyond these steps.
     """
     model = experiment.model.to(device)
-    trainer = Trainer(model, experiment.data.train, experiment.objective, experiment.settings, experiment.seed, folder)
+    batch, first_one = experiment.settings.batch_size, here.rank == 0
+    if batch % here.world:
+        raise Usage(f"train.batch_size is {batch}, and {here.world} processes need a multiple of {here.world}")
+    trainer = Trainer(model, experiment.data.train, experiment.objective, experiment.settings, experiment.seed, folder, here)
     if resume:
         trainer.resume()
         if trainer.step > experiment.settings.steps:
@@ -64,26 +76,28 @@ def train(experiment: Experiment, config: ConfigDict, folder: Path, device: str,
                 f"the run in {folder} is at step {trainer.step}, and train.steps is {experiment.settings.steps}: "
                 "give a larger --config.train.steps to go on"
             )
-        _forget_after(folder / METRICS_NAME, trainer.step)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
-    batch = experiment.settings.batch_size
+        if first_one:
+            _forget_after(folder / METRICS_NAME, trainer.step)
+    if first_one:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
     started, first = time.perf_counter(), trainer.step
-    bar = tqdm(total=experiment.settings.steps * batch, initial=first * batch, unit=" images", desc="training", dynamic_ncols=True)
+    options: Any = {"unit": " images", "desc": "training", "dynamic_ncols": True, "disable": not first_one}
+    bar = tqdm(total=experiment.settings.steps * batch, initial=first * batch, **options)
     with bar, _StopRequest() as stop:
         for step, loss in trainer.run():
             bar.update(batch)
-            if loss is not None:
+            if loss is not None and first_one:
                 seconds = time.perf_counter() - started
                 bar.set_postfix(step=step, loss=f"{loss:.4g}")
                 rate = (step - first) * batch / seconds
                 append_metrics(
                     folder, {"step": step, "loss": loss, "images_per_second": round(rate, 1), "seconds": round(seconds, 2)}
                 )
-            if stop.asked and step < experiment.settings.steps:
+            if here.any(stop.asked) and step < experiment.settings.steps:
                 trainer.save()
                 raise Interrupted(step)
-    rows = [row for row in read_metrics(folder) if "loss" in row]
+    rows = [] if not first_one else [row for row in read_metrics(folder) if "loss" in row]
     if rows:
         loss_curve([row["step"] for row in rows], [row["loss"] for row in rows], folder / "loss.png")
     experiment.model.network.load_state_dict(trainer.average.module.state_dict())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel
 
@@ -19,6 +21,7 @@ from sde_lib import RowNoise, ScoreModel
 from sde_lib.noise import Stream
 from training.ema import average_of
 from training.errors import Failure
+from training.processes import Processes
 from training.rows import Rows
 from training.state import STATE_NAME, read_state, write_state
 
@@ -29,8 +32,9 @@ __all__ = ["Progress", "Settings", "Trainer"]
 class Settings:
     """How to train: Adam with warm-up and clipping, an average of the weights, and how often to report and save.
 
-    autocast "bf16", channels_last, checkpointing (blocks computed again for the gradient) and compile are about the network's time
-    and memory alone: the loss is in float32, and weights are kept and saved as without.
+    micro_batch, unless 0, is how many rows of a batch pass the network at once. autocast "bf16", channels_last, checkpointing
+    (blocks computed again for the gradient) and compile are about the network's time and memory alone: the loss is in float32, and
+    weights are kept and saved as without.
     """
 
     steps: int
@@ -47,6 +51,14 @@ class Settings:
     channels_last: bool = False
     checkpointing: bool = False
     compile: bool = False
+    micro_batch: int = 0
+    schedule: Literal["constant", "cosine"] = "constant"
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step over learning_rate: it rises for warmup steps, and may fall to 0 at the end as a cosine."""
+        rising = min(1.0, (step + 1) / max(self.warmup, 1))
+        falling = 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.schedule == "cosine" else 1.0
+        return rising * falling
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate", "clip", "log_every", "save_every"):
@@ -54,6 +66,9 @@ class Settings:
                 raise ValueError(f"train.{name} is {getattr(self, name)}, and a positive number was needed")
         if self.warmup < 0 or not 0 <= self.ema < 1:
             raise ValueError(f"train.warmup={self.warmup} and train.ema={self.ema}: warmup >= 0 and 0 <= ema < 1 are needed")
+        if self.micro_batch < 0 or self.schedule not in ("constant", "cosine"):
+            given = f"train.micro_batch={self.micro_batch} and train.schedule={self.schedule!r}"
+            raise ValueError(f"{given}: a positive number, or 0, and 'constant' or 'cosine' were needed")
         if self.autocast not in ("none", "bf16"):
             raise ValueError(f"train.autocast is {self.autocast!r}, and 'none' or 'bf16' was needed")
 
@@ -66,13 +81,26 @@ class Progress(NamedTuple):
 
 
 class Trainer:
-    """A model in training on integers or real numbers, with its optimizer and average, and the folder where they are kept."""
+    """A model in training on integers or real numbers, with its optimizer and average, and the folder where they are kept.
 
-    def __init__(self, model: ScoreModel, data: Tensor, objective: Any, settings: Settings, seed: int, folder: Path) -> None:
+    Of several processes each has every so many rows of a batch, and the first one writes: the weights are those of one process, to
+    rounding. The same is true of micro-batches.
+    """
+
+    def __init__(
+        self,
+        model: ScoreModel,
+        data: Tensor,
+        objective: Any,
+        settings: Settings,
+        seed: int,
+        folder: Path,
+        here: Processes = Processes(),  # noqa: B008  (a value)
+    ) -> None:
         self.model, self.objective, self.settings = model, objective, settings
-        self.rows = Rows(data, seed, settings.batch_size, next(model.parameters()).device)
-        self.seed, self.folder = seed, folder
-        self.fast = ScoreModel(_fast(model.network, settings), model.sde, model.parameterization, model.data)
+        self.rows = Rows(data, seed, settings.batch_size, next(model.parameters()).device, here)
+        self.seed, self.folder, self.here = seed, folder, here
+        self.fast = ScoreModel(_fast(model.network, settings, here), model.sde, model.parameterization, model.data)
         self.times: Any = objective.times
         self.transform: Any = model.data
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, foreach=True)
@@ -94,7 +122,7 @@ class Trainer:
             loss = None
             last = self.step == self.settings.steps
             if self.step % self.settings.log_every == 0 or last:
-                loss, since = total.item() / since, 0
+                loss, since = self.here.mean(total).item() / since, 0
                 total.zero_()
                 if not math.isfinite(loss):
                     raise Failure(
@@ -106,40 +134,56 @@ class Trainer:
             yield Progress(self.step, loss)
 
     def _update(self) -> Tensor:
-        torch.manual_seed((self.seed * 1_000_003 + self.step) % 2**63)  # dropout, and whatever a user's network draws
+        # Dropout, and whatever a user's network draws; each process its own.
+        torch.manual_seed((self.seed * 1_000_003 + self.step + (self.here.rank << 48)) % 2**63)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * min(1.0, (self.step + 1) / max(self.settings.warmup, 1))
+            group["lr"] = self.settings.learning_rate * self.settings.rate_at(self.step)
         x0, t, z = self._batch()
-        losses = self.objective(self.fast, x0, t=t, z=z)
-        if hasattr(self.times, "observe"):
-            self.times.observe(self.model.sde, t, losses.detach() / self.times.weight(self.model.sde, t))
-        loss = losses.mean()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        losses = self._backward(x0, t, z)
+        if hasattr(self.times, "observe"):
+            t, everyone = self.here.gather(t), self.here.gather(losses)
+            self.times.observe(self.model.sde, t, everyone / self.times.weight(self.model.sde, t))
         clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimizer.step()
         self.average.update_parameters(self.model.network)
         self.step += 1
-        return loss.detach()
+        return losses.mean()
+
+    def _backward(self, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
+        """Put the gradient of the mean loss into the weights, in micro-batches; the loss of each row."""
+        network: Any = self.fast.network
+        size = self.settings.micro_batch or len(x0)
+        losses = []
+        for start in range(0, len(x0), size):
+            part = slice(start, start + size)
+            alone = start + size < len(x0) and self.here.world > 1  # processes meet at the last of them
+            with network.no_sync() if alone else nullcontext():
+                loss = self.objective(self.fast, x0[part], t=t[part], z=z[part])
+                (loss.sum() / len(x0)).backward()
+            losses.append(loss.detach())
+        return torch.cat(losses)
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """Dequantized data, times and noise of this step."""
         codes = self.rows.take(self.step)
-        B = len(codes)
         if self.settings.flip:
-            mirrored = self._noise(Stream.FLIP).uniform(torch.empty(B, 1, device=codes.device)) < 0.5
+            mirrored = self._noise(Stream.FLIP).uniform(torch.empty(len(codes), 1, device=codes.device)) < 0.5
             codes = torch.where(mirrored.reshape(-1, *[1] * (codes.ndim - 1)), codes.flip(-1), codes)
         u = torch.full(codes.shape, 0.5, device=codes.device)  # the middle of a bin
         if self.settings.dequantize:
             u = self._noise(Stream.DEQUANTIZE).uniform(u)
         x0 = self.transform.dequantize(codes, u)
-        u = self._noise(Stream.TRAIN_TIME).uniform(torch.empty(B, 1, dtype=torch.float64, device=codes.device))[:, 0]
-        return x0, self.times.sample(self.model.sde, u), self._noise(Stream.TRAIN_NOISE)(x0)
+        whole = RowNoise(self.seed, self.settings.batch_size, Stream.TRAIN_TIME, draw=self.step)
+        u = whole.uniform(torch.empty(self.settings.batch_size, 1, dtype=torch.float64, device=codes.device))[:, 0]
+        t = self.times.sample(self.model.sde, u)[self.here.rank :: self.here.world]  # times of a batch may depend on each other
+        return x0, t, self._noise(Stream.TRAIN_NOISE)(x0)
 
     def _noise(self, stream: Stream) -> RowNoise:
         """The noise of this step: that of a batch is new at each step, and replayed when a run goes on."""
         if stream not in self._sources:
-            self._sources[stream] = RowNoise(self.seed, self.settings.batch_size, stream)
+            rows = torch.arange(self.here.rank, self.settings.batch_size, self.here.world)
+            self._sources[stream] = RowNoise(self.seed, rows, stream)
         self._sources[stream].draw = self.step
         return self._sources[stream]
 
@@ -148,6 +192,8 @@ class Trainer:
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
             raise Failure(f"the weights at step {self.step} are not finite, and were not saved; {self._kept()}")
         network, folder = self.model.network, self.folder
+        if self.here.rank > 0:
+            return
         write_state(folder / STATE_NAME, self.step, network, self.average, self.optimizer, self._memory())
         averaged, shape = self.average.module.state_dict(), tuple(self.rows.data.shape[1:])
         save(self.model, folder / FILE_NAME, ema=averaged, step=self.step, shape=shape)
@@ -165,11 +211,12 @@ class Trainer:
         return f"the last good checkpoint is {path}" if path.exists() else "no checkpoint had been saved"
 
 
-def _fast(network: nn.Module, settings: Settings) -> nn.Module:
-    """The network as it is called in training, with the same weights."""
+def _fast(network: nn.Module, settings: Settings, here: Processes) -> nn.Module:
+    """The network as it is called in training, with the same weights; of several processes, which share their gradients."""
     if settings.channels_last:
         channels_last(network)
     if settings.checkpointing:
         recompute(network)
     called: Any = torch.compile(network) if settings.compile else network
-    return autocast(called) if settings.autocast == "bf16" else called
+    called = autocast(called) if settings.autocast == "bf16" else called
+    return DistributedDataParallel(called) if here.world > 1 else called
