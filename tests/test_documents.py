@@ -35,7 +35,12 @@ def test_python_blocks_run(path, tmp_path, monkeypatch, capsys):
         "__name__": "document",
     }
     for block in blocks(path):
-        block = block.replace('"cuda"', '"cpu"').replace("Uniform(1000)", "Uniform(20)").replace("range(1000)", "range(20)")
+        block = (
+            block.replace('"cuda"', '"cpu"')
+            .replace("Uniform(1000)", "Uniform(20)")
+            .replace("range(1000)", "range(20)")
+            .replace("steps=1000", "steps=20")
+        )
         exec(compile(block, str(path), "exec"), names)
     assert capsys.readouterr().out
 

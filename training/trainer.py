@@ -94,7 +94,7 @@ class Trainer:
         objective: Any,
         settings: Settings,
         seed: int,
-        folder: Path,
+        folder: Path | None,
         here: Processes = Processes(),  # noqa: B008  (a value)
     ) -> None:
         self.model, self.objective, self.settings = model, objective, settings
@@ -192,7 +192,7 @@ class Trainer:
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
             raise Failure(f"the weights at step {self.step} are not finite, and were not saved; {self._kept()}")
         network, folder = self.model.network, self.folder
-        if self.here.rank > 0:
+        if self.here.rank > 0 or folder is None:
             return
         write_state(folder / STATE_NAME, self.step, network, self.average, self.optimizer, self._memory())
         averaged, shape = self.average.module.state_dict(), tuple(self.rows.data.shape[1:])
@@ -200,6 +200,8 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on from the folder's state. Raises Failure when there is none that can be read."""
+        if self.folder is None:
+            raise Failure("there is no folder to go on from: give the one of the training that was interrupted")
         self.step = read_state(self.folder / STATE_NAME, self.model.network, self.average, self.optimizer, self._memory())
 
     def _memory(self) -> nn.Module:
@@ -207,8 +209,8 @@ class Trainer:
         return self.times if isinstance(self.times, nn.Module) else nn.Module()
 
     def _kept(self) -> str:
-        path = self.folder / FILE_NAME
-        return f"the last good checkpoint is {path}" if path.exists() else "no checkpoint had been saved"
+        path = None if self.folder is None else self.folder / FILE_NAME
+        return f"the last good checkpoint is {path}" if path is not None and path.exists() else "no checkpoint had been saved"
 
 
 def _fast(network: nn.Module, settings: Settings, here: Processes) -> nn.Module:

@@ -1,0 +1,61 @@
+"""Training from Python: short, without files or global state unless they are asked for, and resumed bit for bit."""
+
+import pytest
+import torch
+
+from models import MLP, load
+from sde_lib import VPSDE, GaussianOracle, Images, ScoreModel, Standardize, V
+from training.data import Digits
+from training.errors import Failure
+from training.fit import fit
+
+
+def model(data, transform, width=16):
+    torch.manual_seed(0)
+    return ScoreModel(MLP(tuple(data.shape[1:]), width=width, depth=1), VPSDE(), V(), transform)
+
+
+def weights(found):
+    return torch.cat([p.detach().flatten() for p in found.parameters()])
+
+
+def test_a_score_is_learned_in_a_few_lines(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    oracle = GaussianOracle(torch.zeros(2), covariance=torch.tensor([[1.0, 0.8], [0.8, 1.0]]))
+    data = oracle.sample(4000)
+    before = torch.get_rng_state()
+    fresh = model(data, Standardize.of(data), width=32)
+    torch.set_rng_state(before)
+    found = fit(fresh, data, steps=600, batch_size=128)
+    assert torch.equal(torch.get_rng_state(), before) and not list(tmp_path.iterdir()) and not found.training
+    x = oracle.sample(500, seed=1).float()
+    score, truth = found(x, 0.1), oracle.score(VPSDE())(x, torch.tensor(0.1))
+    assert ((score - truth).square().mean() / truth.square().mean()).item() < 0.1
+
+
+def test_callbacks_can_stop_and_training_goes_on(tmp_path):
+    data = Digits()
+
+    class Enough(Exception):
+        pass
+
+    def stop(progress):
+        if progress.step == 17:
+            raise Enough
+
+    options = {"steps": 30, "save_every": 5, "log_every": 10}
+    whole = fit(model(data.train, data.transform), data.train, **options)
+    with pytest.raises(Enough):
+        fit(model(data.train, data.transform), data.train, folder=tmp_path, callback=stop, **options)
+    again = fit(model(data.train, data.transform), data.train, folder=tmp_path, resume=True, **options)
+    assert torch.equal(weights(again), weights(whole)) and torch.equal(weights(load(tmp_path)), weights(whole))
+
+
+def test_mistakes():
+    data = Digits().train
+    with pytest.raises(TypeError, match="learning_rates"):
+        fit(model(data, Images(17)), data, learning_rates=1.0)
+    with pytest.raises(ValueError, match="values from 0 to 16, and 0..3 was needed"):
+        fit(model(data, Images(4)), data)
+    with pytest.raises(Failure, match="there is no folder to go on from"):
+        fit(model(data, Images(17)), data, resume=True)
