@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -21,8 +22,10 @@ class Arrays:
     Integers are levels 0..levels-1, as many as they have unless given, 2, or a power of two for bytes that use it (Images);
     real numbers are made to have mean 0 and standard deviation 1 (Standardize). key names one array of several. channels says
     where they stand: "first" (N, C, *space), "last" (N, *space, C), "none", where an axis of length 1 is put in; "auto" is
-    "none" for integers (N, height, width), "last" for integers (N, height, width, 1 to 4), else "first". Raises ValueError, naming
-    the file, for what cannot be read, NaN, fewer than ten rows, values outside the levels, and a test set of another shape.
+    "none" for integers (N, height, width), "last" for integers (N, height, width, 1 to 4), else "first". low and high are the ends
+    of what levels mean, as in Images. shape is what a row must have; without a file it is a data set of no rows: enough to build
+    a model, and no more. Raises ValueError, naming the file, for what cannot be read, NaN, fewer than ten rows, values outside
+    the levels, and a test set of another shape.
 
     >>> Arrays(train="nowhere.npy")
     Traceback (most recent call last):
@@ -31,8 +34,22 @@ class Arrays:
     """
 
     def __init__(
-        self, train: str, test: str | None = None, levels: int | None = None, key: str | None = None, channels: Channels = "auto"
+        self,
+        train: str | None = None,
+        test: str | None = None,
+        levels: int | None = None,
+        key: str | None = None,
+        channels: Channels = "auto",
+        low: float = -1.0,
+        high: float = 1.0,
+        shape: Sequence[int] | None = None,
     ) -> None:
+        if train is None:
+            if shape is None:
+                raise ValueError("a file is needed: give train='mine.npy'")
+            self.train = self.test = torch.zeros(0, *shape, dtype=torch.uint8)
+            self.transform: Images | Standardize = Images(256 if levels is None else levels, low, high)
+            return
         data = as_rows(read_array(train, key), channels)
         if len(data) < 10:
             raise ValueError(f"{train} has {len(data)} rows, and at least ten were needed")
@@ -45,8 +62,13 @@ class Arrays:
             raise ValueError(f"{train if len(self.test) else test} has shape {tuple(self.test.shape)}, and holds nothing")
         if self.train.shape[1:] != self.test.shape[1:]:
             raise ValueError(f"{train} has data of shape {tuple(self.train.shape[1:])}, and {test} of {tuple(self.test.shape[1:])}")
+        if shape is not None and self.train.shape[1:] != tuple(shape):
+            raise ValueError(
+                f"{train} has data of shape {tuple(self.train.shape[1:])}, and {tuple(shape)} was needed: "
+                "resize them, say where their channels are, or give no shape"
+            )
         try:
-            self.transform: Images | Standardize = _transform(data, self.test, levels)
+            self.transform = _transform(data, self.test, levels, low, high)
             if test is not None:
                 _checked(self.test, self.transform)
         except (TypeError, ValueError) as error:
@@ -91,7 +113,7 @@ def levels_of(largest: int, dtype: torch.dtype) -> int:
     return whole if whole // 2 <= largest < whole else max(largest + 1, 2)
 
 
-def _transform(data: Tensor, test: Tensor, levels: int | None) -> Images | Standardize:
+def _transform(data: Tensor, test: Tensor, levels: int | None, low: float, high: float) -> Images | Standardize:
     if data.is_floating_point():
         if levels is not None:
             raise TypeError(
@@ -100,7 +122,7 @@ def _transform(data: Tensor, test: Tensor, levels: int | None) -> Images | Stand
             )
         return Standardize.of(data)
     largest = max(int(part.max()) for part in (*chunks(data), *chunks(test)))
-    images = Images(levels_of(largest, data.dtype) if levels is None else levels)
+    images = Images(levels_of(largest, data.dtype) if levels is None else levels, low, high)
     _checked(data, images)
     return images
 

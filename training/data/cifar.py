@@ -41,8 +41,8 @@ class CIFAR10:
     ValueError: there is no nowhere: give cifar-10-python.tar.gz, or the folder cifar-10-batches-py
     """
 
-    def __init__(self, path: str) -> None:
-        self.transform = Images(256)
+    def __init__(self, path: str, low: float = -1.0, high: float = 1.0) -> None:
+        self.transform = Images(256, low, high)
         files = _files(Path(path))
         self.train, self.test = (torch.cat([_pictures(path, name, files) for name in NAMES[part]]) for part in ("train", "test"))
 

@@ -41,9 +41,15 @@ class Folder:
     """
 
     def __init__(
-        self, path: str, test: str | None = None, size: int | tuple[int, int] | None = None, grey: bool | None = None
+        self,
+        path: str,
+        test: str | None = None,
+        size: int | tuple[int, int] | None = None,
+        grey: bool | None = None,
+        low: float = -1.0,
+        high: float = 1.0,
     ) -> None:
-        self.transform = Images(256)
+        self.transform = Images(256, low, high)
         data = pictures(path, size, grey)
         if test is None:
             if len(data) < 10:

@@ -27,8 +27,8 @@ class Idx:
     ValueError: there is no file nowhere
     """
 
-    def __init__(self, train: str, test: str | None = None) -> None:
-        self.transform = Images(256)
+    def __init__(self, train: str, test: str | None = None, low: float = -1.0, high: float = 1.0) -> None:
+        self.transform = Images(256, low, high)
         data = _read(Path(train))
         held_out = max(len(data) // 10, 1)
         self.train, self.test = (data[:-held_out], data[-held_out:]) if test is None else (data, _read(Path(test)))
