@@ -79,7 +79,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     from training import session
     from training.config import restore
     from training.errors import Usage
-    from training.experiment import assemble
+    from training.experiment import assemble, require_images
     from training.flags import config_of, override_free
     from training.folders import CONFIG_NAME, existing_run, new_run
 
@@ -95,6 +95,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     print(experiment)
     if arguments.dry_run:
         return
+    require_images(experiment)
     device = _device(arguments)
     if not arguments.resume:
         arguments.workdir = new_run(experiment.name, arguments.workdir)
@@ -121,10 +122,11 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
 def describe(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """What the process of a config does: equations, numbers and a picture."""
     from evaluation.describe import equations, picture
-    from training.experiment import assemble
+    from training.experiment import assemble, require_images
     from training.flags import config_of
 
     experiment = assemble(config_of(arguments, overrides))
+    require_images(experiment)
     print(equations(experiment.model, experiment.objective, experiment.data.train))
     if not arguments.dry_run:
         path = (arguments.out or Path(f"describe-{experiment.name}")).with_suffix(".png")
@@ -135,10 +137,11 @@ def describe(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) ->
 def suggest(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """What the data of a config ask of a process, and whether its process fits them."""
     from evaluation.suggest import fit, proposals
-    from training.experiment import assemble
+    from training.experiment import assemble, require_images
     from training.flags import config_of
 
     experiment = assemble(config_of(arguments, overrides))
+    require_images(experiment)
     print(proposals(experiment.data.train, experiment.data.transform))
     print(f"\n{fit(experiment.model.sde, experiment.data.train, experiment.data.transform)}")
 

@@ -37,7 +37,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--corrector", help="of pc: langevin, annealed, unadjusted, metropolis; alone, or after a --predictor")
     parser.add_argument("--times", help="the grid of pc: uniform, quadratic, log_snr, karras, table, respaced")
     parser.add_argument("--steps", type=int, help="how many steps the sampler takes")
-    parser.add_argument("--config", help="a config of configs/, or a .py file with get_config() (default: that of the process)")
+    parser.add_argument(
+        "--config",
+        help="a config of configs/, a published experiment, such as ve_cifar10_ncsnpp_continuous (docs/presets.md), or a .py file "
+        "with get_config() (default: that of the process)",
+    )
     parser.add_argument("--workdir", type=Path, help="the run's folder (default: a new one in runs/, or the newest of the process)")
     parser.add_argument("--resume", action="store_true", help="go on with the training in --workdir, or with the newest run")
     parser.add_argument("--num", type=int, help="how many samples")
@@ -47,7 +51,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=(), help="of samples; default: npy and grid")
     parser.add_argument(
-        "--data", help="images to score instead of the run's: a .npy file of integers, or a data set such as digits"
+        "--data",
+        help="images to train on instead of the config's, or to score instead of the run's: a .npy file of integers, "
+        "or a data set such as digits",
     )
     parser.add_argument("--split", choices=("train", "test"), help="which part of a data set to score (default: test)")
     parser.add_argument("--target-error", type=float, help="spend on probes, draws and tolerance until the mean is this exact")
@@ -75,7 +81,7 @@ def overrides_of(parser: argparse.ArgumentParser, rest: list[str]) -> list[tuple
 
 def refuse_unused(arguments: argparse.Namespace) -> None:
     """A flag that the mode has no use for is a mistake."""
-    new = {"config", *PARTS, *SAMPLER}
+    new = {"config", "data", *PARTS, *SAMPLER}
     used = {
         "train": new | {"resume"},
         "sample": {"num", "out", "format", *SAMPLER},
@@ -90,6 +96,6 @@ def refuse_unused(arguments: argparse.Namespace) -> None:
         if value is not None and value is not False and value != () and flag not in used[arguments.mode]:
             modes = " and ".join(mode for mode in MODES if flag in used[mode])
             raise Usage(f"--{flag.replace('_', '-')} belongs to --mode {modes}, and --mode {arguments.mode} has no use for it")
-    for flag in ("config", *PARTS, *SAMPLER):
+    for flag in ("config", "data", *PARTS, *SAMPLER):
         if arguments.resume and getattr(arguments, flag):
             raise Usage(f"--resume goes on with the config in the run's folder, and has no use for --{flag}")

@@ -20,6 +20,8 @@ def config_of(arguments: Any, overrides: list[tuple[str, str]]) -> Any:
     for part in ("objective", "parameterization"):
         if getattr(arguments, part):
             config[part] = getattr(arguments, part)
+    if arguments.data:
+        config.data = _data(config.data, arguments.data)
     if arguments.weighting:
         config.objective = with_argument("objective", config.objective, "weighting", arguments.weighting)
     if arguments.schedule:
@@ -58,6 +60,13 @@ def choose_sampler(config: Any, arguments: Any) -> None:
     if arguments.steps is not None:
         text = _with_steps(text, arguments.steps)
     config.sample.sampler = text
+
+
+def _data(text: str, given: str) -> str:
+    """A data set's string: that of --data, or where it is a .npy file the config's arrays, or arrays as they are, from that file."""
+    if not given.endswith(".npy"):
+        return given
+    return with_argument("data", text if text.split("(")[0] == "arrays" else "arrays", "train", repr(given))
 
 
 def _times(text: str) -> str | None:

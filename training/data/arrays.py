@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ __all__ = ["Arrays"]
 class Arrays:
     """An array of integers 0..levels-1, (N, *shape), in a .npy file; without a file of its own the last tenth is the test set.
 
-    (N, height, width) becomes (N, 1, height, width). Raises ValueError, naming the file, for anything else: files that are
-    not there or not .npy, floats, values outside the levels, fewer than ten rows, a test set that is empty or of another shape.
+    (N, height, width) becomes (N, 1, height, width). low and high are the ends of what the levels mean, as in Images. shape is
+    what a row must have; where it is known the file may be left out, and there are no rows: enough to build and count, no more.
+    Raises ValueError, naming the file, for anything else: files that are not there or not .npy, floats, values outside the
+    levels, fewer than ten rows, a test set that is empty or of another shape.
 
     >>> Arrays(train="nowhere.npy")
     Traceback (most recent call last):
@@ -25,8 +28,21 @@ class Arrays:
     ValueError: there is no file nowhere.npy
     """
 
-    def __init__(self, train: str, test: str | None = None, levels: int = 256) -> None:
-        self.transform = Images(levels)
+    def __init__(
+        self,
+        train: str | None = None,
+        test: str | None = None,
+        levels: int = 256,
+        low: float = -1.0,
+        high: float = 1.0,
+        shape: Sequence[int] | None = None,
+    ) -> None:
+        self.transform = Images(levels, low, high)
+        if train is None:
+            if shape is None or test is not None:
+                raise ValueError("a file is needed: give train='mine.npy'")
+            self.train = self.test = torch.zeros(0, *shape, dtype=torch.uint8)
+            return
         data = self.read(train, self.transform)
         if len(data) < 10:
             raise ValueError(f"{train} has {len(data)} rows, and at least ten were needed")
@@ -36,6 +52,11 @@ class Arrays:
             raise ValueError(f"{train if len(self.test) else test} has shape {tuple(self.test.shape)}, and holds nothing")
         if self.train.shape[1:] != self.test.shape[1:]:
             raise ValueError(f"{train} has data of shape {tuple(self.train.shape[1:])}, and {test} of {tuple(self.test.shape[1:])}")
+        if shape is not None and self.train.shape[1:] != tuple(shape):
+            raise ValueError(
+                f"{train} has data of shape {tuple(self.train.shape[1:])}, and {tuple(shape)} was needed: "
+                "resize them or move their axes, or set config.data without shape"
+            )
 
     @staticmethod
     def read(path: str, images: Images) -> Tensor:
