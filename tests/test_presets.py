@@ -1,10 +1,9 @@
-"""Published experiments: each is built at full size, and is what its authors' code says it is."""
+"""Published experiments as a person uses them: built, counted without images, trained on one's own, refused in one sentence."""
 
-import gzip
 import json
-import math
 import re
 from functools import cache
+from inspect import getdoc
 from pathlib import Path
 
 import numpy as np
@@ -12,38 +11,23 @@ import pytest
 import torch
 
 import run
+from configs import default
 from configs.presets import PRESETS
-from models.importers.ncsn import STAGES
-from models.importers.score_sde import data_of, network_of, process_of, weights_of
-from sde_lib import Tabulated
-from tests.laws.test_parity_networks import FULL_SIZE
-from tests.recorded import GOLDEN
-from tests.recorded import load as recorded
-from training.build import build
-from training.config import find_config, require
-from training.experiment import Sampling, Scoring, assemble, parts_of_model
-from training.trainer import Settings
+from sde_lib import Images
+from sde_lib.ncsnv2 import langevin_step
+from training.build import build, with_argument
+from training.config import find_config, flat, require
+from training.data import Arrays
+from training.experiment import assemble
 
 ROOT = Path(__file__).parent.parent
-CONFIGS = json.loads(gzip.decompress((GOLDEN / "score_sde_pytorch" / "configs.json.gz").read_bytes()))
-OF_SCORE_SDE = {name.replace("/", "_"): name for name in CONFIGS}
-MISPRINTS = {  # what the recorded configs mean, and do not say: the first has `loss`, the second `continuouse`
-    "ve/ncsn/celeba": {"sde": "vesde"},
-    "ve/ncsnv2/bedroom": {"continuous": False},
+FAST = {
+    *("ddpm_cifar10", "iddpm_cifar10_hybrid", "iddpm_cifar10_vlb", "ncsn_cifar10", "ncsnv2_cifar10", "ve_ncsnv2_cifar10"),
+    *("ve_cifar10_ncsnpp", "ve_cifar10_ncsnpp_continuous", "ve_bedroom_ncsnpp_continuous", "ve_cifar10_ddpm"),
+    *("vp_cifar10_ncsnpp", "vp_cifar10_ddpmpp_continuous", "vp_ddpm_cifar10_unconditional", "subvp_cifar10_ddpm_continuous"),
 }
-PREDICTORS = {
-    "euler_maruyama": "EulerMaruyama(eta=1.0)",
-    "reverse_diffusion": "ReverseDiffusion(eta=1.0)",
-    "ancestral_sampling": "Ancestral(variance='large')",
-    "none": "None",
-}
-
-
-def config_of(name):
-    """What was recorded, with its misprints put right."""
-    config = json.loads(json.dumps(CONFIGS[name]))
-    config["training"] |= MISPRINTS.get(name, {})
-    return config
+FIGURE = r"(?:FID \(ODE\) [\d.]+|FID [\d.]+(?: \(ODE [\d.]+\))?|IS [\d.]+|(?:at most )?[\d.]+ bits/dim)"
+PUBLISHED = re.compile(rf"none|samples only|{FIGURE}(?:, {FIGURE})*; [A-Z].*, 20\d\d, arXiv \d{{4}}\.\d{{5}}, .+")
 
 
 @cache
@@ -59,72 +43,130 @@ def built(name):
     config = find_config(name, None)
     require(config)
     data, sde, parameterization = (build(kind, config[kind]) for kind in ("data", "sde", "parameterization"))
-    return (
-        config,
-        data,
-        sde,
-        parameterization,
-        network_on_meta(config.network, tuple(data.train.shape[1:]), parameterization.outputs),
-    )
+    network = network_on_meta(config.network, tuple(data.train.shape[1:]), parameterization.outputs)
+    return config, data, sde, parameterization, network
 
 
 def parameters(network):
     return sum(p.numel() for p in network.parameters())
 
 
-def same_process(one, other):
-    """Equal; tables to round-off, as their numbers come from different formulas."""
-    if not isinstance(one, Tabulated):
-        return one == other
-    tables = [torch.tensor([sde.log_alphas, sde.log_sigmas], dtype=torch.float64) for sde in (one, other)]
-    return one.indices == other.indices and torch.allclose(*tables, rtol=1e-12, atol=1e-12)
+def about(name):
+    """What a preset's docstring says it is, and what was published."""
+    what, published = (getdoc(PRESETS[name]) or "").split("\n\n")
+    return what.removesuffix("."), published.removeprefix("Published: ").removesuffix(".")
 
 
-def test_every_recorded_experiment_has_a_preset():
-    assert OF_SCORE_SDE.keys() <= PRESETS.keys()
-    assert len(CONFIGS) == 39
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_small_differences_that_say_what_was_published_and_where(name):
+    config, published = PRESETS[name](), about(name)[1]
+    assert flat(config).keys() == flat(default.get_config()).keys()
+    assert PUBLISHED.fullmatch(published), published
+    assert PRESETS[name]() is not config  # two experiments never share what one of them changes
 
 
-@pytest.mark.parametrize("name", OF_SCORE_SDE)
-def test_presets_are_the_recorded_configs(name):
-    """Network, process, data, training and sampling, option by option."""
-    config, data, sde, parameterization, network = built(name)
-    theirs = config_of(OF_SCORE_SDE[name])
-    training, optim, sampling = theirs["training"], theirs["optim"], theirs["sampling"]
-    with torch.device("meta"):
-        assert network.arguments == network_of(theirs).arguments
-    process, reading = process_of(theirs)
-    assert same_process(sde, process) and parameterization == reading
-    assert data.transform == data_of(theirs)
-    assert tuple(data.train.shape) == (0, *[theirs["data"][key] for key in ("num_channels", "image_size", "image_size")])
-
-    assert (optim["optimizer"], optim["beta1"], optim["eps"], optim["weight_decay"]) == ("Adam", 0.9, 1e-8, 0)
-    settings = config.train
-    assert (settings.learning_rate, settings.warmup) == (optim["lr"], optim["warmup"])
-    assert settings.clip == (optim["grad_clip"] if optim["grad_clip"] >= 0 else math.inf)
-    assert (settings.batch_size, settings.steps + 1) == (training["batch_size"], training["n_iters"])
-    assert settings.ema == theirs["model"]["ema_rate"]
-    assert settings.dequantize == theirs["data"]["uniform_dequantization"]
-
-    sampler = build("sampler", config.sample.sampler)
-    assert repr(sampler.predictor) == PREDICTORS[sampling["predictor"]]
-    assert len(sampler.times(sde)) == theirs["model"]["num_scales"]
-    assert (sampler.corrector is None) == (sampling["corrector"] == "none")
-    if sampler.corrector is not None:
-        assert (sampler.corrector.snr, sampler.corrector.steps) == (sampling["snr"], sampling["n_steps_each"])
-        assert sampler.corrector.step == {"langevin": "batch", "ald": "time"}[sampling["corrector"]]
-    assert sampler.last == ("sample" if sampling["predictor"] == "none" else "denoise")  # nothing is denoised without a predictor
-    if training["continuous"]:
-        assert float(sampler.times(sde)[-1]) == (1e-5 if training["sde"] == "vesde" else 1e-3)
-        objective = build("objective", config.objective)
-        assert float(objective.times.sample(sde, torch.zeros(1, dtype=torch.float64))) == 1e-5
+def test_the_table_of_presets_is_what_they_are():
+    """docs/presets.md: what a preset is, its weights, and what was published."""
+    text = (ROOT / "docs" / "presets.md").read_text()
+    rows = re.search(r"<!-- table -->\n.*?\n\|[-|]+\|\n(.*?)<!-- end -->", text, re.DOTALL).group(1).splitlines()
+    expected = []
+    for name in PRESETS:
+        what, published = about(name)
+        count = parameters(built(name)[-1])
+        expected.append(f"| `{name}` | {what} | {count:,} | {'' if published == 'none' else published} |")
+    assert rows == expected
 
 
-@pytest.mark.parametrize("name", FULL_SIZE)
-def test_presets_have_the_recorded_weights(name):
-    """Every recorded name has its place, with its shape, and nothing is left over."""
-    entry, network = FULL_SIZE[name], built(name.replace("/", "_"))[-1]
-    shapes = FULL_SIZE[entry["keys_same_as"]]["shapes"] if "keys_same_as" in entry else entry["shapes"]
-    with torch.device("meta"):
-        network.load_state_dict(weights_of({key: torch.empty(shape) for key, shape in shapes.items()}, network), assign=True)
-    assert parameters(network) == entry["trainable"]
+def small(name):
+    """A preset with few channels, on images as small as its levels allow."""
+    config, stages = find_config(name, None), len(built(name)[-1].arguments["multipliers"])
+    size = max(8, 2 ** (stages - 1))
+    config.network = with_argument("network", config.network, "channels", "4" if "ncsn" in config.network else "32")
+    config.data = with_argument("data", config.data, "shape", f"(3, {size}, {size})")
+    return config
+
+
+@pytest.mark.parametrize("name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in PRESETS])
+def test_every_preset_works_on_an_image(name):
+    """Network, objective, sampler and scoring, each used once: nothing that a preset asks for is missing here."""
+    assert assemble(small(name)).name.endswith(name)
+
+
+def test_ncsnv2_s_steps_are_those_of_technique_4():
+    """epsilon to its two digits, from sigmas and moves alone; but for churches, which the released settings do not have there."""
+    for name in ("cifar10", "celeba", "bedroom", "tower", "ffhq"):
+        config, _, sde, _, _ = built(f"ncsnv2_{name}")
+        corrector = build("sampler", config.sample.sampler).corrector
+        sigmas = torch.tensor(sde.log_sigmas, dtype=torch.float64).exp()
+        gamma = float(sigmas[1] / sigmas[0])
+        assert langevin_step(float(sigmas[0]), gamma, corrector.steps) == pytest.approx(corrector.epsilon, rel=0.02)
+
+
+@pytest.mark.slow
+def test_a_dry_run_builds_a_preset_at_full_size_without_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run.main(["--config", "ve_ncsnv2_cifar10", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "0 train, 0 test, (3, 32, 32)" in out and "29,694,083 parameters" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_preset_trains_on_images_of_one_s_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("own.npy", np.random.default_rng(0).integers(0, 256, (40, 3, 8, 8)).astype(np.uint8))
+    settings = ["--config.network=mlp(width=8, depth=1)", "--config.train.steps=2", "--config.train.batch_size=4"]
+    settings += ["--config.data=arrays(shape=(3, 8, 8), low=-1.003921568627451, high=1.003921568627451)", "--config.sample.num=2"]
+    settings += ["--config.likelihood.rtol=0.1", "--config.likelihood.atol=0.1", "--predictor=ddim", "--times=respaced(levels=3)"]
+    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+    assert run.main(["--config", "vp_ddpm_cifar10", "--data", "own.npy", *settings]) == 0, capsys.readouterr().err
+    kept = json.loads((tmp_path / "runs" / "ddpm-vp_ddpm_cifar10" / "config.json").read_text())
+    assert kept["data"] == "arrays(shape=(3, 8, 8), low=-1.003921568627451, high=1.003921568627451, train='own.npy')"
+    assert kept["train"]["learning_rate"] == 2e-4 and kept["sde"] == "ddpm"
+
+
+MISTAKES = [
+    (
+        ["--config", "vp_ddpm_cifar10", "--config.network=mlp"],
+        "comes without its images: give --data FILE.npy, integers (N, 3, 32, 32)",
+    ),
+    (["--config", "cifar10_ddpmpp_continuous"], "but there is vp_cifar10_ddpmpp_continuous: use one of ddpm_digits, default"),
+    (["--config", "nothing"], "or a published experiment, of ddpm_bedroom, ddpm_cat"),
+    (["--config", "vp_ddpm_cifar10", "--data", "few.npy"], "few.npy has data of shape (8, 8, 3), and (3, 32, 32) was needed"),
+    (["--config", "vp_ddpm_cifar10", "--data", "gone.npy"], "there is no file gone.npy"),
+    (["--config", "vp_ddpm_cifar10", "--data", "pictures"], "data 'pictures' is not known: use one of digits"),
+    (["--mode", "suggest", "--config", "vp_ddpm_cifar10", "--config.network=mlp"], "comes without its images"),
+    (["--mode", "describe", "--config", "vp_ddpm_cifar10", "--config.network=mlp"], "comes without its images"),
+    (["--resume", "--data", "few.npy"], "has no use for --data"),
+    (["--mode", "sample", "--data", "few.npy"], "--data belongs to --mode train and likelihood and describe and suggest"),
+    (["--config.data=arrays"], "a file is needed: give train='mine.npy'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_a_mistake_with_a_preset_is_one_sentence(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("few.npy", np.zeros((20, 8, 8, 3), dtype=np.uint8))
+    assert run.main(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_data_of_the_command_line_are_arrays_or_a_data_set(tmp_path, monkeypatch, capsys):
+    """A .npy file keeps the range and the shape that a config's arrays have; it takes the place of other data as it is."""
+    monkeypatch.chdir(tmp_path)
+    np.save("own.npy", np.zeros((20, 3, 32, 32), dtype=np.uint8))
+    network = "--config.network=mlp(width=8, depth=1)"
+    for arguments, words in (
+        (
+            ["--config", "ve_cifar10_ncsnpp_continuous", "--data", "own.npy"],
+            "18 train, 2 test, (3, 32, 32), Images(levels=256, low=-0.00196",
+        ),
+        (["--sde", "vp", "--data", "own.npy"], "18 train, 2 test, (3, 32, 32), Images(levels=256, low=-1.0"),
+        (["--config", "ve_cifar10_ncsnpp_continuous", "--data", "digits"], "1437 train, 360 test, (1, 8, 8), Images(levels=17"),
+    ):
+        assert run.main([*arguments, network, "--dry-run"]) == 0, capsys.readouterr().err
+        assert words in capsys.readouterr().out
+
+
+def test_arrays_without_a_file_have_a_shape_and_a_meaning():
+    data = Arrays(shape=(3, 4, 4), low=0.0, high=2.0)
+    assert (data.train.shape, data.test.shape, data.transform) == ((0, 3, 4, 4), (0, 3, 4, 4), Images(256, 0.0, 2.0))

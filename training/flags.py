@@ -63,7 +63,7 @@ def choose_sampler(config: Any, arguments: Any) -> None:
 
 
 def _data(text: str, given: str) -> str:
-    """A data set's string: that of --data, or where it is a .npy file the config's arrays, or arrays as they are, from that file."""
+    """A data set's string: what --data names, or where that is a .npy file the config's arrays, or the usual ones, from it."""
     if not given.endswith(".npy"):
         return given
     return with_argument("data", text if text.split("(")[0] == "arrays" else "arrays", "train", repr(given))

@@ -39,9 +39,11 @@ def _levels(network: str, size: int, sigma_max: float, snr: float) -> ConfigDict
     return config
 
 
-def _continuous(network: str, size: int, sigma_max: float, snr: float, calls: int, **training: float) -> ConfigDict:
-    """Trained at all times; the same sampler, so many times."""
-    config = start(size, UNIT, learning_rate=2e-4, **training)
+def _continuous(
+    network: str, size: int, sigma_max: float, snr: float, calls: int, steps: int, batch_size: int, ema: float
+) -> ConfigDict:
+    """Trained at all times; the same sampler, at so many of them."""
+    config = start(size, UNIT, steps, batch_size, learning_rate=2e-4, ema=ema)
     config.sde, config.parameterization = f"ve(sigma_min=0.01, sigma_max={sigma_max})", "score(label='sigma')"
     config.network = network
     config.sample.sampler = VE_PC.format(snr=snr, times=f"uniform(steps={calls - 1}, t_min=1e-05)")
