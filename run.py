@@ -80,7 +80,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     from training import session
     from training.config import restore
     from training.errors import Usage
-    from training.experiment import assemble
+    from training.experiment import assemble, require_rows
     from training.flags import config_of, override_free
     from training.folders import CONFIG_NAME, existing_run, new_run
     from training.processes import processes
@@ -97,6 +97,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     if arguments.dry_run:
         print(experiment)
         return
+    require_rows(experiment.data, experiment.name)
     device = _device(arguments)
     with processes() as here:
         say = print if here.rank == 0 else (lambda *_: None)
@@ -127,10 +128,11 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
 def describe(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """What the process of a config does: equations, numbers and a picture."""
     from evaluation.describe import equations, picture
-    from training.experiment import assemble
+    from training.experiment import assemble, require_rows
     from training.flags import config_of
 
     experiment = assemble(config_of(arguments, overrides))
+    require_rows(experiment.data, experiment.name)
     print(equations(experiment.model, experiment.objective, experiment.data.train))
     if not arguments.dry_run:
         path = (arguments.out or Path(f"describe-{experiment.name}")).with_suffix(".png")
@@ -142,10 +144,11 @@ def suggest(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> 
     """What the data of a config ask of a process, and whether its process fits them."""
     from evaluation.suggest import fit, proposals
     from training.build import build
+    from training.experiment import require_rows
     from training.flags import config_of
 
     config = config_of(arguments, overrides)
-    data = build("data", config.data)
+    data = require_rows(build("data", config.data), config.name)
     print(f"{proposals(data.train, data.transform)}\n\n{fit(build('sde', config.sde), data.train, data.transform)}")
 
 
@@ -153,10 +156,11 @@ def inspect(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> 
     """What a data set is, what may be wrong with it, and a picture of it."""
     from evaluation.inspection import facts, sheet, suspicions
     from training.build import build
+    from training.experiment import require_rows
     from training.flags import config_of
 
     config = config_of(arguments, overrides)
-    data = build("data", config.data)
+    data = require_rows(build("data", config.data), config.name)
     print(facts(data))
     print("".join(f"\nwarning: {text}" for text in suspicions(build("sde", config.sde), data)) or "\nnothing looks wrong")
     if not arguments.dry_run:

@@ -37,7 +37,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--corrector", help="of pc: langevin, annealed, unadjusted, metropolis; alone, or after a --predictor")
     parser.add_argument("--times", help="the grid of pc: uniform, quadratic, log_snr, karras, table, respaced")
     parser.add_argument("--steps", type=int, help="how many steps the sampler takes")
-    parser.add_argument("--config", help="a config of configs/, or a .py file with get_config() (default: that of the process)")
+    parser.add_argument(
+        "--config",
+        help="a config of configs/, a published experiment, such as ve_cifar10_ncsnpp_continuous (docs/presets.md), or a .py file "
+        "with get_config() (default: that of the process)",
+    )
     parser.add_argument("--workdir", type=Path, help="the run's folder (default: a new one in runs/, or the newest of the process)")
     parser.add_argument("--resume", action="store_true", help="go on with the training in --workdir, or with the newest run")
     parser.add_argument("--num", type=int, help="how many samples")

@@ -13,6 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import default
+from configs.presets import PRESETS
 from training.errors import Usage, in_a_line
 
 __all__ = ["Reads", "dump", "find_config", "flat", "override", "require", "restore"]
@@ -44,14 +45,24 @@ class Reads:
 
 
 def find_config(name: str | None, sde: str | None) -> ConfigDict:
-    """The config of a short name, of a file with get_config(), or for a process. Raises Usage if there is none."""
+    """The config of a short name, of a preset, of a file with get_config(), or for a process. Raises Usage if there is none."""
     short = (sde or "vp").split("(")[0]
     if name is None:
         name = f"{short}_digits" if (CONFIGS / f"{short}_digits.py").exists() else "default"
+    if name in PRESETS:
+        config = PRESETS[name]()
+        config.name = name
+        if sde is not None:
+            config.sde = sde
+        return config
     path = Path(name) if name.endswith(".py") else CONFIGS / f"{name}.py"
     if not path.is_file():
         known = sorted(p.stem for p in CONFIGS.glob("*.py") if p.stem not in ("__init__", "names"))
-        raise Usage(f"there is no config {name!r}: use one of {', '.join(known)}, or the path of a .py file with get_config()")
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        raise Usage(
+            f"there is no config {name!r}{f', but there is {near[0]}' if near else ''}: use one of {', '.join(known)}, "
+            f"or the path of a .py file with get_config(), or a published experiment, of {', '.join(PRESETS)}"
+        )
     try:
         config = _module(path).get_config()
     except Exception as error:

@@ -19,7 +19,7 @@ from training.config import Reads, flat, require
 from training.errors import Usage, in_a_line
 from training.trainer import Settings
 
-__all__ = ["Experiment", "Sampling", "Scoring", "assemble", "parts_of_model", "try_sampler"]
+__all__ = ["Experiment", "Sampling", "Scoring", "assemble", "parts_of_model", "require_rows", "try_sampler"]
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,14 @@ def _refuse_levels(config: Any, objective: Any, scoring: Scoring) -> None:
         )
 
 
+def require_rows(data: Any, name: str) -> Any:
+    """The data set, unless it has a shape and nothing more, as those of published experiments: then it raises Usage."""
+    shape = tuple(data.train.shape)
+    if not shape[0]:
+        raise Usage(f"{name} comes without its data: give --data, pictures or arrays (N, {str(shape[1:])[1:]}")
+    return data
+
+
 def parts_of_model(config: Any, shape: tuple[int, ...]) -> tuple[torch.nn.Module, LinearSDE, Parameterization]:
     """The network for data of a shape, process and parameterization of a config. Raises Usage for what cannot be built."""
     parameterization = _a(Parameterization, "parameterization", config.parameterization)
@@ -194,9 +202,12 @@ def try_sampler(model: ScoreModel, sampler: Any, shape: tuple[int, ...]) -> None
 
 @torch.no_grad()
 def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
-    """Use each component once, on the first image: what they refuse is told now, not after the training. Raises Usage."""
+    """Use each component once, on the first image, or a black one where there is none: what they refuse is told now, not after
+    the training. Raises Usage."""
     model, sampler, scoring = experiment.model.eval(), experiment.sampling.sampler, experiment.scoring
-    codes, noise, half = experiment.data.train[:1], RowNoise(0, 1), torch.full((1,), 0.5, dtype=torch.float64)
+    train = experiment.data.train
+    codes = train[:1] if len(train) else train.new_zeros(1, *train.shape[1:])
+    noise, half = RowNoise(0, 1), torch.full((1,), 0.5, dtype=torch.float64)
 
     def lose() -> None:
         t = experiment.objective.times.sample(model.sde, half)

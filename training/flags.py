@@ -20,7 +20,8 @@ def config_of(arguments: Any, overrides: list[tuple[str, str]]) -> Any:
     for key, value in overrides:
         override(config, key, value)
     if arguments.data:
-        config.data, config.name = data_of(arguments.data), name_of(arguments.data)
+        config.data = _as_asked(config.data, data_of(arguments.data))
+        config.name = config.name if arguments.config else name_of(arguments.data)
     for part in ("objective", "parameterization"):
         if getattr(arguments, part):
             config[part] = getattr(arguments, part)
@@ -33,6 +34,22 @@ def config_of(arguments: Any, overrides: list[tuple[str, str]]) -> Any:
         config.seed = arguments.seed
     choose_sampler(config, arguments)
     return config
+
+
+def _as_asked(asked: str, given: str) -> str:
+    """Data that are given, read as a config asks that has a shape and no data: in that size, its levels going from end to end."""
+    wanted = arguments_of("data", asked) if asked.split("(")[0] == "arrays" else {}
+    kind = given.split("(")[0]
+    if "shape" not in wanted or kind not in ("arrays", "folder", "idx", "cifar10"):
+        return given
+    if kind == "folder":
+        wanted["size"] = str(ast.literal_eval(wanted["shape"])[1:])
+    takes = {"arrays": ("shape", "levels", "low", "high"), "folder": ("size", "low", "high")}.get(kind, ("low", "high"))
+    own = arguments_of("data", given)
+    for key in takes:
+        if key in wanted and key not in own:
+            given = with_argument("data", given, key, wanted[key])
+    return given
 
 
 def data_of(text: str) -> str:
