@@ -33,6 +33,7 @@ PROCESSES, SAMPLERS, DENSITIES = "test_processes.py", "test_samplers.py", "test_
 ORACLES, IMPLICIT, BINOMIAL = "test_oracles.py", "test_implicit.py", "test_binomial.py"
 PREDICTIONS, NOISE, ODE = "test_predictions.py", "test_noise.py", "test_ode.py"
 PREDICTORS, PAPERS, BOUND = "test_predictors.py", "test_papers.py", "test_sde_bound.py"
+PRESETS = "../test_presets.py -m 'not slow'"
 LATENTS, CURVE = "test_latents.py", "test_rate_distortion.py"
 
 MUTANTS = [
@@ -1111,6 +1112,48 @@ MUTANTS = [
         "-torch.stack(bounds).mean(0) * to_bits",
         "(math.log(len(bounds)) - torch.stack(bounds).logsumexp(0)) * to_bits",
         f"{BOUND} -k dequantizations",
+    ),
+    Mutant(
+        "images of the command line lose the range of a preset",
+        "training/flags.py",
+        'text if text.split("(")[0] == "arrays" else "arrays"',
+        '"arrays"',
+        f"{PRESETS} -k command_line",
+    ),
+    Mutant(
+        "a preset without images is trained",
+        "training/experiment.py",
+        "if not shape[0]:",
+        "if shape[0] is None:",
+        f"{PRESETS} -k mistake",
+    ),
+    Mutant(
+        "arrays forget the ends of their range",
+        "training/data/arrays.py",
+        "Images(levels, low, high)",
+        "Images(levels)",
+        f"{PRESETS} -k without_a_file",
+    ),
+    Mutant(
+        "arrays of another shape are taken",
+        "training/data/arrays.py",
+        "if shape is not None and",
+        "if shape is None and",
+        f"{PRESETS} -k mistake",
+    ),
+    Mutant(
+        "NCSNv2's moves on CIFAR-10 of NCSN's length",
+        "configs/presets/ncsn.py",
+        "epsilon=6.2e-6",
+        "epsilon=2e-5",
+        f"{PRESETS} -k technique_4",
+    ),
+    Mutant(
+        "a preset that cannot be built here",
+        "configs/presets/vp.py",
+        "label='time'",
+        "label='index'",
+        f"{PRESETS} -k 'works_on and vp_cifar10_ddpmpp'",
     ),
 ]
 
