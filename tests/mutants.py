@@ -34,6 +34,8 @@ ORACLES, IMPLICIT, BINOMIAL = "test_oracles.py", "test_implicit.py", "test_binom
 PREDICTIONS, NOISE, ODE = "test_predictions.py", "test_noise.py", "test_ode.py"
 PREDICTORS, PAPERS, BOUND = "test_predictors.py", "test_papers.py", "test_sde_bound.py"
 SPEED = "../test_speed.py"
+PRESETS = "../test_presets.py -m 'not slow'"
+DATA, PARALLEL = "../test_data.py", "../test_parallel.py"
 LATENTS, CURVE = "test_latents.py", "test_rate_distortion.py"
 
 MUTANTS = [
@@ -1154,6 +1156,126 @@ MUTANTS = [
         "objective(self.fast, x0",
         "objective(self.model, x0",
         f"{SPEED} -k flag_does",
+    ),
+    Mutant(
+        "images of the command line lose the range of a preset",
+        "training/flags.py",
+        "if key in wanted and key not in own",
+        "if key in own",
+        f"{PRESETS} -k command_line",
+    ),
+    Mutant(
+        "a preset without images is trained",
+        "training/experiment.py",
+        "if not shape[0]:",
+        "if shape[0] is None:",
+        f"{PRESETS} -k mistake",
+    ),
+    Mutant(
+        "arrays forget the ends of their range",
+        "training/data/arrays.py",
+        "Images(256 if levels is None else levels, low, high)",
+        "Images(256 if levels is None else levels)",
+        f"{PRESETS} -k without_a_file",
+    ),
+    Mutant(
+        "arrays of another shape are taken",
+        "training/data/arrays.py",
+        "if shape is not None and",
+        "if shape is None and",
+        f"{PRESETS} -k mistake",
+    ),
+    Mutant(
+        "NCSNv2's moves on CIFAR-10 of NCSN's length",
+        "configs/presets/ncsn.py",
+        "epsilon=6.2e-6",
+        "epsilon=2e-5",
+        f"{PRESETS} -k technique_4",
+    ),
+    Mutant(
+        "a preset that cannot be built here",
+        "configs/presets/vp.py",
+        "label='time'",
+        "label='index'",
+        f"{PRESETS} -k 'works_on and vp_cifar10_ddpmpp'",
+    ),
+    Mutant(
+        "levels of dark bytes",
+        "training/data/arrays.py",
+        "whole // 2 <= largest < whole",
+        "whole // 8 <= largest < whole",
+        f"{DATA} -k meaning",
+    ),
+    Mutant(
+        "channels last taken for first",
+        "training/data/arrays.py",
+        "data.movedim(-1, 1) if",
+        "data.movedim(1, 1) if",
+        f"{DATA} -k channels",
+    ),
+    Mutant(
+        "the last tenth is not held out",
+        "training/data/folder.py",
+        "np.arange(len(data)) % 10 == 9",
+        "np.arange(len(data)) % 10 == 8",
+        f"{DATA} -k folder",
+    ),
+    Mutant("transparent is black", "training/data/folder.py", 'over.size, "white"', 'over.size, "black"', f"{DATA} -k sizes"),
+    Mutant(
+        "changed pictures come from the cache",
+        "training/data/folder.py",
+        "file.stat().st_size, file.stat().st_mtime_ns)",
+        "0, 0)",
+        f"{DATA} -k folder",
+    ),
+    Mutant(
+        "pickles of CIFAR-10 may run code",
+        "training/data/cifar.py",
+        "if (module, name) not in SAFE",
+        "if False",
+        f"{DATA} -k cifar",
+    ),
+    Mutant(
+        "standard deviation of the last part",
+        "sde_lib/data.py",
+        "math.sqrt(square / raw.numel())",
+        "math.sqrt(square / parts[-1].numel())",
+        f"{DATA} -k parts",
+    ),
+    Mutant(
+        "rows of every process alike",
+        "training/rows.py",
+        "order[self.here.rank :: self.here.world]",
+        "order[: len(order) // self.here.world]",
+        f"{PARALLEL} -k rows_of_two",
+    ),
+    Mutant(
+        "each process draws the same times",
+        "training/trainer.py",
+        "u)[self.here.rank :: self.here.world]",
+        "u)[: len(u) // self.here.world]",
+        f"{PARALLEL} -k rows_of_two",
+    ),
+    Mutant(
+        "micro-batches weigh as much as batches",
+        "training/trainer.py",
+        "(loss.sum() / len(x0)).backward()",
+        "loss.mean().backward()",
+        f"{PARALLEL} -k micro",
+    ),
+    Mutant(
+        "rows read ahead are of the step before",
+        "training/rows.py",
+        "self._ahead = step + 1, self._reader.submit(self._read, step + 1)",
+        "self._ahead = step + 1, self._reader.submit(self._read, step)",
+        f"{DATA} -k read_ahead",
+    ),
+    Mutant(
+        "the cosine falls from the middle",
+        "training/trainer.py",
+        "math.cos(math.pi * step / self.steps)",
+        "math.cos(math.pi * min(2 * step / self.steps, 1))",
+        f"{PARALLEL} -k cosine",
     ),
 ]
 

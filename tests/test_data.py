@@ -119,7 +119,14 @@ def test_code_in_a_pt_file_is_not_run():
 
 
 def test_meaning_is_found_in_the_numbers():
-    cases = [(np.uint8, 255, 256), (np.uint8, 16, 17), (np.uint8, 1, 2), (np.int64, 60_000, 65_536), (np.int64, 999, 1000)]
+    cases = [
+        (np.uint8, 255, 256),
+        (np.uint8, 16, 17),
+        (np.uint8, 60, 61),
+        (np.uint8, 1, 2),
+        (np.int64, 60_000, 65_536),
+        (np.int64, 999, 1000),
+    ]
     for dtype, largest, levels in cases:
         np.save("a.npy", (np.arange(20 * 4).reshape(20, 4) % (largest + 1)).clip(0, largest).astype(dtype) * 0 + largest)
         assert Arrays("a.npy").transform == Images(levels), (dtype, largest)
