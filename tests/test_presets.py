@@ -28,7 +28,7 @@ FAST = {
     *("vp_cifar10_ncsnpp", "vp_cifar10_ddpmpp_continuous", "vp_ddpm_cifar10_unconditional", "subvp_cifar10_ddpm_continuous"),
 }
 FIGURE = r"(?:FID \(ODE\) [\d.]+|FID [\d.]+(?: \(ODE [\d.]+\))?|IS [\d.]+|(?:at most )?[\d.]+ bits/dim)"
-PUBLISHED = re.compile(rf"none|samples only|{FIGURE}(?:, {FIGURE})*; [A-Z].*, 20\d\d, arXiv \d{{4}}\.\d{{5}}, .+")
+PUBLISHED = re.compile(rf"not known|samples only|{FIGURE}(?:, {FIGURE})*; [A-Z].*, 20\d\d, arXiv \d{{4}}\.\d{{5}}, .+")
 
 
 @cache
@@ -74,7 +74,7 @@ def test_the_table_of_presets_is_what_they_are():
     for name in PRESETS:
         what, published = about(name)
         count = parameters(built(name)[-1])
-        expected.append(f"| `{name}` | {what} | {count:,} | {'' if published == 'none' else published} |")
+        expected.append(f"| `{name}` | {what} | {count:,} | {'' if published == 'not known' else published} |")
     assert rows == expected
 
 

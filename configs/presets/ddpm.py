@@ -145,7 +145,7 @@ def iddpm_imagenet64_vlb() -> ConfigDict:
 def iddpm_bedroom() -> ConfigDict:
     """Improved DDPM on LSUN bedrooms, 256 pixels, hybrid objective, linear schedule.
 
-    Published: none.
+    Published: not known.
     """
     return _bedroom(steps=1_200_000, learning_rate=1e-4)
 
@@ -153,6 +153,6 @@ def iddpm_bedroom() -> ConfigDict:
 def iddpm_bedroom_slow() -> ConfigDict:
     """Improved DDPM on LSUN bedrooms, with a fifth of the learning rate, for twice as long.
 
-    Published: none.
+    Published: not known.
     """
     return _bedroom(steps=2_400_000, learning_rate=2e-5)

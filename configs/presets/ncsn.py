@@ -132,7 +132,7 @@ def ncsnv2_ffhq() -> ConfigDict:
 def ve_ncsn_cifar10() -> ConfigDict:
     """NCSN on CIFAR-10.
 
-    Published: none.
+    Published: not known.
     """
     return _in_score_sde(_ncsn(32, 1.0, 10, ema=0.0), snr=0.316, moves=100)
 
@@ -140,7 +140,7 @@ def ve_ncsn_cifar10() -> ConfigDict:
 def ve_ncsn_cifar10_5() -> ConfigDict:
     """NCSN with technique 5 on CIFAR-10.
 
-    Published: none.
+    Published: not known.
     """
     return _in_score_sde(_ncsn(32, 1.0, 10, ema=0.999), snr=0.316, moves=100)
 
@@ -148,7 +148,7 @@ def ve_ncsn_cifar10_5() -> ConfigDict:
 def ve_ncsn_cifar10_124() -> ConfigDict:
     """NCSN with techniques 1, 2 and 4 on CIFAR-10.
 
-    Published: none.
+    Published: not known.
     """
     return _in_score_sde(_ncsn(32, 50.0, 232, ema=0.0), snr=0.176, moves=5)
 
@@ -156,7 +156,7 @@ def ve_ncsn_cifar10_124() -> ConfigDict:
 def ve_ncsn_cifar10_1245() -> ConfigDict:
     """NCSN with techniques 1, 2, 4 and 5 on CIFAR-10.
 
-    Published: none.
+    Published: not known.
     """
     return _in_score_sde(_ncsn(32, 50.0, 232, ema=0.999), snr=0.176, moves=5)
 
@@ -164,7 +164,7 @@ def ve_ncsn_cifar10_1245() -> ConfigDict:
 def ve_ncsn_celeba() -> ConfigDict:
     """NCSN on CelebA, 64 pixels.
 
-    Published: none.
+    Published: not known.
     """
     return _in_score_sde(_ncsn(64, 1.0, 10, ema=0.0), snr=0.316, moves=100)
 
@@ -172,7 +172,7 @@ def ve_ncsn_celeba() -> ConfigDict:
 def ve_ncsn_celeba_5() -> ConfigDict:
     """NCSN with technique 5 on CelebA, 64 pixels.
 
-    Published: none.
+    Published: not known.
     """
     return _in_score_sde(_ncsn(64, 1.0, 10, ema=0.999), snr=0.316, moves=100)
 
@@ -180,7 +180,7 @@ def ve_ncsn_celeba_5() -> ConfigDict:
 def ve_ncsn_celeba_124() -> ConfigDict:
     """NCSN with techniques 1, 2 and 4 on CelebA, 64 pixels.
 
-    Published: none.
+    Published: not known.
     """
     return _in_score_sde(_ncsn(64, 90.0, 500, ema=0.0), snr=0.128, moves=5)
 
@@ -188,7 +188,7 @@ def ve_ncsn_celeba_124() -> ConfigDict:
 def ve_ncsn_celeba_1245() -> ConfigDict:
     """NCSN with techniques 1, 2, 4 and 5 on CelebA, 64 pixels.
 
-    Published: none.
+    Published: not known.
     """
     return _in_score_sde(_ncsn(64, 90.0, 500, ema=0.999), snr=0.128, moves=5)
 
@@ -196,7 +196,7 @@ def ve_ncsn_celeba_1245() -> ConfigDict:
 def ve_ncsnv2_cifar10() -> ConfigDict:
     """NCSNv2 on CIFAR-10.
 
-    Published: none.
+    Published: not known.
     """
     return _in_score_sde(ncsnv2_cifar10(), snr=0.176, moves=5)
 
@@ -204,7 +204,7 @@ def ve_ncsnv2_cifar10() -> ConfigDict:
 def ve_ncsnv2_celeba() -> ConfigDict:
     """NCSNv2 on CelebA, 64 pixels.
 
-    Published: none.
+    Published: not known.
     """
     return _in_score_sde(ncsnv2_celeba(), snr=0.128, moves=5)
 
@@ -212,7 +212,7 @@ def ve_ncsnv2_celeba() -> ConfigDict:
 def ve_ncsnv2_bedroom() -> ConfigDict:
     """NCSNv2 on LSUN bedrooms, 128 pixels.
 
-    Published: none.
+    Published: not known.
     """
     config = _in_score_sde(ncsnv2_bedroom(), snr=0.095, moves=3)
     config.train.update(steps=2_400_000, ema=0.9999)

@@ -52,7 +52,7 @@ def subvp_cifar10_ddpmpp_deep_continuous() -> ConfigDict:
 def subvp_cifar10_ncsnpp_continuous() -> ConfigDict:
     """NCSN++ cont. under sub-VP on CIFAR-10.
 
-    Published: none.
+    Published: not known.
     """
     return _under_subvp(vp.vp_cifar10_ncsnpp_continuous())
 
@@ -60,6 +60,6 @@ def subvp_cifar10_ncsnpp_continuous() -> ConfigDict:
 def subvp_cifar10_ncsnpp_deep_continuous() -> ConfigDict:
     """NCSN++ cont. (deep) under sub-VP on CIFAR-10.
 
-    Published: none.
+    Published: not known.
     """
     return _under_subvp(vp.vp_cifar10_ncsnpp_deep_continuous())

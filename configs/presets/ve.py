@@ -68,7 +68,7 @@ def _of_1024() -> ConfigDict:
 def ve_cifar10_ddpm() -> ConfigDict:
     """DDPM's network under VE on CIFAR-10.
 
-    Published: none.
+    Published: not known.
     """
     return _levels("ddpm(unit_range=True, sigmas=(0.01, 50.0, 1000))", 32, 50.0, snr=0.16)
 
@@ -100,7 +100,7 @@ def ve_cifar10_ncsnpp_deep_continuous() -> ConfigDict:
 def ve_celeba_ncsnpp() -> ConfigDict:
     """NCSN++ on CelebA, 64 pixels.
 
-    Published: none.
+    Published: not known.
     """
     return _levels(NCSNPP.format(more="attention=(2,), sigmas=(0.01, 90.0, 1000)"), 64, 90.0, snr=0.17)
 

@@ -59,7 +59,7 @@ def vp_ddpm_cifar10() -> ConfigDict:
 def vp_ddpm_cifar10_unconditional() -> ConfigDict:
     """DDPM on CIFAR-10, not told the noise level.
 
-    Published: none.
+    Published: not known.
     """
     return _levels("ddpm(conditional=False)")
 
@@ -75,7 +75,7 @@ def vp_ddpm_cifar10_continuous() -> ConfigDict:
 def vp_ddpm_bedroom() -> ConfigDict:
     """DDPM on LSUN bedrooms.
 
-    Published: none.
+    Published: not known.
     """
     return _levels("ddpm(multipliers=(1, 1, 2, 2, 4, 4), attention=(4,), dropout=0.0)", size=256)
 
@@ -83,7 +83,7 @@ def vp_ddpm_bedroom() -> ConfigDict:
 def vp_ddpm_church() -> ConfigDict:
     """DDPM on LSUN churches.
 
-    Published: none.
+    Published: not known.
     """
     return vp_ddpm_bedroom()
 
@@ -91,7 +91,7 @@ def vp_ddpm_church() -> ConfigDict:
 def vp_ddpm_celebahq() -> ConfigDict:
     """DDPM on CelebA-HQ, 256 pixels.
 
-    Published: none.
+    Published: not known.
     """
     return vp_ddpm_bedroom()
 
@@ -123,7 +123,7 @@ def vp_cifar10_ddpmpp_deep_continuous() -> ConfigDict:
 def vp_cifar10_ncsnpp() -> ConfigDict:
     """NCSN++ under VP on CIFAR-10; reverse diffusion.
 
-    Published: none.
+    Published: not known.
     """
     config = _levels(NCSNPP.format(blocks=4))
     config.sample.sampler = "pc(predictor=reverse_diffusion, times=table, last='denoise')"
@@ -133,7 +133,7 @@ def vp_cifar10_ncsnpp() -> ConfigDict:
 def vp_cifar10_ncsnpp_continuous() -> ConfigDict:
     """NCSN++ cont. under VP on CIFAR-10.
 
-    Published: none.
+    Published: not known.
     """
     return _continuous(NCSNPP.format(blocks=4))
 
@@ -141,6 +141,6 @@ def vp_cifar10_ncsnpp_continuous() -> ConfigDict:
 def vp_cifar10_ncsnpp_deep_continuous() -> ConfigDict:
     """NCSN++ cont. (deep) under VP on CIFAR-10.
 
-    Published: none.
+    Published: not known.
     """
     return _continuous(NCSNPP.format(blocks=8), steps=950_000)
