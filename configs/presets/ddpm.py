@@ -43,6 +43,7 @@ def _of_256(steps: int) -> ConfigDict:
 def _iddpm(size: int, steps: int, learning_rate: float, sde: str, label: str, objective: str, network: str) -> ConfigDict:
     """A learned variance between that of the posterior and that of the transition."""
     config = start(size, CENTRED, steps, 128, learning_rate, ema=0.9999, warmup=0, clip=UNBOUNDED)
+    config.train.flip = False
     config.sde, config.parameterization = sde, f"with_variance(of=epsilon(label='{label}'))"
     config.objective, config.network = objective, network
     config.sample.sampler = "pc(predictor=ancestral(variance='learned'), times=table, last='denoise')"
@@ -107,7 +108,9 @@ def ddpm_cat() -> ConfigDict:
 
     Published: FID 19.75; Ho, Jain, Abbeel, 2020, arXiv 2006.11239, table 3.
     """
-    return _of_256(steps=1_800_000)
+    config = _of_256(steps=1_800_000)
+    config.train.flip = False
+    return config
 
 
 def iddpm_cifar10_hybrid() -> ConfigDict:

@@ -96,6 +96,7 @@ def test_presets_are_the_recorded_configs(name):
     assert (config.train.batch_size, config.train.steps + 1) == (training["batch_size"], training["n_iters"])
     assert config.train.ema == theirs["model"]["ema_rate"]
     assert config.train.dequantize == theirs["data"]["uniform_dequantization"]
+    assert config.train.flip == theirs["data"]["random_flip"]
     assert build("objective", config.objective).weighting == "sigma2" and not training["likelihood_weighting"]
 
     sampler = build("sampler", config.sample.sampler)
