@@ -57,3 +57,28 @@ def test_anomaly_example_trains_scores_and_draws(tmp_path):
     rows = dict(re.findall(r"^(inverted|turned|faint|blank) .*? \+- +\d+\.\d+ +(\d\.\d+) \+-", out, re.MULTILINE))
     assert list(rows) == ["inverted", "turned", "faint", "blank"] and float(rows["inverted"]) > 0.9
     assert "The caveat" in out and (tmp_path / "drawn/it.png").stat().st_size > 10_000
+
+
+def test_emoji_are_cut_from_their_sheet_and_skin_tones_stay_together(tmp_path):
+    import json
+
+    from PIL import Image
+
+    folder = tmp_path / "package/img/google/sheets-clean"
+    folder.mkdir(parents=True)
+    sheet = np.zeros((34 * 4, 34 * 4, 4), np.uint8)
+    emoji = []
+    for i in range(12):
+        places = [(i % 4, i // 4)] + ([(i % 4, 3)] if i == 9 else [])
+        for x, y in places:
+            sheet[34 * y + 1 : 34 * y + 33, 34 * x + 1 : 34 * x + 33] = (10 * i + (5 if y == 3 else 0), 0, 0, 255)
+        own, *tones = [{"sheet_x": x, "sheet_y": y, "has_img_google": True} for x, y in places]
+        emoji.append({**own, "skin_variations": {str(k): tone for k, tone in enumerate(tones)}} if tones else own)
+    emoji[4]["has_img_google"] = False
+    Image.fromarray(sheet).save(folder / "32.png")
+    (tmp_path / "package/emoji.json").write_text(json.dumps(emoji))
+    assert "emoji-test.npy: 2 pictures of 1 emoji" in run("emoji.py", tmp_path, "package")
+    train, test = (np.load(tmp_path / f"emoji-{name}.npy") for name in ("train", "test"))
+    assert train.shape == (10, 3, 32, 32) and train.dtype == np.uint8
+    assert [int(picture[0].min()) for picture in test] == [90, 95] == [int(picture[0].max()) for picture in test]
+    assert [int(picture[0].max()) for picture in train] == [0, 10, 20, 30, 50, 60, 70, 80, 100, 110] and not train[:, 1:].any()
