@@ -44,7 +44,7 @@ def suspicions(sde: LinearSDE, data: Any) -> list[str]:
     train, test = data.train[:MOST].flatten(1), data.test[:MOST].flatten(1)
     found = []
     if len(data.train) < FEW:
-        found.append(f"{len(data.train)} rows are few: a network may learn them by heart; look at the bits/dim of the test set")
+        found.append(f"{len(data.train)} rows are few: a network may learn them by heart; look at what the test set says")
     constant = int((train == train[0]).all(0).sum())
     if constant:
         found.append(

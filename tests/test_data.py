@@ -193,7 +193,7 @@ def test_pictures_of_several_sizes_and_kinds(tmp_path):
         picture(f"p/{i:02d}.png", size=(12, 8), colour=100, mode="L" if i else "P")
     picture("p/90.jpg", size=(9, 30), colour=100)
     with pytest.raises(
-        ValueError, match=r"p holds pictures of 2 sizes, 8x12 \(11\), 30x9 \(1\) and so on: say which, as in size=64"
+        ValueError, match=r"p holds pictures of 2 sizes, 8x12 \(11\), 30x9 \(1\) and so on: say which, as in folder"
     ):
         Folder("p")
     data = Folder("p", size=4)

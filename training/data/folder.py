@@ -93,7 +93,9 @@ def _space(path: str, heads: list[Any], size: int | tuple[int, ...] | None) -> t
     sizes = Counter(space for _, space in heads)
     if len(sizes) > 1:
         common = ", ".join(f"{h}x{w} ({n})" for (h, w), n in sizes.most_common(3))
-        raise ValueError(f"{path} holds pictures of {len(sizes)} sizes, {common} and so on: say which, as in size=64")
+        raise ValueError(
+            f"{path} holds pictures of {len(sizes)} sizes, {common} and so on: say which, as in folder(path='{path}', size=64)"
+        )
     return next(iter(sizes))
 
 
