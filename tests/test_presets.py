@@ -132,7 +132,10 @@ MISTAKES = [
     ),
     (["--config", "cifar10_ddpmpp_continuous"], "but there is vp_cifar10_ddpmpp_continuous: use one of ddpm_digits, default"),
     (["--config", "nothing"], "or a published experiment, of ddpm_bedroom, ddpm_cat"),
-    (["--config", "vp_ddpm_cifar10", "--data", "few.npy"], "few.npy has data of shape (3, 8, 8), and (3, 32, 32) was needed"),
+    (
+        ["--config", "vp_ddpm_cifar10", "--dry-run", "--data", "few.npy"],
+        "few.npy has data of shape (3, 8, 8), and (3, 32, 32) was needed",
+    ),
     (["--config", "vp_ddpm_cifar10", "--data", "gone.npy"], "--data gone.npy: there is no such file or folder"),
     (["--config", "vp_ddpm_cifar10", "--data", "pictures"], "data 'pictures' is not known: use one of digits"),
     (["--mode", "suggest", "--config", "vp_ddpm_cifar10", "--config.network=mlp"], "comes without its data"),
