@@ -112,7 +112,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     keep(record | {"seconds": round(seconds, 2)}, folder / "likelihood.json")
     step = experiment.settings.steps
     session.append_metrics(folder, {"step": step, "bits_per_dim": result.mean, "standard_error": result.standard_error})
-    print(f"\n{text}\n\nthe run is in {folder.resolve()}: {', '.join(sorted(path.name for path in folder.iterdir()))}\nnext:")
+    print(f"\n{text}\n\nthe run is in {folder.resolve()}: {', '.join(sorted(path.name for path in folder.glob('[!.]*')))}\nnext:")
     for mode in ("sample", "likelihood"):
         print(f"  {_command(arguments, mode)}")
     print(f"  python -c \"from models import load; print(load('{folder}'))\"")

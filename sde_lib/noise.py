@@ -36,6 +36,7 @@ class Stream(IntEnum):
     TRAIN_NOISE = 7
     DATA = 8
     BOUND = 9
+    HELD_OUT = 10
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

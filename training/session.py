@@ -13,12 +13,17 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from evaluation.figures import loss_curve
+from models.checkpoint import FILE_NAME
 from models.files import write_atomically
 from training.config import dump
 from training.errors import Usage
 from training.experiment import Experiment
-from training.folders import CONFIG_NAME
-from training.trainer import Trainer
+from training.faults import told
+from training.folders import CONFIG_NAME, new_run
+from training.kept import clear_remains
+from training.lock import alone_in
+from training.state import STATE_NAME
+from training.trainer import BEST_NAME, Progress, Trainer
 
 __all__ = ["METRICS_NAME", "Interrupted", "append_metrics", "train"]
 
@@ -53,42 +58,65 @@ class _StopRequest:
 def train(experiment: Experiment, config: ConfigDict, folder: Path, device: str, *, resume: bool) -> None:
     """Train to the end of the config's steps.
 
-    Raises Interrupted after saving when stopped, Failure when the loss diverges, Usage when a run is already beyond these steps.
+    Raises Interrupted after saving when stopped; Failure when the loss diverges, the disk is full or cannot be written, or the
+    memory does not suffice; Usage when a run is already beyond these steps, or another process is training in the folder.
     """
-    model = experiment.model.to(device)
-    data = experiment.data.train.to(device)
-    trainer = Trainer(model, data, experiment.objective, experiment.settings, experiment.seed, folder)
+    with told(folder, config):
+        folder.mkdir(parents=True, exist_ok=True)
+        with alone_in(folder):
+            clear_remains(folder, CONFIG_NAME, METRICS_NAME, *(Path(name).stem for name in (STATE_NAME, FILE_NAME, BEST_NAME)))
+            _train(experiment, config, folder, device, resume)
+
+
+def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str, resume: bool) -> None:
+    model, settings = experiment.model.to(device), experiment.settings
+    train, test = (part.to(device) for part in (experiment.data.train, experiment.data.test[: settings.held_out]))
+    trainer = Trainer(model, train, experiment.objective, settings, experiment.seed, folder, test)
     if resume:
         trainer.resume()
-        if trainer.step > experiment.settings.steps:
+        if trainer.step > settings.steps:
             raise Usage(
-                f"the run in {folder} is at step {trainer.step}, and train.steps is {experiment.settings.steps}: "
+                f"the run in {folder} is at step {trainer.step}, and train.steps is {settings.steps}: "
                 "give a larger --config.train.steps to go on"
             )
+        trainer.mend()
         _forget_after(folder / METRICS_NAME, trainer.step)
-    folder.mkdir(parents=True, exist_ok=True)
+    else:
+        new_run(experiment.name, folder)  # another process may have trained there since this one looked
     write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
-    batch = experiment.settings.batch_size
+    batch = settings.batch_size
     started, first = time.perf_counter(), trainer.step
-    bar = tqdm(total=experiment.settings.steps * batch, initial=first * batch, unit=" images", desc="training", dynamic_ncols=True)
+    bar = tqdm(total=settings.steps * batch, initial=first * batch, unit=" images", desc="training", dynamic_ncols=True)
     with bar, _StopRequest() as stop:
-        for step, loss in trainer.run():
+        for progress in trainer.run():
             bar.update(batch)
-            if loss is not None:
-                seconds = time.perf_counter() - started
-                bar.set_postfix(step=step, loss=f"{loss:.4g}")
-                rate = (step - first) * batch / seconds
-                append_metrics(
-                    folder, {"step": step, "loss": loss, "images_per_second": round(rate, 1), "seconds": round(seconds, 2)}
-                )
-            if stop.asked and step < experiment.settings.steps:
+            if progress.loss is not None:
+                skipped = {"skipped": progress.skipped} if progress.skipped else {}
+                bar.set_postfix(step=progress.step, loss=f"{progress.loss:.4g}", **skipped)
+            seconds = time.perf_counter() - started
+            row = _row(progress, (progress.step - first) * batch, seconds)
+            if row:
+                append_metrics(folder, {"step": progress.step} | row)  # before the save: what is saved has been logged
+            if stop.asked and progress.step < settings.steps and trainer.guard.sound():
                 trainer.save()
-                raise Interrupted(step)
+                raise Interrupted(progress.step)
     rows = [row for row in read_metrics(folder) if "loss" in row]
     if rows:
         loss_curve([row["step"] for row in rows], [row["loss"] for row in rows], folder / "loss.png")
     experiment.model.network.load_state_dict(trainer.average.module.state_dict())
     experiment.model.eval()
+
+
+def _row(progress: Progress, images: int, seconds: float) -> dict[str, Any]:
+    """What is logged of a step: nothing of most."""
+    row: dict[str, Any] = {}
+    if progress.loss is not None:
+        row |= {"loss": progress.loss, "skipped": progress.skipped}
+        row |= {"images_per_second": round(images / seconds, 1), "seconds": round(seconds, 2)}
+    if progress.held_out is not None:
+        mean, error, levels = progress.held_out
+        row |= {"held_out": mean, "held_out_error": error, "held_out_by_log_snr": levels}
+    return row
 
 
 def append_metrics(folder: Path, row: dict[str, Any]) -> None:
