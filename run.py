@@ -84,7 +84,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     from training.folders import CONFIG_NAME, existing_run, new_run
 
     if arguments.resume:
-        arguments.workdir = existing_run(arguments.sde, arguments.workdir)
+        arguments.workdir = existing_run(arguments.sde, arguments.workdir, CONFIG_NAME)
         config = restore(arguments.workdir / CONFIG_NAME)
         override_free(config, overrides, ("train", "sample", "likelihood"))
         if arguments.seed not in (None, config.get("seed")):

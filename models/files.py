@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -72,18 +73,22 @@ def _sum_of_text(metadata: Mapping[str, str]) -> str:
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Have a file written beside its place, sync it, and rename it: a crash leaves the old file or the new one."""
+    """Have a file written beside its place, sync it, and rename it: a crash leaves the old file or the new one.
+
+    It is written in a folder of its own, .<name>.<process>.tmp, since safetensors makes temporary files too, which a killed
+    process leaves behind under names that nobody knows.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    apart = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    apart.mkdir(parents=True, exist_ok=True)
     try:
-        write(temporary)
-        _sync(temporary)
-        os.replace(temporary, path)
+        write(apart / path.name)
+        _sync(apart / path.name)
+        os.replace(apart / path.name, path)
         if os.name == "posix":
             _sync(path.parent)  # the renaming itself
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(apart, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

@@ -63,4 +63,4 @@ def clear_remains(folder: Path, *names: str) -> None:
     """Remove what a killed process left half written of files with such names; the caller has to be alone in the folder."""
     for name in names:
         for path in folder.glob(f".{name}*.tmp"):
-            path.unlink()
+            shutil.rmtree(path, ignore_errors=True)

@@ -27,7 +27,7 @@ from training.trainer import BEST_NAME, Progress, Trainer
 
 __all__ = ["METRICS_NAME", "Interrupted", "append_metrics", "train"]
 
-METRICS_NAME = "metrics.jsonl"
+METRICS_NAME, CURVE_NAME = "metrics.jsonl", "loss.png"
 
 
 class Interrupted(Exception):
@@ -64,7 +64,8 @@ def train(experiment: Experiment, config: ConfigDict, folder: Path, device: str,
     with told(folder, config):
         folder.mkdir(parents=True, exist_ok=True)
         with alone_in(folder):
-            clear_remains(folder, CONFIG_NAME, METRICS_NAME, *(Path(name).stem for name in (STATE_NAME, FILE_NAME, BEST_NAME)))
+            kept = (Path(name).stem for name in (STATE_NAME, FILE_NAME, BEST_NAME))
+            clear_remains(folder, CONFIG_NAME, METRICS_NAME, CURVE_NAME, *kept)
             _train(experiment, config, folder, device, resume)
 
 
@@ -102,7 +103,7 @@ def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str
                 raise Interrupted(progress.step)
     rows = [row for row in read_metrics(folder) if "loss" in row]
     if rows:
-        loss_curve([row["step"] for row in rows], [row["loss"] for row in rows], folder / "loss.png")
+        loss_curve([row["step"] for row in rows], [row["loss"] for row in rows], folder / CURVE_NAME)
     experiment.model.network.load_state_dict(trainer.average.module.state_dict())
     experiment.model.eval()
 
