@@ -47,6 +47,11 @@ def test_no_flipped_bit_goes_unnoticed(tmp_path):
         assert metadata.items() >= {"step": "1000", "kind": "test"}.items() and found.keys() == tensors.keys(), (place, bit)
         assert all(torch.equal(found[name], tensors[name]) for name in tensors), (place, bit)
     assert noticed > 0.9 * len(places)
+    for old, new in ((b'"F32"', b'"I32"'), (b"[50]", b"[05]"), (b'"a":{', b'"d":{')):
+        assert old in whole
+        path.write_bytes(whole.replace(old, new))
+        with pytest.raises((ValueError, SafetensorError)), safe_open(path, framework="pt") as file:
+            read_tensors(path, file, file.keys())
 
 
 DAMAGES = {

@@ -99,8 +99,8 @@ class Trainer:
     def run(self) -> Iterator[Progress]:
         """Train to the last step, a Progress after each; saves after that of every save_every steps, and of the last.
 
-        A step whose loss or gradient is not finite is skipped, and nothing is saved right after one: weights are good when they
-        have been seen to give a finite loss. The average takes a step towards the unchanged weights, which does it no harm.
+        A step whose loss or gradient is not finite is skipped, and nothing is saved right after one, but at the end: weights are
+        good when they have been seen to give a finite loss. The average takes a step towards the unchanged weights all the same.
         Raises Failure when PATIENCE steps in a row are skipped, which is looked for when there is a report or a save.
         """
         self.model.train()
