@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import zlib
 from collections import Counter
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from tqdm import tqdm
 
 from models.files import read_metadata, read_tensors
 from training import session
@@ -101,6 +103,7 @@ def kill_and_compare(kills: int, scratch: Path, seed: int = 0, longest: float = 
 
     Raises AssertionError when a run leaves another thing than its undisturbed twin, loses a state, or leaves a damaged one.
     """
+    tqdm.set_lock(threading.RLock())  # its own is shared with children, and one killed while it holds it would stop all that follow
     moments, chance, run = Counter(), random.Random(seed), 0
     warm = experiment_of(seed, train__steps="2")
     with contextlib.redirect_stderr(io.StringIO()):

@@ -1,6 +1,7 @@
 """What a run keeps: whole files, the last ones and the best; and what it does when they are damaged."""
 
 import dataclasses
+import json
 import random
 
 import pytest
@@ -130,6 +131,20 @@ def test_states_of_older_versions_are_still_read(tmp_path):
     t.resume()
     list(t.run())
     assert torch.equal(weights_of(t), weights_of(whole)) and load("old").sde == VPSDE()
+
+
+def test_runs_of_older_versions_go_on(tmp_path):
+    """Their configs know nothing of what is kept, and they keep what they kept."""
+    assert run.main([*TINY, "--workdir", "run", "--config.train.keep=1", "--config.train.held_out=0"]) == 0
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    del config["train"]["keep"], config["train"]["held_out"]
+    path.write_text(json.dumps(config))
+    before = {p.name for p in (tmp_path / "run").iterdir()}
+    assert run.main(["--resume", "--workdir", "run", "--config.train.steps=40"]) == 0
+    assert {p.name for p in (tmp_path / "run").iterdir()} == before and read_header("run")["step"] == 40
+    path.write_text(json.dumps(config | {"train": 3}))
+    assert run.main(["--resume", "--workdir", "run"]) == 2
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])

@@ -18,6 +18,7 @@ from training.errors import Usage, in_a_line
 __all__ = ["Reads", "dump", "find_config", "flat", "override", "require", "restore"]
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+ADDED = {"train": {"keep": 1, "held_out": 0}}  # keys that older runs do not have, and what they did without
 
 
 class Reads:
@@ -140,8 +141,10 @@ def restore(path: Path) -> ConfigDict:
         content = json.loads(path.read_text())
         if not isinstance(content, dict):
             raise ValueError("it holds no keys")
+        for section in ADDED.keys() & content.keys():
+            content[section] = ADDED[section] | dict(content[section])
         return ConfigDict(content)
     except FileNotFoundError:
         raise Usage(f"{path.parent} has no {path.name}: give the folder of a run with --workdir, or train one first") from None
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise Usage(f"{path} is damaged ({error}): restore it, or train again") from None
