@@ -7,6 +7,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dic
     CRC-32: what it is to find is an accident, of which it misses one in 2^32, and it is the fastest that Python brings along.
     """
     own = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    sums = {name: _sum_of(tensor) for name, tensor in own.items()} | {"": _sum_of_text(metadata)}
+    sums = _sums_of(own) | {"": _sum_of_text(metadata)}
     write_atomically(path, lambda temporary: save_file(own, temporary, metadata | {SUMS: json.dumps(sums)}))
 
 
@@ -44,10 +45,10 @@ def read_tensors(path: str | Path, file: Any, names: Iterable[str]) -> dict[str,
 
     A file without checksums, of another program or an older version, is taken as it is.
     """
-    sums = _sums(path, file.metadata() or {})
+    written = _sums(path, file.metadata() or {})
     tensors = {name: file.get_tensor(name) for name in names}
-    for name, tensor in tensors.items():
-        if sums and sums.get(name) != _sum_of(tensor):
+    for name, found in _sums_of(tensors).items() if written else ():
+        if written.get(name) != found:
             raise _damaged(path, name)
     return tensors
 
@@ -61,6 +62,11 @@ def _sums(path: str | Path, metadata: Mapping[str, str]) -> dict[str, str]:
 
 def _damaged(path: str | Path, what: str) -> ValueError:
     return ValueError(f"{path} is damaged: {what} has another checksum than when it was written; use another copy")
+
+
+def _sums_of(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    with ThreadPoolExecutor() as pool:  # zlib lets go of the interpreter's lock
+        return dict(zip(tensors, pool.map(_sum_of, tensors.values()), strict=True))
 
 
 def _sum_of(tensor: Tensor) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import torch
@@ -51,7 +52,9 @@ def trained(folder, settings=OFTEN, objective=None):
 def in_a_child(work):
     """Run something that changes the process for good in a child; its exit code and what it wrote to stderr."""
     read, write = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons say that pytest's threads do not go along
+        pid = os.fork()
     if pid == 0:
         try:
             os.dup2(write, 2)

@@ -103,6 +103,7 @@ def kill_and_compare(kills: int, scratch: Path, seed: int = 0, longest: float = 
 
     Raises AssertionError when a run leaves another thing than its undisturbed twin, loses a state, or leaves a damaged one.
     """
+    tqdm.monitor_interval = 0  # no thread that may hold the lock while the process forks
     tqdm.set_lock(threading.RLock())  # its own is shared with children, and one killed while it holds it would stop all that follow
     moments, chance, run = Counter(), random.Random(seed), 0
     warm = experiment_of(seed, train__steps="2")
