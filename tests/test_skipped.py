@@ -121,16 +121,16 @@ def test_losses_that_are_not_finite_are_not_remembered_by_the_law_of_times():
     assert law.losses.tolist() == [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0], [4.0, 4.0]] and law.probabilities().isfinite().all()
 
 
-def test_stopping_during_skipped_steps_waits_for_a_good_one(tmp_path):
-    """So that what is saved has been seen to give a finite loss."""
+@pytest.mark.parametrize(("at", "stops"), [(range(20, 26), 26), ([33], 34), ([60], 60)], ids=["in a row", "alone", "at the end"])
+def test_stopping_during_skipped_steps_waits_for_a_good_one(at, stops, tmp_path):
+    """So that what is saved has been seen to give a finite loss; asked for in the last step, it stops there."""
     experiment, config = experiment_of(0, train__steps="60", train__save_every="100", train__log_every="1")
-    broken = Broken(at=range(20, 26), of=experiment.objective)
 
     def stop(losses):
         os.kill(os.getpid(), signal.SIGTERM)
         return losses * torch.nan
 
-    broken.wrong = stop
+    broken = Broken(stop, at=at, of=experiment.objective)
     with pytest.raises(session.Interrupted) as stopped:
         session.train(dataclasses.replace(experiment, objective=broken), config, tmp_path / "run", "cpu", resume=False)
-    assert stopped.value.step == 26 == step_of(tmp_path / "run")
+    assert stopped.value.step == stops == step_of(tmp_path / "run")

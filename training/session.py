@@ -100,7 +100,9 @@ def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str
                 append_metrics(folder, {"step": progress.step} | row)  # before the save: what is saved has been logged
             if stop.asked and progress.step < settings.steps and trainer.guard.sound():
                 trainer.save()
-                raise Interrupted(progress.step)
+                break
+        if stop.asked:
+            raise Interrupted(trainer.step)
     rows = [row for row in read_metrics(folder) if "loss" in row]
     if rows:
         loss_curve([row["step"] for row in rows], [row["loss"] for row in rows], folder / CURVE_NAME)
