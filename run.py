@@ -86,7 +86,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     from training.processes import processes
 
     if arguments.resume:
-        arguments.workdir = existing_run(arguments.sde, arguments.workdir)
+        arguments.workdir = existing_run(arguments.sde, arguments.workdir, CONFIG_NAME)
         config = restore(arguments.workdir / CONFIG_NAME)
         override_free(config, overrides, ("train", "sample", "likelihood"))
         if arguments.seed not in (None, config.get("seed")):
@@ -119,7 +119,9 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
         keep(record | {"seconds": round(seconds, 2)}, folder / "likelihood.json")
         number: dict[str, Any] = {key: record[key] for key in ("bits_per_dim", "nats", "standard_error") if key in record}
         session.append_metrics(folder, {"step": experiment.settings.steps, **number})
-        print(f"\n{text}\n\nthe run is in {folder.resolve()}: {', '.join(sorted(path.name for path in folder.iterdir()))}\nnext:")
+        print(
+            f"\n{text}\n\nthe run is in {folder.resolve()}: {', '.join(sorted(path.name for path in folder.glob('[!.]*')))}\nnext:"
+        )
         for mode in ("sample", "likelihood"):
             print(f"  {_command(arguments, mode)}")
         print(f"  python -c \"from models import load; print(load('{folder}'))\"")

@@ -29,7 +29,8 @@ from models import UNet
 from sde_lib import VPSDE, DenoisingScoreMatching, Images, ImportanceTime, ScoreModel, V
 from training.data import Digits
 from training.data.reading import read_array
-from training.trainer import Progress, Settings, Trainer
+from training.settings import Settings
+from training.trainer import Progress, Trainer
 
 CASES = {
     "digits": ((1, 8, 8), {"channels": 32, "blocks": 1}, 64),

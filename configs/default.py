@@ -25,6 +25,8 @@ def get_config() -> ConfigDict:
     config.train.ema = 0.999
     config.train.log_every = 50
     config.train.save_every = 1000
+    config.train.keep = 2  # how many states and checkpoints, of which the one before serves where the last is damaged
+    config.train.held_out = 512  # test rows whose loss, at each save, decides which weights are the best; 0: none
     config.train.flip = False  # mirror each picture, left to right, with probability 1/2
     config.train.dequantize = True  # spread each level over its bin; False trains on the centres, as bounds on levels need
     config.train.autocast = "none"  # or "bf16": the network's convolutions and products in bfloat16

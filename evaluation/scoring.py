@@ -17,6 +17,7 @@ from evaluation.figures import image_grid, is_drawable
 from evaluation.sampling import fingerprint
 from likelihood import BitsPerDim, bits_per_dim, plan
 from models import load
+from models.checkpoint import FILE_NAME
 from models.files import write_atomically
 from sde_lib import ScoreModel
 from training.build import build
@@ -24,6 +25,7 @@ from training.data.arrays import read_like
 from training.data.reading import ENDINGS
 from training.errors import Usage
 from training.experiment import Scoring, assemble
+from training.kept import first_sound
 from training.processes import Processes
 from training.trained import trained
 
@@ -49,7 +51,8 @@ def scored(folder: Path, config: Any, device: str, data: str | None, split: str)
     """
     if data is None:
         experiment = assemble(config)
-        model = load(folder, network=experiment.model.network, sde=experiment.model.sde, device=device)
+        own_parts = {"network": experiment.model.network, "sde": experiment.model.sde}
+        _, model = first_sound(folder / FILE_NAME, lambda path: load(path, **own_parts, device=device))
         own = experiment.data
         return Scored(model, experiment.scoring, getattr(own, split), own.train, getattr(own, "truth", None))
     model, shape, _ = trained(folder, config, device)

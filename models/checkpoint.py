@@ -17,7 +17,7 @@ from sde_lib import LinearSDE, ScoreModel
 
 from .adm import ADM, ADMClassifier
 from .edm import DhariwalUNet, SongUNet
-from .files import write_tensors
+from .files import read_metadata, read_tensors, write_tensors
 from .mlp import MLP
 from .ncsn import NCSN, NCSNv2
 from .ncsnpp import DDPM, NCSNpp
@@ -68,7 +68,7 @@ def save(
 def read_header(path: str | Path) -> dict[str, Any]:
     """What a checkpoint says of itself: network, sde, parameterization, data, weights, step, shape, torch. Raises as load does."""
     with _open(path) as file:
-        return _header(path, file.metadata())
+        return _header(path, read_metadata(path, file))
 
 
 def load(
@@ -86,11 +86,12 @@ def load(
     damaged, foreign, newer than this code, or made with classes that are not here.
     """
     with _open(path) as file:
-        header = _header(path, file.metadata())
+        header = _header(path, read_metadata(path, file))
         if weights not in header["weights"]:
             raise ValueError(f"weights={weights!r}: {path} has {' and '.join(header['weights'])}")
         prefix = header["weights"][weights] + "/"
-        state = {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
+        names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
+        state = {key.removeprefix(prefix): value for key, value in read_tensors(path, file, names).items()}
     try:
         network = _network(path, header["network"]) if network is None else network
         sde = _rebuild(path, header["sde"], "sde") if sde is None else sde
@@ -170,8 +171,8 @@ def _open(path: str | Path) -> Any:
         raise ValueError(f"{path} is damaged, or not a safetensors file ({error}): use another copy") from None
 
 
-def _header(path: str | Path, metadata: dict[str, str] | None) -> dict[str, Any]:
-    if metadata is None or metadata.get("format") != FORMAT:
+def _header(path: str | Path, metadata: dict[str, str]) -> dict[str, Any]:
+    if metadata.get("format") != FORMAT:
         raise ValueError(
             f"{path} is a safetensors file of another kind, without the description that save writes: "
             "load its weights into a network, build a ScoreModel, and use save"

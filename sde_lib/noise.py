@@ -37,6 +37,7 @@ class Stream(IntEnum):
     DATA = 8
     BOUND = 9
     FLIP = 10
+    HELD_OUT = 11
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

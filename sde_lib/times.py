@@ -204,8 +204,12 @@ class LossAwareTime(nn.Module):
 
     @torch.no_grad()
     def observe(self, sde: LinearSDE, t: Tensor, loss: Tensor) -> None:
-        """Keep losses (B,) at times (B,), unweighted, in the order of the batch; the oldest of a level are dropped."""
-        place = self._place(sde, t)
+        """Keep losses (B,) at times (B,), unweighted, in the order of the batch; the oldest of a level are dropped.
+
+        A loss that is not finite is not kept: it would make every time NaN from then on.
+        """
+        finite = loss.isfinite()
+        place, loss = self._place(sde, t)[finite], loss[finite]
         levels, history = self.losses.shape
         count = torch.bincount(place, minlength=levels)
         shifted = torch.arange(history, device=place.device) + count[:, None]

@@ -7,16 +7,19 @@ python tests/mutants.py langevin   # those whose name contains a word
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("sde_lib", "samplers", "likelihood", "models", "training", "evaluation", "configs", "tests")
+PATIENCE = 300  # seconds for the tests of one
 
 
 class Mutant(NamedTuple):
@@ -1272,10 +1275,171 @@ MUTANTS = [
     ),
     Mutant(
         "the cosine falls from the middle",
-        "training/trainer.py",
+        "training/settings.py",
         "math.cos(math.pi * step / self.steps)",
         "math.cos(math.pi * min(2 * step / self.steps, 1))",
         f"{PARALLEL} -k cosine",
+    ),
+    Mutant(
+        "flipped bits in tensors unseen",
+        "models/files.py",
+        "if written.get(name) != found:",
+        "if False:",
+        "../test_kept.py -k flipped_bit",
+    ),
+    Mutant(
+        "flipped bits in metadata unseen",
+        "models/files.py",
+        'if sums.get("", _sum_of_text(metadata)) != _sum_of_text(metadata):',
+        "if False:",
+        "../test_kept.py -k flipped_bit",
+    ),
+    Mutant(
+        "checksum blind to dtype and shape",
+        "models/files.py",
+        'zlib.crc32(f"{tensor.dtype} {tuple(tensor.shape)}".encode())',
+        "0",
+        "../test_kept.py -k flipped_bit",
+    ),
+    Mutant(
+        "steps in names ordered as words",
+        "training/kept.py",
+        "key=int, reverse=True",
+        "reverse=True",
+        "../test_kept.py -k 'last_ones or gives_way'",
+    ),
+    Mutant(
+        "one more kept than asked for",
+        "training/kept.py",
+        "before(path)[keep - 1 :]",
+        "before(path)[keep:]",
+        "../test_kept.py -k last_ones",
+    ),
+    Mutant(
+        "best is the worst",
+        "training/guard.py",
+        "better = loss < self.best.item()",
+        "better = loss > -self.best.item()",
+        "../test_kept.py -k least_held_out",
+    ),
+    Mutant(
+        "every part of held-out images has the same noise",
+        "training/held_out.py",
+        "torch.arange(first, first + len(part))",
+        "torch.arange(len(part))",
+        "../test_kept.py -k least_held_out",
+    ),
+    Mutant(
+        "held-out loss with dropout",
+        "training/held_out.py",
+        "    model.eval()\n",
+        "    model.train()\n",
+        "../test_kept.py -k least_held_out",
+    ),
+    Mutant(
+        "held-out error of one image",
+        "training/held_out.py",
+        "loss.std() / len(loss) ** 0.5",
+        "loss.std()",
+        "../test_kept.py -k no_prediction",
+    ),
+    Mutant(
+        "step that is not finite taken",
+        "training/guard.py",
+        "optimizer.found_inf = bad.float()",
+        "optimizer.found_inf = 0 * bad.float()",
+        "../test_skipped.py -k counted",
+    ),
+    Mutant(
+        "gradient not looked at",
+        "training/guard.py",
+        "loss.isfinite() & norm.isfinite()",
+        "loss.isfinite()",
+        "../test_skipped.py -k counted",
+    ),
+    Mutant(
+        "loss not looked at",
+        "training/guard.py",
+        "loss.isfinite() & norm.isfinite()",
+        "norm.isfinite()",
+        "../test_skipped.py -k counted",
+    ),
+    Mutant(
+        "mean loss over skipped steps too",
+        "training/guard.py",
+        "self.counted += ~bad",
+        "self.counted += 1",
+        "../test_skipped.py -k mean_loss",
+    ),
+    Mutant(
+        "skipped steps in a row never end",
+        "training/guard.py",
+        "self.in_a_row.add_(1).mul_(bad)",
+        "self.in_a_row.add_(bad)",
+        "../test_skipped.py -k 'counted or uninterrupted'",
+    ),
+    Mutant(
+        "saved right after a skipped step",
+        "training/trainer.py",
+        "due = due and (last or self.guard.sound())",
+        "due = bool(due)",
+        "../test_skipped.py -k few_in_a_row",
+    ),
+    Mutant(
+        "counters not saved",
+        "training/state.py",
+        '{f"guard/{name}": value for name, value in guard.state_dict().items()}',
+        "{}",
+        "../test_skipped.py -k uninterrupted",
+    ),
+    Mutant(
+        "stopped right after a skipped step",
+        "training/session.py",
+        " and trainer.guard.sound():",
+        ":",
+        "../test_skipped.py -k waits",
+    ),
+    Mutant(
+        "lock that all may hold",
+        "training/lock.py",
+        "fcntl.LOCK_EX | fcntl.LOCK_NB",
+        "fcntl.LOCK_SH | fcntl.LOCK_NB",
+        "../test_faults.py -k two_new",
+    ),
+    Mutant(
+        "checkpoint not mended",
+        "training/session.py",
+        "        trainer.mend()\n",
+        "",
+        "../test_kept.py -k mended",
+    ),
+    Mutant(
+        "every run from the future",
+        "training/folders.py",
+        "time.time() + 60",
+        "0",
+        "../test_faults.py -k future",
+    ),
+    Mutant(
+        "remains of a kill kept",
+        "training/session.py",
+        "            clear_remains(folder, CONFIG_NAME, METRICS_NAME, CURVE_NAME, *kept)\n",
+        "",
+        "../test_faults.py -k half_written",
+    ),
+    Mutant(
+        "NaN remembered by the law of times",
+        "sde_lib/times.py",
+        "finite = loss.isfinite()",
+        "finite = loss.isfinite() | True",
+        "../test_skipped.py -k law_of_times",
+    ),
+    Mutant(
+        "best written after all else",
+        "training/store.py",
+        "        if best:\n            self._checkpoint(self.folder / BEST_NAME)\n",
+        "        if best and self._saved is None:\n            self._checkpoint(self.folder / BEST_NAME)\n",
+        "../test_kept.py -k least_held_out",
     ),
 ]
 
@@ -1296,12 +1460,19 @@ def plant(mutant: Mutant | None, selection: str) -> tuple[bool, str]:
                     f"{mutant.name}: {mutant.text!r} occurs {source.count(mutant.text)} times in {mutant.file}, not once"
                 )
             path.write_text(source.replace(mutant.text, mutant.becomes))
-        arguments = f"{sys.executable} -m pytest -q -x -n 0 -p no:cacheprovider {selection}"
+        (copy / "tests" / "golden").symlink_to(ROOT / "tests" / "golden")
+        arguments = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", *shlex.split(selection)]
         environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(arguments, cwd=copy / "tests" / "laws", env=environment, capture_output=True, text=True, shell=True)
-    if done.returncode not in (0, 1):
-        raise RuntimeError(f"{mutant and mutant.name}: the tests did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return done.returncode == 0, done.stdout[-300:]
+        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
+        with subprocess.Popen(arguments, cwd=copy / "tests" / "laws", env=environment, **pipes) as tests:
+            try:
+                output, _ = tests.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:  # an error that makes a loop endless has been seen too
+                os.killpg(tests.pid, signal.SIGKILL)
+                return False, f"no end after {PATIENCE} s"
+    if tests.returncode not in (0, 1):
+        raise RuntimeError(f"{mutant and mutant.name}: the tests did not run:\n{output[-2000:]}")
+    return tests.returncode == 0, output[-300:]
 
 
 def survivors(mutants: list[Mutant]) -> list[str]:

@@ -51,6 +51,7 @@ def test_training_leaves_a_run_and_says_what_to_do_next(trained):
     files = {path.name for path in (folder / "runs" / "vp-digits").iterdir()}
     assert files == {
         *("config.json", "metrics.jsonl", "checkpoint.safetensors", "state.safetensors", "likelihood.json"),
+        *("best.safetensors", ".lock"),
         *("samples.png", "samples.npy", "reverse.png", "loss.png"),
     }
     out = done.stdout
@@ -342,7 +343,7 @@ def test_failures_are_one_sentence_and_exit_code_1(trained, monkeypatch, capsys,
     error = capsys.readouterr().err
     assert "damaged" in error and error.count("\n") == 1
     assert run.main(["--mode", "train", "--workdir", "bad", *TINY, "--config.train.learning_rate=1e30"]) == 1
-    assert "the loss is" in capsys.readouterr().err.splitlines()[-1]
+    assert "the loss or its gradient is not finite" in capsys.readouterr().err.splitlines()[-1]
     for text, words in (("{", "damaged"), ("[]", "damaged"), ("{}", "config.data is missing")):
         (tmp_path / "copy" / "config.json").write_text(text)
         assert run.main(["--mode", "sample", "--workdir", "copy"]) == 2

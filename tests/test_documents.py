@@ -73,6 +73,15 @@ def test_features_lead_to_code_and_tests():
             assert (ROOT / name).exists(), name
 
 
+def test_every_case_of_reliability_has_its_test():
+    written = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    cases = re.findall(r"^\| ([^|]+) \| [^|]+ \| (`test_[^|]+) \|$", (ROOT / "docs" / "reliability.md").read_text(), re.MULTILINE)
+    assert len(cases) > 20
+    for case, names in cases:
+        for name in re.findall(r"`([^`]+)`", names):
+            assert f"def {name}(" in written, (case, name)
+
+
 def test_short_names_are_in_the_help_of_nobody_but_resolve():
     """Every short name leads to a class, and every public algorithm has one."""
     import samplers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import difflib
 import importlib.util
 import json
@@ -15,10 +16,14 @@ from ml_collections import ConfigDict
 from configs import default
 from configs.presets import PRESETS
 from training.errors import Usage, in_a_line
+from training.settings import Settings
 
 __all__ = ["Reads", "dump", "find_config", "flat", "override", "require", "restore"]
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+
+# Keys of the section train that older runs do not have, and what they did without.
+ADDED = {field.name: field.default for field in dataclasses.fields(Settings) if field.default is not dataclasses.MISSING}
 
 
 class Reads:
@@ -151,8 +156,10 @@ def restore(path: Path) -> ConfigDict:
         content = json.loads(path.read_text())
         if not isinstance(content, dict):
             raise ValueError("it holds no keys")
+        if "train" in content:
+            content["train"] = ADDED | dict(content["train"])
         return ConfigDict(content)
     except FileNotFoundError:
         raise Usage(f"{path.parent} has no {path.name}: give the folder of a run with --workdir, or train one first") from None
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise Usage(f"{path} is damaged ({error}): restore it, or train again") from None

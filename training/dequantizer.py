@@ -17,7 +17,7 @@ from tqdm import tqdm
 from likelihood import Variational
 from models import MLP, UNet
 from models.checkpoint import NETWORKS
-from models.files import write_tensors
+from models.files import read_metadata, read_tensors, write_tensors
 from sde_lib import DenoisingScoreMatching, Images, ImportanceTime, RowNoise, ScoreModel
 from sde_lib.noise import Stream
 
@@ -95,8 +95,8 @@ def variational(file: str, draws: int = 1) -> Variational:
         raise ValueError(f"there is no dequantizer at {file}: fit one with --mode dequantize")
     try:
         with safe_open(file, framework="pt") as opened:
-            described = json.loads((opened.metadata() or {})["network"])
-            state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            described = json.loads(read_metadata(file, opened)["network"])
+            state = read_tensors(file, opened, opened.keys())
         network = NETWORKS[described["name"]](**described["arguments"])
         network.load_state_dict(state)
     except (SafetensorError, KeyError, TypeError, RuntimeError) as error:

@@ -17,7 +17,7 @@ from sde_lib.parameterizations import Parameterization
 from training.build import build
 from training.config import Reads, flat, require
 from training.errors import Usage, in_a_line
-from training.trainer import Settings
+from training.settings import Settings
 
 __all__ = ["Experiment", "Sampling", "Scoring", "assemble", "parts_of_model", "require_rows", "try_sampler"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from configs import default
 from sde_lib import DenoisingScoreMatching, ImportanceTime, ScoreModel
-from training.trainer import Progress, Settings, Trainer
+from training.lock import alone_in
+from training.settings import Settings
+from training.trainer import Progress, Trainer
 
 __all__ = ["fit"]
 
@@ -20,6 +23,7 @@ def fit(
     model: ScoreModel,
     data: Tensor,
     *,
+    test: Tensor | None = None,
     objective: Any = None,
     folder: str | Path | None = None,
     resume: bool = False,
@@ -30,12 +34,14 @@ def fit(
     """Train a model on data, (N, *shape), integers or real numbers as its data say; give it back with averaged weights, to be used.
 
     objective is denoising score matching with the likelihood's weighting unless given. settings are those of the section train of
-    configs/default.py, such as steps=5000, batch_size=128 or autocast="bf16". callback gets a Progress(step, loss) after each step,
-    the loss None but every log_every steps; an exception of its own ends the training. With a folder the model and all that is
+    configs/default.py, such as steps=5000, batch_size=128 or autocast="bf16". callback gets a Progress after each step, its
+    loss None but every log_every steps; an exception of its own ends the training. With a folder the model and all that is
     needed to go on are kept there every save_every steps, and resume goes on from it, to the same weights; without, nothing is
-    written. The result depends on the seed and the model alone, and torch's random state is left as it was.
+    written. test are rows that are not trained on: their loss is in the Progress of a save, and the weights of the least are kept
+    as best.safetensors. The result depends on the seed and the model alone, and torch's random state is left as it was.
 
-    Raises TypeError for a setting that is not known, ValueError for one that is out of range, Failure when the loss diverges.
+    Raises TypeError for a setting that is not known, ValueError for one that is out of range, Failure when the loss diverges, Usage
+    when another process is training in the folder.
 
     >>> from models import MLP
     >>> from sde_lib import Standardize, V, VPSDE
@@ -49,10 +55,15 @@ def fit(
     chosen = Settings(**{**default.get_config().train.to_dict(), **settings})
     where = None if folder is None else Path(folder)
     model.data.check(data[:1000])
-    with torch.random.fork_rng():
-        trainer = Trainer(model, data, objective or DenoisingScoreMatching("likelihood", ImportanceTime()), chosen, seed, where)
+    objective = objective or DenoisingScoreMatching("likelihood", ImportanceTime())
+    with torch.random.fork_rng(), ExitStack() as held:
+        if where is not None:
+            where.mkdir(parents=True, exist_ok=True)
+            held.enter_context(alone_in(where))
+        trainer = Trainer(model, data, objective, chosen, seed, where, test)
         if resume:
             trainer.resume()
+            trainer.mend()
         for progress in trainer.run():
             if callback is not None:
                 callback(progress)

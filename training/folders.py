@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -36,9 +38,11 @@ def new_run(name: str, workdir: Path | None) -> Path:
             number += 1
 
 
-def existing_run(sde: str | None, workdir: Path | None) -> Path:
+def existing_run(sde: str | None, workdir: Path | None, holding: str = FILE_NAME) -> Path:
     """The given run, or the newest in runs/, of the process if one is named: by its name, and its arguments if it has any.
 
+    Only runs that hold a file are looked at: a checkpoint to be used, a config to be trained on. The newest is that whose
+    checkpoint, or config, was written last by the machine's clock; one from the future is said on stderr.
     Raises Usage when there is none, or the given one is of another process.
     """
     if workdir is not None:
@@ -47,14 +51,21 @@ def existing_run(sde: str | None, workdir: Path | None) -> Path:
         if sde is not None and not _is_of(restore(workdir / CONFIG_NAME), sde):
             raise Usage(f"--workdir {workdir} holds no run of process {sde!r}: leave --sde out, or name another folder")
         return workdir
-    runs = [path.parent for path in Path("runs").glob(f"*/{FILE_NAME}") if (path.parent / CONFIG_NAME).is_file()]
+    runs = [path.parent for path in Path("runs").glob(f"*/{holding}") if (path.parent / CONFIG_NAME).is_file()]
     if sde is not None:
         runs = [run for run in runs if _is_of(_readable(run), sde)]
     if not runs:
         which = "" if sde is None else f" of process {sde!r}"
         train = f"python run.py --sde {sde or 'vp'} --mode train"
         raise Usage(f"there is no run{which} in {Path('runs').resolve()}: train one with {train}, or name one with --workdir")
-    return max(runs, key=lambda run: (run / FILE_NAME).stat().st_mtime)
+    newest = max(runs, key=_written)
+    if _written(newest) > time.time() + 60:
+        print(f"{newest} was written in the future by this machine's clock: name another with --workdir", file=sys.stderr)
+    return newest
+
+
+def _written(run: Path) -> float:
+    return max((run / name).stat().st_mtime for name in (FILE_NAME, CONFIG_NAME) if (run / name).exists())
 
 
 def _readable(run: Path) -> ConfigDict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,17 +14,23 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from evaluation.figures import loss_curve
+from models.checkpoint import FILE_NAME
 from models.files import write_atomically
 from training.config import dump
 from training.errors import Usage
 from training.experiment import Experiment
-from training.folders import CONFIG_NAME
+from training.faults import told
+from training.folders import CONFIG_NAME, new_run
+from training.kept import clear_remains
+from training.lock import alone_in
 from training.processes import Processes
-from training.trainer import Trainer
+from training.state import STATE_NAME
+from training.store import BEST_NAME
+from training.trainer import Progress, Trainer
 
 __all__ = ["METRICS_NAME", "Interrupted", "append_metrics", "train"]
 
-METRICS_NAME = "metrics.jsonl"
+METRICS_NAME, CURVE_NAME = "metrics.jsonl", "loss.png"
 
 
 class Interrupted(Exception):
@@ -62,46 +69,75 @@ def train(
 ) -> None:
     """Train to the end of the config's steps; of several processes the first writes and speaks.
 
-    Raises Interrupted after saving when stopped, Failure when the loss diverges, Usage when a run is already beyond these steps.
+    Raises Interrupted after saving when stopped; Failure when the loss diverges, the disk is full or cannot be written, or the
+    memory does not suffice; Usage when a run is already beyond these steps, or another process is training in the folder.
     """
-    model = experiment.model.to(device)
-    batch, first_one = experiment.settings.batch_size, here.rank == 0
+    batch = experiment.settings.batch_size
     if batch % here.world:
         raise Usage(f"train.batch_size is {batch}, and {here.world} processes need a multiple of {here.world}")
-    trainer = Trainer(model, experiment.data.train, experiment.objective, experiment.settings, experiment.seed, folder, here)
+    with told(folder, config), ExitStack() as held:
+        if here.rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(alone_in(folder))
+            kept = (Path(name).stem for name in (STATE_NAME, FILE_NAME, BEST_NAME))
+            clear_remains(folder, CONFIG_NAME, METRICS_NAME, CURVE_NAME, *kept)
+        _train(experiment, config, folder, device, resume, here)
+
+
+def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str, resume: bool, here: Processes) -> None:
+    model, data, settings, first_one = experiment.model.to(device), experiment.data, experiment.settings, here.rank == 0
+    trainer = Trainer(model, data.train, experiment.objective, settings, experiment.seed, folder, data.test, here)
     if resume:
         trainer.resume()
-        if trainer.step > experiment.settings.steps:
+        if trainer.step > settings.steps:
             raise Usage(
-                f"the run in {folder} is at step {trainer.step}, and train.steps is {experiment.settings.steps}: "
+                f"the run in {folder} is at step {trainer.step}, and train.steps is {settings.steps}: "
                 "give a larger --config.train.steps to go on"
             )
+        trainer.mend()
         if first_one:
             _forget_after(folder / METRICS_NAME, trainer.step)
+    elif first_one:
+        new_run(experiment.name, folder)  # another process may have trained there since this one looked
     if first_one:
-        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
+    batch = settings.batch_size
     started, first = time.perf_counter(), trainer.step
     options: Any = {"unit": " images", "desc": "training", "dynamic_ncols": True, "disable": not first_one}
-    bar = tqdm(total=experiment.settings.steps * batch, initial=first * batch, **options)
+    bar = tqdm(total=settings.steps * batch, initial=first * batch, **options)
     with bar, _StopRequest() as stop:
-        for step, loss in trainer.run():
+        asked = False
+        for progress in trainer.run():
             bar.update(batch)
-            if loss is not None and first_one:
-                seconds = time.perf_counter() - started
-                bar.set_postfix(step=step, loss=f"{loss:.4g}")
-                rate = (step - first) * batch / seconds
-                append_metrics(
-                    folder, {"step": step, "loss": loss, "images_per_second": round(rate, 1), "seconds": round(seconds, 2)}
-                )
-            if here.any(stop.asked) and step < experiment.settings.steps:
+            if progress.loss is not None:
+                skipped = {"skipped": progress.skipped} if progress.skipped else {}
+                bar.set_postfix(step=progress.step, loss=f"{progress.loss:.4g}", **skipped)
+            row = _row(progress, (progress.step - first) * batch, time.perf_counter() - started)
+            if row and first_one:
+                append_metrics(folder, {"step": progress.step} | row)  # before the save: what is saved has been logged
+            asked = here.any(stop.asked)
+            if asked and progress.step < settings.steps and trainer.guard.sound():
                 trainer.save()
-                raise Interrupted(step)
+                break
+        if asked:
+            raise Interrupted(trainer.step)
     rows = [] if not first_one else [row for row in read_metrics(folder) if "loss" in row]
     if rows:
-        loss_curve([row["step"] for row in rows], [row["loss"] for row in rows], folder / "loss.png")
+        loss_curve([row["step"] for row in rows], [row["loss"] for row in rows], folder / CURVE_NAME)
     experiment.model.network.load_state_dict(trainer.average.module.state_dict())
     experiment.model.eval()
+
+
+def _row(progress: Progress, images: int, seconds: float) -> dict[str, Any]:
+    """What is logged of a step: nothing of most."""
+    row: dict[str, Any] = {}
+    if progress.loss is not None:
+        row |= {"loss": progress.loss, "skipped": progress.skipped}
+        row |= {"images_per_second": round(images / seconds, 1), "seconds": round(seconds, 2)}
+    if progress.held_out is not None:
+        mean, error, levels = progress.held_out
+        row |= {"held_out": mean, "held_out_error": error, "held_out_by_log_snr": levels}
+    return row
 
 
 def append_metrics(folder: Path, row: dict[str, Any]) -> None:

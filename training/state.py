@@ -11,47 +11,55 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from models.files import write_tensors
+from models.files import read_metadata, read_tensors, write_tensors
 from training.errors import Failure, in_a_line
+from training.guard import Guard
 
 __all__ = ["STATE_NAME", "read_state", "write_state"]
 
 STATE_NAME = "state.safetensors"
 
 
-def write_state(path: Path, step: int, network: nn.Module, average: AveragedModel, optimizer: Optimizer, times: nn.Module) -> None:
-    """Write the step, the weights, their average, the optimizer's moments and what the law of times remembers.
+def write_state(
+    path: Path, step: int, network: nn.Module, average: AveragedModel, optimizer: Optimizer, times: nn.Module, guard: Guard
+) -> None:
+    """Write the step, the weights, their average, the optimizer's moments, what the law of times remembers, and the counters.
 
     All else follows from the seed and the step.
     """
     tensors: dict[str, Tensor] = {f"raw/{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"ema/{name}": value for name, value in average.state_dict().items()}
     tensors |= {f"times/{name}": value for name, value in times.state_dict().items()}
+    tensors |= {f"guard/{name}": value for name, value in guard.state_dict().items()}
     for i, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{i}/{name}": torch.as_tensor(value) for name, value in moments.items()}
     write_tensors(path, tensors, {"step": str(step)})
 
 
-def read_state(path: Path, network: nn.Module, average: AveragedModel, optimizer: Optimizer, times: nn.Module) -> int:
-    """Put everything back where write_state took it from, and give the step. Raises Failure when the file is none of its kind."""
-    groups: dict[str, dict[str, Any]] = {"raw": {}, "ema": {}, "times": {}, "optimizer": {}}
+def read_state(path: Path, network: nn.Module, average: AveragedModel, optimizer: Optimizer, times: nn.Module, guard: Guard) -> int:
+    """Put everything back where write_state took it from, and give the step.
+
+    Raises ValueError when the file is missing, damaged or none of its kind, Failure when it is of another network or objective.
+    """
+    groups: dict[str, dict[str, Any]] = {"raw": {}, "ema": {}, "times": {}, "guard": {}, "optimizer": {}}
     try:
         with safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118
+            step = int(read_metadata(path, file)["step"])
+            for key, value in read_tensors(path, file, file.keys()).items():
                 group, name = key.split("/", 1)
-                groups[group][name] = file.get_tensor(key)
-            step = int(file.metadata()["step"])
+                groups[group][name] = value
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in groups["optimizer"].items():
             i, name = key.split("/")
             moments.setdefault(int(i), {})[name] = value
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        why = in_a_line(error)
-        raise Failure(f"{path}, from which the run would go on, cannot be read ({why}): train anew in another folder") from error
+        raise ValueError(f"{path}, from which the run would go on, cannot be read ({in_a_line(error)})") from error
     try:
         network.load_state_dict(groups["raw"])
         average.load_state_dict(groups["ema"])
         times.load_state_dict(groups["times"])
+        if groups["guard"]:  # states of older versions have no counters
+            guard.load_state_dict(groups["guard"])
     except RuntimeError:
         raise Failure(
             f"the state in {path} does not fit the network and objective of the config: go on with the config it was made with"

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import torch
 
 from models import load
-from models.checkpoint import read_header
+from models.checkpoint import FILE_NAME, read_header
 from sde_lib import ScoreModel
 from training.errors import Failure, Usage, in_a_line
 from training.experiment import Sampling, parts_of_model, try_sampler
+from training.kept import first_sound
 
 __all__ = ["Trained", "trained"]
 
@@ -27,17 +28,22 @@ class Trained(NamedTuple):
 def trained(folder: Path, config: Any, device: torch.device | str) -> Trained:
     """What a run's folder holds; a network or process of one's own is built as the config says.
 
+    A checkpoint that is damaged is told of on stderr, and the one before it used, if that was kept.
     Raises Usage for a sampler that does not work with the model, Failure for a checkpoint without the shape of its data.
     """
-    header = read_header(folder)
-    named = (header["network"]["arguments"] or {}).get("shape")  # a network of ours knows it, and one of one's own may not
-    found = header.get("shape") or named
-    if found is None:
-        raise Failure(f"the checkpoint in {folder} does not say what shape a sample has: write it with save(..., shape=...)")
-    shape, sampling = tuple(found), Sampling.of(config.sample)
-    own = header["network"]["arguments"] is None or header["sde"].get("own")
-    network, sde, _ = parts_of_model(config, shape) if own else (None, None, None)
-    model = load(folder, network=network, sde=sde, device=device)
+
+    def read(path: Path) -> tuple[ScoreModel, tuple[int, ...]]:
+        header = read_header(path)
+        named = (header["network"]["arguments"] or {}).get("shape")  # a network of ours knows it, and one of one's own may not
+        found = header.get("shape") or named
+        if found is None:
+            raise Failure(f"the checkpoint in {folder} does not say what shape a sample has: write it with save(..., shape=...)")
+        own = header["network"]["arguments"] is None or header["sde"].get("own")
+        network, sde, _ = parts_of_model(config, tuple(found)) if own else (None, None, None)
+        return load(path, network=network, sde=sde, device=device), tuple(found)
+
+    sampling = Sampling.of(config.sample)
+    _, (model, shape) = first_sound(folder / FILE_NAME, read)
     try:
         try_sampler(model, sampling.sampler, (1, *shape))
     except Exception as error:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,73 +14,37 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel
 
 from models import autocast, channels_last, recompute
-from models.checkpoint import FILE_NAME, save
+from models.checkpoint import save
 from sde_lib import RowNoise, ScoreModel
 from sde_lib.noise import Stream
 from training.ema import average_of
 from training.errors import Failure
+from training.guard import Guard
+from training.held_out import HeldOut, held_out
 from training.processes import Processes
 from training.rows import Rows
-from training.state import STATE_NAME, read_state, write_state
+from training.settings import Settings
+from training.store import Store
 
-__all__ = ["Progress", "Settings", "Trainer"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train: Adam with warm-up and clipping, an average of the weights, and how often to report and save.
-
-    micro_batch, unless 0, is how many rows of a batch pass the network at once. autocast "bf16", channels_last, checkpointing
-    (blocks computed again for the gradient) and compile are about the network's time and memory alone: the loss is in float32, and
-    weights are kept and saved as without.
-    """
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    warmup: int
-    clip: float
-    ema: float
-    log_every: int
-    save_every: int
-    dequantize: bool
-    flip: bool = False
-    autocast: Literal["none", "bf16"] = "none"
-    channels_last: bool = False
-    checkpointing: bool = False
-    compile: bool = False
-    micro_batch: int = 0
-    schedule: Literal["constant", "cosine"] = "constant"
-
-    def rate_at(self, step: int) -> float:
-        """The learning rate of a step over learning_rate: it rises for warmup steps, and may fall to 0 at the end as a cosine."""
-        rising = min(1.0, (step + 1) / max(self.warmup, 1))
-        falling = 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.schedule == "cosine" else 1.0
-        return rising * falling
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "clip", "log_every", "save_every"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"train.{name} is {getattr(self, name)}, and a positive number was needed")
-        if self.warmup < 0 or not 0 <= self.ema < 1:
-            raise ValueError(f"train.warmup={self.warmup} and train.ema={self.ema}: warmup >= 0 and 0 <= ema < 1 are needed")
-        if self.micro_batch < 0 or self.schedule not in ("constant", "cosine"):
-            given = f"train.micro_batch={self.micro_batch} and train.schedule={self.schedule!r}"
-            raise ValueError(f"{given}: a positive number, or 0, and 'constant' or 'cosine' were needed")
-        if self.autocast not in ("none", "bf16"):
-            raise ValueError(f"train.autocast is {self.autocast!r}, and 'none' or 'bf16' was needed")
+__all__ = ["Progress", "Trainer"]
 
 
 class Progress(NamedTuple):
-    """After a step: how many are done, and, every log_every steps, the mean loss since the last report (else None)."""
+    """After a step: how many are done, and every log_every steps the mean loss since the last report (else None).
+
+    skipped counts the steps so far whose loss or gradient was not finite; held_out is there before a save.
+    """
 
     step: int
     loss: float | None
+    skipped: int = 0
+    held_out: HeldOut | None = None
 
 
 class Trainer:
     """A model in training on integers or real numbers, with its optimizer and average, and the folder where they are kept.
 
+    test are rows that it is not trained on, if there are any: what they lose decides which weights are kept as the best.
     Of several processes each has every so many rows of a batch, and the first one writes: the weights are those of one process, to
     rounding. The same is true of micro-batches.
     """
@@ -95,45 +57,53 @@ class Trainer:
         settings: Settings,
         seed: int,
         folder: Path | None,
+        test: Tensor | None = None,
         here: Processes = Processes(),  # noqa: B008  (a value)
     ) -> None:
         self.model, self.objective, self.settings = model, objective, settings
-        self.rows = Rows(data, seed, settings.batch_size, next(model.parameters()).device, here)
-        self.seed, self.folder, self.here = seed, folder, here
+        device = next(model.parameters()).device
+        self.rows = Rows(data, seed, settings.batch_size, device, here)
+        self.test = (data[:0] if test is None else test[: settings.held_out]).to(device)
+        self.seed, self.here = seed, here
         self.fast = ScoreModel(_fast(model.network, settings, here), model.sde, model.parameterization, model.data)
         self.times: Any = objective.times
         self.transform: Any = model.data
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, foreach=True)
+        # fused: it can leave a step out without being waited for
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
         self.average: AveragedModel = average_of(model.network, settings.ema)
+        self.guard = Guard().to(device)
         self.step = 0
+        memory = self.times if isinstance(self.times, nn.Module) else nn.Module()  # what the law of times remembers of the losses
+        parts = (model.network, self.average, self.optimizer, memory, self.guard)
+        self.store = Store(folder, settings.keep, here, parts, self._write_checkpoint)
+        self._best = False  # whether the weights are the best so far, and not yet saved as such
         self._sources: dict[Stream, RowNoise] = {}
 
     def run(self) -> Iterator[Progress]:
-        """Train to the last step, a Progress after each; saves every save_every steps and at the end.
+        """Train to the last step, a Progress after each; saves after that of every save_every steps, and of the last.
 
-        Raises Failure when the loss is no longer finite; nothing that is not finite is saved.
+        A step whose loss or gradient is not finite is skipped, and nothing is saved right after one, but at the end: weights are
+        good when they have been seen to give a finite loss. The average takes a step towards the unchanged weights all the same.
+        Raises Failure when PATIENCE steps in a row are skipped, which is looked for when there is a report or a save.
         """
         self.fast.train()
-        total = torch.zeros((), device=self.rows.device)
-        since = 0
         while self.step < self.settings.steps:
-            total += self._update()
-            since += 1
-            loss = None
+            self._update()
             last = self.step == self.settings.steps
-            if self.step % self.settings.log_every == 0 or last:
-                loss, since = self.here.mean(total).item() / since, 0
-                total.zero_()
-                if not math.isfinite(loss):
-                    raise Failure(
-                        f"the loss is {loss} at step {self.step}, and training has stopped; {self._kept()}: "
-                        "lower train.learning_rate, or check that the data have no extreme values"
-                    )
-            if self.step % self.settings.save_every == 0 or last:
+            report, due = (last or self.step % every == 0 for every in (self.settings.log_every, self.settings.save_every))
+            if (report or due) and self.guard.gave_up():
+                raise Failure(
+                    f"the loss or its gradient is not finite in {int(self.guard.in_a_row)} steps in a row, up to step {self.step}, "
+                    f"and training has stopped; {self.store.kept()}: "
+                    "lower train.learning_rate, or check that the data have no extreme values"
+                )
+            due = due and (last or self.guard.sound())
+            loss, skipped = (self.guard.report(), int(self.guard.skipped)) if report else (None, 0)
+            yield Progress(self.step, loss, skipped, self._look() if due else None)
+            if due:
                 self.save()
-            yield Progress(self.step, loss)
 
-    def _update(self) -> Tensor:
+    def _update(self) -> None:
         # Dropout, and whatever a user's network draws; each process its own.
         torch.manual_seed((self.seed * 1_000_003 + self.step + (self.here.rank << 48)) % 2**63)
         for group in self.optimizer.param_groups:
@@ -144,11 +114,10 @@ class Trainer:
         if hasattr(self.times, "observe"):
             t, everyone = self.here.gather(t), self.here.gather(losses)
             self.times.observe(self.model.sde, t, everyone / self.times.weight(self.model.sde, t))
-        clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        self.optimizer.step()
+        norm = clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.guard.step(self.optimizer, self.here.mean(losses.mean()), norm)
         self.average.update_parameters(self.model.network)
         self.step += 1
-        return losses.mean()
 
     def _backward(self, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
         """Put the gradient of the mean loss into the weights, in micro-batches; the loss of each row."""
@@ -187,30 +156,37 @@ class Trainer:
         self._sources[stream].draw = self.step
         return self._sources[stream]
 
+    def _look(self) -> HeldOut | None:
+        """What rows that are not trained on lose under the averaged weights, which are remembered if they are the best."""
+        if not len(self.test):
+            return None
+        settings, averaged = self.settings, self.averaged()
+        options: Any = {"batch_size": settings.batch_size, "dequantize": settings.dequantize, "seed": self.seed}
+        found = held_out(averaged, self.objective, self.test, **options) if self.here.rank == 0 else None
+        found = self.here.agree(found)
+        self._best = self.guard.improved(found.mean)
+        return found
+
+    def averaged(self) -> ScoreModel:
+        """The model with its averaged weights."""
+        return ScoreModel(self.average.module, self.model.sde, self.model.parameterization, self.model.data)
+
     def save(self) -> None:
-        """Write checkpoint and state. Raises Failure rather than write weights that are not finite."""
-        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
-            raise Failure(f"the weights at step {self.step} are not finite, and were not saved; {self._kept()}")
-        network, folder = self.model.network, self.folder
-        if self.here.rank > 0 or folder is None:
-            return
-        write_state(folder / STATE_NAME, self.step, network, self.average, self.optimizer, self._memory())
-        averaged, shape = self.average.module.state_dict(), tuple(self.rows.data.shape[1:])
-        save(self.model, folder / FILE_NAME, ema=averaged, step=self.step, shape=shape)
+        """Write what the store writes. Raises Failure rather than write weights that are not finite."""
+        self.store.save(self.step, best=self._best)
+        self._best = False
 
     def resume(self) -> None:
-        """Go on from the folder's state. Raises Failure when there is none that can be read."""
-        if self.folder is None:
-            raise Failure("there is no folder to go on from: give the one of the training that was interrupted")
-        self.step = read_state(self.folder / STATE_NAME, self.model.network, self.average, self.optimizer, self._memory())
+        """Go on from where the store's files end. Raises Failure when none can be read."""
+        self.step = self.store.resume()
 
-    def _memory(self) -> nn.Module:
-        """What the law of times remembers of the losses, if it does."""
-        return self.times if isinstance(self.times, nn.Module) else nn.Module()
+    def mend(self) -> None:
+        """Have the checkpoint be that of the state from which this was resumed."""
+        self.store.mend(self.step)
 
-    def _kept(self) -> str:
-        path = None if self.folder is None else self.folder / FILE_NAME
-        return f"the last good checkpoint is {path}" if path is not None and path.exists() else "no checkpoint had been saved"
+    def _write_checkpoint(self, path: Path) -> None:
+        averaged, shape = self.average.module.state_dict(), tuple(self.rows.data.shape[1:])
+        save(self.model, path, ema=averaged, step=self.step, shape=shape)
 
 
 def _fast(network: nn.Module, settings: Settings, here: Processes) -> nn.Module:

@@ -1,0 +1,45 @@
+"""What can go wrong on a machine while a run trains, each told in a sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from training.errors import Failure, in_a_line
+
+__all__ = ["told"]
+
+WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+@contextlib.contextmanager
+def told(folder: Path, config: Any) -> Iterator[None]:
+    """Turn a disk that is full or cannot be written, and memory that does not suffice, into a Failure that says what to do."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:  # what safetensors says while it reads has been told by those who read
+        if isinstance(error, OSError) and error.errno not in WRITING:
+            raise
+        raise Failure(
+            f"{folder} cannot be written ({in_a_line(error)}), and training has stopped; what was saved before is kept: "
+            "make room, or make the folder writable, and go on with --resume"
+        ) from error
+    except (RuntimeError, MemoryError) as error:
+        if not _is_of_memory(error):
+            raise
+        raise Failure(
+            f"the memory does not suffice to train ({in_a_line(error)}): give a smaller --config.train.batch_size than "
+            f"{config.train.batch_size}, a smaller --config.network than {config.network!r} (fewer channels, or attention "
+            "at fewer levels), or another --device"
+        ) from error
+
+
+def _is_of_memory(error: Exception) -> bool:
+    words = ("not enough memory", "can't allocate memory", "out of memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)

@@ -1,0 +1,35 @@
+"""One training at a time in a folder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from training.errors import Usage
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["LOCK_NAME", "alone_in"]
+
+LOCK_NAME = ".lock"
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the kernel releases it when the process ends, however it ends, so that none is ever left behind.
+
+    Where the file system has no locks there is none. Raises Usage when another process holds it.
+    """
+    with open(folder / LOCK_NAME, "ab") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Usage(f"another process is training in {folder}: wait for its end, or name another folder") from None
+            except OSError:
+                pass
+        yield

@@ -1,0 +1,58 @@
+"""How to train."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train: Adam with warm-up and clipping, an average of the weights, and how often to report and save.
+
+    micro_batch, unless 0, is how many rows of a batch pass the network at once. autocast "bf16", channels_last, checkpointing
+    (blocks computed again for the gradient) and compile are about the network's time and memory alone: the loss is in float32, and
+    weights are kept and saved as without.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup: int
+    clip: float
+    ema: float
+    log_every: int
+    save_every: int
+    dequantize: bool
+    keep: int = 2
+    held_out: int = 0
+    flip: bool = False
+    autocast: Literal["none", "bf16"] = "none"
+    channels_last: bool = False
+    checkpointing: bool = False
+    compile: bool = False
+    micro_batch: int = 0
+    schedule: Literal["constant", "cosine"] = "constant"
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step over learning_rate: it rises for warmup steps, and may fall to 0 at the end as a cosine."""
+        rising = min(1.0, (step + 1) / max(self.warmup, 1))
+        falling = 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.schedule == "cosine" else 1.0
+        return rising * falling
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "learning_rate", "clip", "log_every", "save_every", "keep"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"train.{name} is {getattr(self, name)}, and a positive number was needed")
+        if self.warmup < 0 or not 0 <= self.ema < 1:
+            raise ValueError(f"train.warmup={self.warmup} and train.ema={self.ema}: warmup >= 0 and 0 <= ema < 1 are needed")
+        if self.held_out < 0:
+            raise ValueError(f"train.held_out is {self.held_out}, and a number of rows was needed, or 0 for none")
+        if self.micro_batch < 0 or self.schedule not in ("constant", "cosine"):
+            given = f"train.micro_batch={self.micro_batch} and train.schedule={self.schedule!r}"
+            raise ValueError(f"{given}: a positive number, or 0, and 'constant' or 'cosine' were needed")
+        if self.autocast not in ("none", "bf16"):
+            raise ValueError(f"train.autocast is {self.autocast!r}, and 'none' or 'bf16' was needed")

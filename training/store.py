@@ -1,0 +1,96 @@
+"""The files of a training: its state, from which it goes on, its checkpoint, and the best one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.checkpoint import FILE_NAME, read_header
+from training.errors import Failure
+from training.kept import before, first_sound, replace
+from training.processes import Processes
+from training.state import STATE_NAME, read_state, write_state
+
+__all__ = ["BEST_NAME", "Store"]
+
+BEST_NAME = "best.safetensors"
+
+
+class Store:
+    """A folder of a training: the newest files under their own names, keep - 1 of those before under their steps.
+
+    parts are what read_state takes and write_state gives; checkpoint writes a checkpoint of them to a path. Of several processes
+    the first one writes.
+    """
+
+    def __init__(
+        self, folder: Path | None, keep: int, here: Processes, parts: tuple[Any, ...], checkpoint: Callable[[Path], object]
+    ) -> None:
+        self.folder, self.keep, self.here = folder, keep, here
+        self._parts, self._checkpoint = parts, checkpoint
+        self._saved: int | None = None  # the step of the state in the folder
+
+    def save(self, step: int, *, best: bool) -> None:
+        """Write the state and the checkpoint, and the best if this is it, each whole or not at all, the old ones kept.
+
+        A kill in between leaves a state from which the run goes on to the same files: the best before the state that knows of
+        it, the checkpoint after the state that it can be had from. Raises Failure rather than write weights that are not finite.
+        """
+        networks = [part for part in self._parts[:2] if isinstance(part, nn.Module)]
+        weights = [p.isfinite().all() for network in networks for p in network.parameters()]
+        memory = [~b.isnan().any() for b in networks[0].buffers()]
+        if not bool(torch.stack(weights + memory).all()):
+            raise Failure(f"the weights at step {step} are not finite, and were not saved; {self.kept()}")
+        if self.here.rank > 0 or self.folder is None:
+            return
+        if best:
+            self._checkpoint(self.folder / BEST_NAME)
+        old = None if self._saved == step else self._saved
+        replace(self.folder / STATE_NAME, old, self.keep, lambda path: write_state(path, step, *self._parts))
+        replace(self.folder / FILE_NAME, old, self.keep, self._checkpoint)
+        self._saved = step
+
+    def resume(self) -> int:
+        """Go on from the folder's newest state that is sound, or from the start if none was saved before the run was stopped.
+
+        Gives the step. Says on stderr what is not as it should be. Raises Failure when no state can be read.
+        """
+        if self.folder is None:
+            raise Failure("there is no folder to go on from: give the one of the training that was interrupted")
+        path, checkpoint = self.folder / STATE_NAME, self.folder / FILE_NAME
+        found: Path | None = path
+        step = 0
+        if self.here.rank == 0:
+            if not any(p.exists() for p in (path, *before(path), checkpoint)):
+                print(f"nothing was saved in {self.folder} before the run was stopped: it begins anew", file=sys.stderr)
+                found = None
+            else:
+                try:
+                    found, step = first_sound(path, lambda path: read_state(path, *self._parts))
+                except ValueError as error:
+                    raise Failure(f"{error}: train anew in another folder") from error
+        found = self.here.agree(found)  # the others read what the first one could
+        if self.here.rank > 0 and found is not None:
+            step = read_state(found, *self._parts)
+        self._saved = step if found == path else None
+        return step
+
+    def mend(self, step: int) -> None:
+        """Write the checkpoint of the newest state, from which the run was resumed: that in the folder may be older, or damaged."""
+        if self._saved is None or self.folder is None or self.here.rank > 0:
+            return
+        try:
+            there = read_header(self.folder)["step"]
+        except (ValueError, FileNotFoundError):
+            there = step
+        replace(self.folder / FILE_NAME, None if there == step else there, self.keep, self._checkpoint)
+
+    def kept(self) -> str:
+        """What there is to go back to, for a sentence."""
+        path = None if self.folder is None else self.folder / FILE_NAME
+        return f"the last good checkpoint is {path}" if path is not None and path.exists() else "no checkpoint had been saved"
