@@ -54,7 +54,7 @@ def bare(shape: tuple[int, ...], network: dict[str, Any], batch: int, device: st
     """A step of the network alone."""
     torch.manual_seed(0)
     net = UNet(shape, **network).to(device)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-4, foreach=True)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-4, fused=True)
     x, label = torch.randn(batch, *shape, device=device), torch.randn(batch, device=device)
 
     def step() -> None:
