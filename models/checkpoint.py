@@ -17,7 +17,7 @@ from sde_lib import LinearSDE, ScoreModel
 
 from .adm import ADM, ADMClassifier
 from .edm import DhariwalUNet, SongUNet
-from .files import read_metadata, read_tensors, write_tensors
+from .files import commit, read_metadata, read_tensors, write_tensors
 from .mlp import MLP
 from .ncsn import NCSN, NCSNv2
 from .ncsnpp import DDPM, NCSNpp
@@ -37,18 +37,19 @@ def save(
     path: str | Path,
     *,
     ema: Mapping[str, Tensor] | None = None,
+    more: Mapping[str, Mapping[str, Tensor]] | None = None,
     step: int | None = None,
     shape: Sequence[int] | None = None,
 ) -> None:
     """Write a model to one safetensors file that load needs nothing else for; the file is replaced whole or not at all.
 
-    ema are averaged weights, by the names of model.network.state_dict(), kept beside the model's own (raw) ones; step is the
-    training step, shape that of one sample. Raises TypeError when the network is not a module, or the process holds what JSON
-    cannot.
+    ema are averaged weights, by the names of model.network.state_dict(), kept beside the model's own (raw) ones, and more further
+    ones by a name of each; step is the training step, shape that of one sample. Raises TypeError when the network is not a module,
+    or the process holds what JSON cannot.
     """
     if not isinstance(model.network, nn.Module):
         raise TypeError("the model's network is a plain function, whose weights cannot be saved: wrap it in a torch.nn.Module")
-    sets = {"raw": model.network.state_dict()} | ({} if ema is None else {"ema": ema})
+    sets = {"raw": model.network.state_dict()} | ({} if ema is None else {"ema": ema}) | dict(more or {})
     tensors = {f"{which}/{name}": value for which, weights in sets.items() for name, value in weights.items()}
     name = type(model.network).__name__
     arguments = getattr(model.network, "arguments", None) if NETWORKS.get(name) is type(model.network) else None
@@ -57,16 +58,20 @@ def save(
         "sde": describe(model.sde),
         "parameterization": describe(model.parameterization),
         "data": None if model.data is None else describe(model.data),
-        "weights": {"raw": "raw", "ema": "raw" if ema is None else "ema"},
+        "weights": {"ema": "raw" if ema is None else "ema"} | {which: which for which in sets},
         "step": step,
         "shape": None if shape is None else list(shape),
         "torch": str(torch.__version__),
+        "commit": commit(),
     }
     write_tensors(path, tensors, {"format": FORMAT, "version": str(VERSION), "model": json.dumps(header)})
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """What a checkpoint says of itself: network, sde, parameterization, data, weights, step, shape, torch. Raises as load does."""
+    """What a checkpoint says of itself: network, sde, parameterization, data, weights, step, shape, torch, git commit of the code.
+
+    Raises as load does.
+    """
     with _open(path) as file:
         return _header(path, read_metadata(path, file))
 
@@ -81,14 +86,14 @@ def load(
 ) -> ScoreModel:
     """The ScoreModel in a checkpoint, or in the checkpoint of a run's folder, in evaluation mode.
 
-    weights is "ema" or "raw" (the same where no average was kept). A network or process of the user's own class is not in the
-    file, and is given here. Nothing pickled is read. Raises FileNotFoundError when there is no such file, ValueError when it is
-    damaged, foreign, newer than this code, or made with classes that are not here.
+    weights is "ema" or "raw" (the same where no average was kept), or the name of another average in it. A network or
+    process of the user's own class is not in the file, and is given here. Nothing pickled is read. Raises FileNotFoundError when
+    there is no such file, ValueError when it is damaged, foreign, newer than this code, or made with classes that are not here.
     """
     with _open(path) as file:
         header = _header(path, read_metadata(path, file))
         if weights not in header["weights"]:
-            raise ValueError(f"weights={weights!r}: {path} has {' and '.join(header['weights'])}")
+            raise ValueError(f"weights={weights!r}: {path} has {', '.join(header['weights'])}")
         prefix = header["weights"][weights] + "/"
         names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
         state = {key.removeprefix(prefix): value for key, value in read_tensors(path, file, names).items()}

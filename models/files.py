@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
+import subprocess
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +17,23 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-__all__ = ["read_metadata", "read_tensors", "write_atomically", "write_tensors"]
+__all__ = ["commit", "read_metadata", "read_tensors", "write_atomically", "write_tensors"]
 
 SUMS = "checksums"
+
+
+@functools.cache
+def commit() -> str | None:
+    """The git commit of this code, with "-dirty" where files were changed since; None where it has no repository of its own."""
+    root = Path(__file__).resolve().parent.parent
+    options: Any = {"capture_output": True, "text": True, "timeout": 10}
+    if not (root / ".git").exists():  # installed, perhaps somewhere below another repository
+        return None
+    try:
+        said = subprocess.run(["git", "-C", root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], **options)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return said.stdout.strip() or None
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

@@ -1262,8 +1262,8 @@ MUTANTS = [
     Mutant(
         "micro-batches weigh as much as batches",
         "training/trainer.py",
-        "(loss.sum() / len(x0)).backward()",
-        "loss.mean().backward()",
+        "(loss.sum() * (self.guard.scale / len(x0))).backward()",
+        "(loss.mean() * self.guard.scale).backward()",
         f"{PARALLEL} -k micro",
     ),
     Mutant(
@@ -1374,8 +1374,8 @@ MUTANTS = [
     Mutant(
         "skipped steps in a row never end",
         "training/guard.py",
-        "self.in_a_row.add_(1).mul_(bad)",
-        "self.in_a_row.add_(bad)",
+        "self.in_a_row.add_(1).mul_(bad & (self.scale <= 1))",
+        "self.in_a_row.add_(bad & (self.scale <= 1))",
         "../test_skipped.py -k 'counted or uninterrupted'",
     ),
     Mutant(
@@ -1388,8 +1388,8 @@ MUTANTS = [
     Mutant(
         "counters not saved",
         "training/state.py",
-        '{f"guard/{name}": value for name, value in guard.state_dict().items()}',
-        "{}",
+        "for part, module in parts.items() for",
+        "for part, module in parts.items() if part != 'guard' for",
         "../test_skipped.py -k uninterrupted",
     ),
     Mutant(
@@ -1440,6 +1440,41 @@ MUTANTS = [
         "        if best:\n            self._checkpoint(self.folder / BEST_NAME)\n",
         "        if best and self._saved is None:\n            self._checkpoint(self.folder / BEST_NAME)\n",
         "../test_kept.py -k least_held_out",
+    ),
+    Mutant(
+        "power-function average of the next exponent",
+        "training/ema.py",
+        "** (exponent_of(width) + 1)",
+        "** exponent_of(width)",
+        "../test_averages.py -k power_function",
+    ),
+    Mutant(
+        "snapshots mixed without their lengths",
+        "training/post_hoc.py",
+        "* powers / np.maximum(n[:, None], n)",
+        "* powers",
+        "../test_averages.py -k right_angles",
+    ),
+    Mutant(
+        "only the used average goes on",
+        "training/trainer.py",
+        'parts = {"raw": model.network, **self.averages,',
+        'parts = {"raw": model.network, "ema": self.average,',
+        "../test_averages.py -k goes_on",
+    ),
+    Mutant(
+        "gradients not clipped",
+        "training/guard.py",
+        "(norm / clip).clamp(min=1.0)",
+        "(norm / clip).clamp(max=1.0)",
+        "../test_skipped.py -k brought_down",
+    ),
+    Mutant(
+        "gradients keep the scale of the loss",
+        "training/guard.py",
+        "optimizer.grad_scale = self.scale * ",
+        "optimizer.grad_scale = 1.0 * ",
+        "../test_skipped.py -k scaled_loss",
     ),
 ]
 

@@ -106,7 +106,7 @@ def test_both_sets_of_weights_are_kept_by_name(tmp_path):
     x = torch.randn(2, 1, 8, 8)
     assert torch.equal(load(tmp_path)(x, 0.5), average(x, 0.5))
     assert torch.equal(load(tmp_path, weights="raw")(x, 0.5), model(x, 0.5))
-    with pytest.raises(ValueError, match="raw and ema"):
+    with pytest.raises(ValueError, match="has ema, raw"):
         load(tmp_path, weights="best")
 
 

@@ -16,7 +16,7 @@ from tests.kills import contents, experiment_of, step_of
 from tests.test_training import weights_of
 from training import session
 from training.errors import Failure
-from training.guard import PATIENCE
+from training.guard import FIRST, PATIENCE, Guard
 
 
 @pytest.fixture(autouse=True)
@@ -134,3 +134,34 @@ def test_stopping_during_skipped_steps_waits_for_a_good_one(at, stops, tmp_path)
     with pytest.raises(session.Interrupted) as stopped:
         session.train(dataclasses.replace(experiment, objective=broken), config, tmp_path / "run", "cpu", resume=False)
     assert stopped.value.step == stops == step_of(tmp_path / "run")
+
+
+def test_a_gradient_above_the_norm_is_brought_down_to_it():
+    """Adam's first moment after a step is a tenth of the gradient it was given."""
+    for norm, clip in ((5.0, 1.0), (5.0, 10.0)):
+        weight = torch.nn.Parameter(torch.zeros(2))
+        optimizer = torch.optim.Adam([weight], fused=True)
+        weight.grad = torch.tensor([3.0, 4.0])
+        Guard().step(optimizer, torch.tensor(1.0), clip)
+        expected = torch.tensor([0.3, 0.4]) * min(1, clip / norm)
+        torch.testing.assert_close(optimizer.state[weight]["exp_avg"], expected)
+
+
+def test_a_scaled_loss_gives_the_gradient_of_the_loss_and_the_scale_follows_overflows():
+    """It halves with each, down to 1, from where they count; and doubles after many steps without."""
+    weight, guard = torch.nn.Parameter(torch.zeros(2)), Guard(scaled=True)
+    optimizer = torch.optim.Adam([weight], fused=True)
+    weight.grad = torch.tensor([0.3, 0.4]) * FIRST
+    guard.step(optimizer, torch.tensor(1.0), 10.0)
+    torch.testing.assert_close(optimizer.state[weight]["exp_avg"], torch.tensor([0.03, 0.04]))
+    assert guard.scale == FIRST
+    for overflow in range(1, 20):
+        weight.grad = torch.tensor([torch.inf, 0.0])
+        guard.step(optimizer, torch.tensor(1.0), 10.0)
+        assert guard.scale == max(FIRST / 2**overflow, 1.0)
+        assert guard.in_a_row == max(0, overflow - 16)
+    guard.scale.fill_(4.0)
+    for _ in range(2000):
+        weight.grad = torch.tensor([0.3, 0.4])
+        guard.step(optimizer, torch.tensor(1.0), 10.0)
+    assert guard.scale == 8.0 and guard.in_a_row == 0 and guard.skipped == 19

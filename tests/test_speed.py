@@ -141,6 +141,7 @@ SETTINGS = Settings(
 FLAGS = {
     "none": {},
     "bf16": {"autocast": "bf16"},
+    "fp16": {"autocast": "fp16"},
     "channels last": {"channels_last": True},
     "checkpointing": {"checkpointing": True},
     "compile": {"compile": True},
@@ -199,7 +200,14 @@ def test_a_resumed_run_is_the_uninterrupted_one_under_every_flag(flags, tmp_path
 def test_flags_change_training_by_round_off_alone(tmp_path, traced):
     """Losses are means of 16 terms near 1; Adam's first steps, signs of gradients, would show another gradient at once."""
     plain = [loss for loss in ran(tmp_path / "none", {})[1] if loss is not None]
-    for name, tolerance in (("bf16", 1e-2), ("channels last", 1e-4), ("checkpointing", 0.0), ("compile", 1e-4), ("all", 1e-2)):
+    for name, tolerance in (
+        ("bf16", 1e-2),
+        ("fp16", 2e-3),
+        ("channels last", 1e-4),
+        ("checkpointing", 0.0),
+        ("compile", 1e-4),
+        ("all", 1e-2),
+    ):
         losses = [loss for loss in ran(tmp_path / name, FLAGS[name])[1] if loss is not None]
         assert losses == pytest.approx(plain, rel=tolerance, abs=0), name
 
@@ -213,7 +221,7 @@ def test_every_flag_does_what_it_says(tmp_path, monkeypatch):
         network = t.model.network
         network.register_forward_hook(lambda module, inputs, output: dtypes.append(output.dtype))
         next(t.run())
-        assert dtypes == [torch.bfloat16 if "autocast" in flags else torch.float32], name
+        assert dtypes == [{"bf16": torch.bfloat16, "fp16": torch.float16}.get(flags.get("autocast"), torch.float32)], name
         assert compiled == ([network] if "compile" in flags else []), name
         weight = network.body.encoder.levels[0].blocks[0].block.conv1.weight
         assert weight.is_contiguous(memory_format=torch.channels_last) == ("channels_last" in flags), name
@@ -236,5 +244,5 @@ def test_files_are_those_of_a_run_without_flags(tmp_path, traced):
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match=r"train.autocast is 'fp8', and 'none' or 'bf16' was needed"):
+    with pytest.raises(ValueError, match=r"train.autocast is 'fp8', and 'none', 'bf16' or 'fp16' was needed"):
         dataclasses.replace(SETTINGS, autocast="fp8")

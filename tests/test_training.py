@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 from models import MLP, load
 from sde_lib import VPSDE, DenoisingScoreMatching, Epsilon, Images, ImportanceTime, ScoreModel
 from training.data import Digits
-from training.ema import average_of, decay_after
 from training.errors import Failure
 from training.settings import Settings
 from training.trainer import Trainer
@@ -90,22 +89,6 @@ def test_training_learns(tmp_path):
     assert losses[0] < 24.5
     assert losses[-1] < 0.75 * 23.86
     assert len(losses) == 6
-
-
-def test_average_is_the_weights_at_first_and_then_the_recursion():
-    """Against the recursion in scalars: a_1 = w_1; a_{n+1} = d a_n + (1 - d) w_{n+1}, d = min(decay, n / (n + 10))."""
-    layer = torch.nn.Linear(1, 1, bias=False)
-    average = average_of(layer, 0.9)
-    values = [2.0, 3.0, -1.0, 5.0, 4.0]
-    expected = 0.0
-    for n, value in enumerate(values):
-        with torch.no_grad():
-            layer.weight.fill_(value)
-        average.update_parameters(layer)
-        d = min(0.9, n / (n + 10))
-        expected = d * expected + (1 - d) * value
-        assert average.module.weight.item() == pytest.approx(expected, rel=1e-6)
-    assert decay_after(10**6, 0.999) == 0.999
 
 
 def test_a_diverging_loss_stops_and_saves_nothing(tmp_path):

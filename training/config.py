@@ -150,6 +150,13 @@ def dump(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2)
 
 
+def _tuples(value: Any) -> Any:
+    """Tuples where JSON has lists."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
 def restore(path: Path) -> ConfigDict:
     """The config kept in a run's folder. Raises Usage when it is missing or damaged."""
     try:
@@ -158,7 +165,7 @@ def restore(path: Path) -> ConfigDict:
             raise ValueError("it holds no keys")
         if "train" in content:
             content["train"] = ADDED | dict(content["train"])
-        return ConfigDict(content)
+        return ConfigDict(_tuples(content))
     except FileNotFoundError:
         raise Usage(f"{path.parent} has no {path.name}: give the folder of a run with --workdir, or train one first") from None
     except (ValueError, TypeError) as error:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from training.ema import exponent_of
+
 __all__ = ["Settings"]
 
 
@@ -15,7 +17,9 @@ class Settings:
 
     micro_batch, unless 0, is how many rows of a batch pass the network at once. autocast "bf16", channels_last, checkpointing
     (blocks computed again for the gradient) and compile are about the network's time and memory alone: the loss is in float32, and
-    weights are kept and saved as without.
+    weights are kept and saved as without. autocast "fp16" is for accelerators without bfloat16: its loss is scaled (`Guard`).
+    ema is the rate of the average that is used, ema_rates are those of others, and ema_widths widths of power-function averages,
+    from two of which one of any width can be had afterwards (`post_hoc`).
     """
 
     steps: int
@@ -27,10 +31,12 @@ class Settings:
     log_every: int
     save_every: int
     dequantize: bool
-    keep: int = 2
+    ema_rates: tuple[float, ...] = ()
+    ema_widths: tuple[float, ...] = ()
+    keep: int = 1
     held_out: int = 0
     flip: bool = False
-    autocast: Literal["none", "bf16"] = "none"
+    autocast: Literal["none", "bf16", "fp16"] = "none"
     channels_last: bool = False
     checkpointing: bool = False
     compile: bool = False
@@ -47,12 +53,15 @@ class Settings:
         for name in ("steps", "batch_size", "learning_rate", "clip", "log_every", "save_every", "keep"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"train.{name} is {getattr(self, name)}, and a positive number was needed")
-        if self.warmup < 0 or not 0 <= self.ema < 1:
-            raise ValueError(f"train.warmup={self.warmup} and train.ema={self.ema}: warmup >= 0 and 0 <= ema < 1 are needed")
+        if self.warmup < 0 or not all(0 <= rate < 1 for rate in (self.ema, *self.ema_rates)):
+            given = f"train.warmup={self.warmup}, train.ema={self.ema} and train.ema_rates={self.ema_rates}"
+            raise ValueError(f"{given}: warmup >= 0 and 0 <= ema < 1 are needed")
+        for width in self.ema_widths:
+            exponent_of(width)
         if self.held_out < 0:
             raise ValueError(f"train.held_out is {self.held_out}, and a number of rows was needed, or 0 for none")
         if self.micro_batch < 0 or self.schedule not in ("constant", "cosine"):
             given = f"train.micro_batch={self.micro_batch} and train.schedule={self.schedule!r}"
             raise ValueError(f"{given}: a positive number, or 0, and 'constant' or 'cosine' were needed")
-        if self.autocast not in ("none", "bf16"):
-            raise ValueError(f"train.autocast is {self.autocast!r}, and 'none' or 'bf16' was needed")
+        if self.autocast not in ("none", "bf16", "fp16"):
+            raise ValueError(f"train.autocast is {self.autocast!r}, and 'none', 'bf16' or 'fp16' was needed")

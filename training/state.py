@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,63 +10,60 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from models.files import read_metadata, read_tensors, write_tensors
 from training.errors import Failure, in_a_line
-from training.guard import Guard
 
 __all__ = ["STATE_NAME", "read_state", "write_state"]
 
 STATE_NAME = "state.safetensors"
 
 
-def write_state(
-    path: Path, step: int, network: nn.Module, average: AveragedModel, optimizer: Optimizer, times: nn.Module, guard: Guard
-) -> None:
-    """Write the step, the weights, their average, the optimizer's moments, what the law of times remembers, and the counters.
+def write_state(path: Path, step: int, parts: Mapping[str, nn.Module], optimizer: Optimizer) -> None:
+    """Write the step, the parts by name (weights, averages, what the law of times remembers, counters) and the optimizer's moments.
 
     All else follows from the seed and the step.
     """
-    tensors: dict[str, Tensor] = {f"raw/{name}": value for name, value in network.state_dict().items()}
-    tensors |= {f"ema/{name}": value for name, value in average.state_dict().items()}
-    tensors |= {f"times/{name}": value for name, value in times.state_dict().items()}
-    tensors |= {f"guard/{name}": value for name, value in guard.state_dict().items()}
+    tensors = {f"{part}/{name}": value for part, module in parts.items() for name, value in module.state_dict().items()}
     for i, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{i}/{name}": torch.as_tensor(value) for name, value in moments.items()}
     write_tensors(path, tensors, {"step": str(step)})
 
 
-def read_state(path: Path, network: nn.Module, average: AveragedModel, optimizer: Optimizer, times: nn.Module, guard: Guard) -> int:
+def read_state(path: Path, parts: Mapping[str, nn.Module], optimizer: Optimizer) -> int:
     """Put everything back where write_state took it from, and give the step.
 
     Raises ValueError when the file is missing, damaged or none of its kind, Failure when it is of another network or objective.
     """
-    groups: dict[str, dict[str, Any]] = {"raw": {}, "ema": {}, "times": {}, "guard": {}, "optimizer": {}}
+    groups: dict[str, dict[str, Any]] = {name: {} for name in (*parts, "optimizer")}
     try:
         with safe_open(path, framework="pt") as file:
             step = int(read_metadata(path, file)["step"])
             for key, value in read_tensors(path, file, file.keys()).items():
                 group, name = key.split("/", 1)
-                groups[group][name] = value
+                groups.setdefault(group, {})[name] = value
         moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in groups["optimizer"].items():
+        for key, value in groups.pop("optimizer").items():
             i, name = key.split("/")
             moments.setdefault(int(i), {})[name] = value
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}, from which the run would go on, cannot be read ({in_a_line(error)})") from error
+    groups.get("ema", {}).pop("n_averaged", None)  # which older versions kept
+    groups["guard"] = {name: value for name, value in parts["guard"].state_dict().items()} | groups["guard"]  # which they did not
+    if groups.keys() != parts.keys():
+        odd = ", ".join(sorted(groups.keys() ^ parts.keys()))
+        raise Failure(
+            f"the state in {path} does not fit the averages of the config ({odd}): go on with the config it was made with"
+        )
     try:
-        network.load_state_dict(groups["raw"])
-        average.load_state_dict(groups["ema"])
-        times.load_state_dict(groups["times"])
-        if groups["guard"]:  # states of older versions have no counters
-            guard.load_state_dict(groups["guard"])
+        for name, part in parts.items():
+            part.load_state_dict(groups[name])
     except RuntimeError:
         raise Failure(
             f"the state in {path} does not fit the network and objective of the config: go on with the config it was made with"
         ) from None
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for place, own in moments.items():  # foreach wants the weights' order in memory, which the file does not keep
+    for place, own in moments.items():  # in the weights' order in memory, which the file does not keep
         like = parameters[place]
         moments[place] = {name: torch.empty_like(like).copy_(m) if m.shape == like.shape else m for name, m in own.items()}
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from models.checkpoint import FILE_NAME, read_header
+from training.ema import Average
 from training.errors import Failure
 from training.kept import before, first_sound, replace
+from training.post_hoc import write_snapshot
 from training.processes import Processes
 from training.state import STATE_NAME, read_state, write_state
 
@@ -24,12 +26,17 @@ BEST_NAME = "best.safetensors"
 class Store:
     """A folder of a training: the newest files under their own names, keep - 1 of those before under their steps.
 
-    parts are what read_state takes and write_state gives; checkpoint writes a checkpoint of them to a path. Of several processes
-    the first one writes.
+    parts are modules by name, of which "raw" is the network and averages have their names, and the optimizer; checkpoint writes a
+    checkpoint of them to a path. Of several processes the first one writes.
     """
 
     def __init__(
-        self, folder: Path | None, keep: int, here: Processes, parts: tuple[Any, ...], checkpoint: Callable[[Path], object]
+        self,
+        folder: Path | None,
+        keep: int,
+        here: Processes,
+        parts: tuple[Mapping[str, nn.Module], Optimizer],
+        checkpoint: Callable[[Path], object],
     ) -> None:
         self.folder, self.keep, self.here = folder, keep, here
         self._parts, self._checkpoint = parts, checkpoint
@@ -41,15 +48,17 @@ class Store:
         A kill in between leaves a state from which the run goes on to the same files: the best before the state that knows of
         it, the checkpoint after the state that it can be had from. Raises Failure rather than write weights that are not finite.
         """
-        networks = [part for part in self._parts[:2] if isinstance(part, nn.Module)]
-        weights = [p.isfinite().all() for network in networks for p in network.parameters()]
-        memory = [~b.isnan().any() for b in networks[0].buffers()]
+        parts = self._parts[0]
+        averages = {name: part for name, part in parts.items() if isinstance(part, Average)}
+        weights = [p.isfinite().all() for part in (parts["raw"], *averages.values()) for p in part.parameters()]
+        memory = [~b.isnan().any() for b in parts["raw"].buffers()]
         if not bool(torch.stack(weights + memory).all()):
             raise Failure(f"the weights at step {step} are not finite, and were not saved; {self.kept()}")
         if self.here.rank > 0 or self.folder is None:
             return
         if best:
             self._checkpoint(self.folder / BEST_NAME)
+        write_snapshot(self.folder, step, averages)
         old = None if self._saved == step else self._saved
         replace(self.folder / STATE_NAME, old, self.keep, lambda path: write_state(path, step, *self._parts))
         replace(self.folder / FILE_NAME, old, self.keep, self._checkpoint)

@@ -10,14 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grad_norm_
-from torch.optim.swa_utils import AveragedModel
 
 from models import autocast, channels_last, recompute
 from models.checkpoint import save
 from sde_lib import RowNoise, ScoreModel
 from sde_lib.noise import Stream
-from training.ema import average_of
+from training.ema import averages_of
 from training.errors import Failure
 from training.guard import Guard
 from training.held_out import HeldOut, held_out
@@ -70,14 +68,16 @@ class Trainer:
         self.transform: Any = model.data
         # fused: it can leave a step out without being waited for
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
-        self.average: AveragedModel = average_of(model.network, settings.ema)
-        self.guard = Guard().to(device)
+        self.averages = averages_of(model.network, settings.ema, tuple(settings.ema_rates), tuple(settings.ema_widths))
+        self.average = self.averages["ema"]
+        self.guard = Guard(scaled=settings.autocast == "fp16").to(device)
         self.step = 0
         memory = self.times if isinstance(self.times, nn.Module) else nn.Module()  # what the law of times remembers of the losses
-        parts = (model.network, self.average, self.optimizer, memory, self.guard)
-        self.store = Store(folder, settings.keep, here, parts, self._write_checkpoint)
+        parts = {"raw": model.network, **self.averages, "times": memory, "guard": self.guard}
+        self.store = Store(folder, settings.keep, here, (parts, self.optimizer), self._write_checkpoint)
         self._best = False  # whether the weights are the best so far, and not yet saved as such
         self._sources: dict[Stream, RowNoise] = {}
+        self._all = RowNoise(seed, settings.batch_size, Stream.TRAIN_TIME)  # of all processes
 
     def run(self) -> Iterator[Progress]:
         """Train to the last step, a Progress after each; saves after that of every save_every steps, and of the last.
@@ -104,8 +104,7 @@ class Trainer:
                 self.save()
 
     def _update(self) -> None:
-        # Dropout, and whatever a user's network draws; each process its own.
-        torch.manual_seed((self.seed * 1_000_003 + self.step + (self.here.rank << 48)) % 2**63)
+        self._reseed()
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self.settings.rate_at(self.step)
         x0, t, z = self._batch()
@@ -114,10 +113,17 @@ class Trainer:
         if hasattr(self.times, "observe"):
             t, everyone = self.here.gather(t), self.here.gather(losses)
             self.times.observe(self.model.sde, t, everyone / self.times.weight(self.model.sde, t))
-        norm = clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        self.guard.step(self.optimizer, self.here.mean(losses.mean()), norm)
-        self.average.update_parameters(self.model.network)
+        self.guard.step(self.optimizer, self.here.mean(losses.mean()), self.settings.clip)
+        for average in self.averages.values():
+            average.update(self.step)
         self.step += 1
+
+    def _reseed(self) -> None:
+        """For dropout, and what else a network draws, in each process its own; torch.manual_seed looks up its caller, slowly."""
+        seed = (self.seed * 1_000_003 + self.step + (self.here.rank << 48)) % 2**63
+        torch.default_generator.manual_seed(seed)
+        if self.rows.device.type != "cpu":
+            torch.get_device_module(self.rows.device).manual_seed(seed)
 
     def _backward(self, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
         """Put the gradient of the mean loss into the weights, in micro-batches; the loss of each row."""
@@ -129,7 +135,7 @@ class Trainer:
             alone = start + size < len(x0) and self.here.world > 1  # processes meet at the last of them
             with network.no_sync() if alone else nullcontext():
                 loss = self.objective(self.fast, x0[part], t=t[part], z=z[part])
-                (loss.sum() / len(x0)).backward()
+                (loss.sum() * (self.guard.scale / len(x0))).backward()
             losses.append(loss.detach())
         return torch.cat(losses)
 
@@ -143,8 +149,8 @@ class Trainer:
         if self.settings.dequantize:
             u = self._noise(Stream.DEQUANTIZE).uniform(u)
         x0 = self.transform.dequantize(codes, u)
-        whole = RowNoise(self.seed, self.settings.batch_size, Stream.TRAIN_TIME, draw=self.step)
-        u = whole.uniform(torch.empty(self.settings.batch_size, 1, dtype=torch.float64, device=codes.device))[:, 0]
+        self._all.draw = self.step
+        u = self._all.uniform(torch.empty(self.settings.batch_size, 1, dtype=torch.float64, device=codes.device))[:, 0]
         t = self.times.sample(self.model.sde, u)[self.here.rank :: self.here.world]  # times of a batch may depend on each other
         return x0, t, self._noise(Stream.TRAIN_NOISE)(x0)
 
@@ -185,8 +191,9 @@ class Trainer:
         self.store.mend(self.step)
 
     def _write_checkpoint(self, path: Path) -> None:
-        averaged, shape = self.average.module.state_dict(), tuple(self.rows.data.shape[1:])
-        save(self.model, path, ema=averaged, step=self.step, shape=shape)
+        more = {name: average.module.state_dict() for name, average in self.averages.items()}
+        averaged, shape = more.pop("ema"), tuple(self.rows.data.shape[1:])
+        save(self.model, path, ema=averaged, more=more, step=self.step, shape=shape)
 
 
 def _fast(network: nn.Module, settings: Settings, here: Processes) -> nn.Module:
@@ -196,5 +203,6 @@ def _fast(network: nn.Module, settings: Settings, here: Processes) -> nn.Module:
     if settings.checkpointing:
         recompute(network)
     called: Any = torch.compile(network) if settings.compile else network
-    called = autocast(called) if settings.autocast == "bf16" else called
+    if settings.autocast != "none":
+        called = autocast(called, torch.bfloat16 if settings.autocast == "bf16" else torch.float16)
     return DistributedDataParallel(called) if here.world > 1 else called
