@@ -30,7 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         refuse_unused(arguments)
         commands = (train, sample, likelihood, dequantize, certify, describe, suggest, inspect)
-        {command.__name__: command for command in commands}[arguments.mode](arguments, overrides)
+        named = {command.__name__: command for command in commands} | {"import": import_}
+        named[arguments.mode](arguments, overrides)
         return 0
     except Interrupted as stop:
         if os.environ.get("RANK", "0") == "0":  # of several processes the first speaks
@@ -269,6 +270,17 @@ def certify(arguments: argparse.Namespace, _: list[tuple[str, str]]) -> None:
     if failures:
         raise Failure(f"{failures} of the rows above fail ({seconds:.0f} s)")
     print(f"\nall pass ({seconds:.0f} s)")
+
+
+def import_(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+    """Another project's checkpoint as a run's folder."""
+    from training.errors import Usage
+    from training.importing import import_run, options_of
+
+    if overrides:
+        raise Usage(f"--config.{overrides[0][0]} belongs to the commands that use what was imported")
+    arguments.workdir, text = import_run(arguments.source, arguments.out, arguments.family, options_of(arguments.options))
+    print(f"{text}\nnext:\n  {_command(arguments, 'sample')}\n  {_command(arguments, 'likelihood')} --data FILE")
 
 
 def _run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> tuple[Path, Any]:

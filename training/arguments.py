@@ -10,7 +10,7 @@ from training.errors import Usage
 __all__ = ["overrides_of", "parser", "refuse_unused"]
 
 FORMATS = ("npy", "npz", "grid", "png", "gif")
-MODES = ("train", "sample", "likelihood", "dequantize", "certify", "describe", "suggest", "inspect")
+MODES = ("train", "sample", "likelihood", "dequantize", "certify", "describe", "suggest", "inspect", "import")
 PARTS = ("objective", "weighting", "parameterization", "schedule")
 SAMPLER = ("sampler", "predictor", "corrector", "times", "steps")
 
@@ -55,6 +55,15 @@ def parser() -> argparse.ArgumentParser:
         help="what to train on, or to score instead of the run's own: a folder of pictures, a .npy, .npz, .pt, .h5, .zarr or idx "
         "file, CIFAR-10's archive, a data set such as fashion_mnist or 'toy(name=ring)', or my_package:MyData",
     )
+    parser.add_argument(
+        "--from", dest="source", type=Path, metavar="FILE", help="another project's checkpoint, or diffusers' folder"
+    )
+    parser.add_argument(
+        "--family", help="where it is from: score_sde, ncsn, improved-diffusion, guided-diffusion, diffusers, edm (default: found)"
+    )
+    parser.add_argument(
+        "--options", help="what its weights do not show (docs/checkpoints.md): a JSON file, or '{\"num_heads\": 4}'"
+    )
     parser.add_argument("--split", choices=("train", "test"), help="which part of a data set to score (default: test)")
     parser.add_argument("--target-error", type=float, help="spend on probes, draws and tolerance until the mean is this exact")
     parser.add_argument("--device", help="cpu, cuda or cuda:1; it must know float64 (default: cuda where there is one)")
@@ -91,12 +100,30 @@ def refuse_unused(arguments: argparse.Namespace) -> None:
         "describe": new | {"out"},
         "suggest": new,
         "inspect": new | {"out"},
+        "import": {"source", "family", "options", "out"},
     }
-    for flag in ("config", "resume", "num", "out", "format", "data", "split", "target_error", *PARTS, *SAMPLER):
+    for flag in (
+        "config",
+        "resume",
+        "num",
+        "out",
+        "format",
+        "data",
+        "split",
+        "target_error",
+        "source",
+        "family",
+        "options",
+        *PARTS,
+        *SAMPLER,
+    ):
         value = getattr(arguments, flag)
         if value is not None and value is not False and value != () and flag not in used[arguments.mode]:
             modes = " and ".join(mode for mode in MODES if flag in used[mode])
-            raise Usage(f"--{flag.replace('_', '-')} belongs to --mode {modes}, and --mode {arguments.mode} has no use for it")
+            name = {"source": "from"}.get(flag, flag.replace("_", "-"))
+            raise Usage(f"--{name} belongs to --mode {modes}, and --mode {arguments.mode} has no use for it")
+    if arguments.mode == "import" and arguments.source is None:
+        raise Usage("--mode import needs --from, another project's checkpoint")
     for flag in ("config", "data", *PARTS, *SAMPLER):
         if arguments.resume and getattr(arguments, flag):
             raise Usage(f"--resume goes on with the config in the run's folder, and has no use for --{flag}")

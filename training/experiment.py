@@ -116,6 +116,8 @@ def assemble(config: ConfigDict) -> Experiment:
     """
     require(config)
     reads = Reads(config)
+    if not reads.data:
+        raise Usage(f"{reads.name} was imported, without data of its own: give --data")
     data = build("data", reads.data)
     if not all(hasattr(data, name) for name in ("train", "test")) or not hasattr(getattr(data, "transform", None), "dequantize"):
         raise Usage(
