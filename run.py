@@ -111,7 +111,8 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
         model, data, shape = experiment.model, experiment.data, tuple(experiment.data.train.shape[1:])
         draw_samples(model, experiment.sampling, shape, experiment.seed, folder / "samples", here=here)
         start = time.perf_counter()
-        result = score_images(model, experiment.scoring, data.test, experiment.seed, folder / "likelihood.parts", here)
+        parts, y = folder / "likelihood.parts", getattr(data, "test_y", None)
+        result = score_images(model, experiment.scoring, data.test, experiment.seed, parts, here, y=y)
         seconds = time.perf_counter() - start
         if here.rank > 0:
             return
@@ -198,7 +199,9 @@ def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> N
         if arguments.dry_run:
             return
         start = time.perf_counter()
-        paths, nfe = draw_samples(model, sampling, shape, config.seed, stem, tuple(arguments.format), here)
+        paths, nfe = draw_samples(
+            model, sampling, shape, config.seed, stem, tuple(arguments.format), here, tuple(arguments.classes)
+        )
         if here.rank == 0:
             seconds = time.perf_counter() - start
             print(f"{sampling.num} samples, seed {config.seed}, {nfe} network calls a batch, {seconds:.1f} s:")
@@ -212,7 +215,7 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
     from training.processes import processes
 
     folder, config = _run(arguments, overrides)
-    model, scoring, codes, train, truth = scored(folder, config, _device(arguments), arguments.data, arguments.split or "test")
+    model, scoring, codes, train, truth, y = scored(folder, config, _device(arguments), arguments.data, arguments.split or "test")
     stem = folder / "likelihood" if arguments.out is None else arguments.out.with_suffix("")
     with processes() as here:
         say = print if here.rank == 0 else (lambda *_: None)
@@ -221,10 +224,10 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
             return
         start = time.perf_counter()
         if arguments.target_error is not None:
-            scoring, text = planned(model, scoring, codes, arguments.target_error, config.seed)
+            scoring, text = planned(model, scoring, codes, y, arguments.target_error, config.seed)
             say(f"for +-{arguments.target_error:g}: {text}")
         parts = stem.with_name(f"{stem.name}.parts")
-        result = score_images(model, scoring, codes, config.seed, parts, here, keep_latents=arguments.out is not None)
+        result = score_images(model, scoring, codes, config.seed, parts, here, keep_latents=arguments.out is not None, y=y)
         if here.rank > 0:
             return
         seconds = time.perf_counter() - start

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evaluation.baselines import Baseline
 from evaluation.batches import do_batches, read_batches
-from evaluation.sampling import fingerprint
+from evaluation.sampling import fingerprint, under
 from likelihood import log_likelihood
 from sde_lib import GaussianOracle, ScoreModel
 from training.experiment import Scoring
@@ -71,22 +71,28 @@ def score_reals(
     parts: Path,
     here: Processes = Processes(),  # noqa: B008  (a value)
     keep_latents: bool = False,
+    y: Tensor | None = None,
 ) -> LogDensity:
-    """log p of real data (N, *shape) by the flow. Each batch is kept in the folder parts until all are done."""
+    """log p of real data (N, *shape) by the flow, given their classes y if there are any.
+
+    Each batch is kept in the folder parts until all are done.
+    """
     device, transform = next(model.parameters()).device, model.data
     starts = range(0, len(raw), scoring.batch_size)
     unit = transform.log_det(math.prod(raw.shape[1:]))
 
     def score(index: int) -> dict[str, Any]:
-        x = transform.encode(raw[index : index + scoring.batch_size].float()).to(device)
+        rows = slice(index, index + scoring.batch_size)
+        x = transform.encode(raw[rows].float()).to(device)
         options: Any = {"divergence": scoring.divergence, "rtol": scoring.rtol, "atol": scoring.atol, "seed": seed, "index": index}
-        found = log_likelihood(model.sde, model, x, **options)
+        found = log_likelihood(model.sde, under(model, y, rows), x, **options)
         arrays = {"per_image": found.log_prob + unit, "probe_error": found.probe_error}
         arrays |= {"latents": found.latent} if keep_latents else {}
         return {name: value.cpu().numpy() for name, value in arrays.items()} | {"nfe": found.nfe}
 
-    digest = hashlib.sha256(raw.contiguous().numpy().data).hexdigest()
-    job = {"seed": seed, "scoring": repr(scoring), "latents": keep_latents, "data": digest, "model": fingerprint(model)}
+    digest = hashlib.sha256(raw.contiguous().numpy().data)
+    digest.update(b"" if y is None else y.contiguous().numpy().data)
+    job = {"seed": seed, "scoring": repr(scoring), "latents": keep_latents, "data": digest.hexdigest(), "model": fingerprint(model)}
     do_batches(parts, job, starts, score, here, "likelihood")
     done = list(read_batches(parts, starts))
     here.wait()

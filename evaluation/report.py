@@ -14,6 +14,7 @@ from tqdm import tqdm
 from evaluation.baselines import baselines
 from evaluation.figures import image_grid, is_drawable, save_picture
 from evaluation.reals import LogDensity, real_baselines, score_reals
+from evaluation.sampling import classes_of, under
 from evaluation.scoring import score_set
 from evaluation.side_by_side import Estimate, SideBySide, side_by_side
 from likelihood import sde_bits_per_dim, variational_bound
@@ -38,7 +39,8 @@ def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Pa
     steps = len(sampler.times(model.sde)) - 1  # fewer than asked for where times fall together in a table
     chosen = {round(i * steps / (columns - 1)) for i in range(columns)}
     shown = []
-    for frame in sampler.stream(model.sde, model, (rows, *shape), seed=seed, device=device):
+    score_fn = under(model, classes_of(model, range(rows)), slice(None))
+    for frame in sampler.stream(model.sde, score_fn, (rows, *shape), seed=seed, device=device):
         if frame.i in chosen:
             alpha, sigma, _ = model.sde.at(frame.t)
             shown.append(model.data.decode(frame.mean / torch.sqrt(alpha**2 + sigma**2)).cpu())
@@ -54,20 +56,21 @@ def score_images(
     parts: Path,
     here: Processes = Processes(),  # noqa: B008  (a value)
     keep_latents: bool = False,
+    y: Tensor | None = None,
 ) -> Estimate | SideBySide | LogDensity:
     """Bits/dim of integers by the estimator of the config, or by all that the model has; nats of real numbers, by the flow.
 
-    See score_set for parts and here.
+    See score_set for parts, here and y.
     """
     if not hasattr(model.data, "levels"):
-        return score_reals(model, scoring, codes, seed, parts, here, keep_latents)
+        return score_reals(model, scoring, codes, seed, parts, here, keep_latents, y)
     if scoring.estimator == "all":
         return side_by_side(
             model.sde,
             lambda name: score_images(model, replace(scoring, estimator=name), codes, seed, parts, here, keep_latents),  # type: ignore[arg-type,return-value]
         )
     if scoring.estimator == "flow":
-        return score_set(model, scoring, codes, seed, parts, here, keep_latents)
+        return score_set(model, scoring, codes, seed, parts, here, keep_latents, y)
     device = next(model.parameters()).device
     batches = tqdm(codes.to(device).split(scoring.batch_size), desc="likelihood", unit=" batches", leave=False)
     if scoring.estimator == "sde":

@@ -22,7 +22,7 @@ from training.errors import Usage
 from training.experiment import Sampling
 from training.processes import Processes
 
-__all__ = ["FORMATS", "Drawn", "draw_samples", "fingerprint", "stem_of"]
+__all__ = ["FORMATS", "Drawn", "classes_of", "draw_samples", "fingerprint", "stem_of", "under"]
 
 FORMATS = ("npy", "npz", "grid", "png", "gif")
 GRID, FILM = 256, 64  # images that they show at most
@@ -52,6 +52,7 @@ def draw_samples(
     stem: Path,
     formats: tuple[str, ...] = (),
     here: Processes = Processes(),  # noqa: B008  (a value)
+    classes: tuple[int, ...] = (),
 ) -> Drawn:
     """Draw sampling.num samples, rows 0 to num - 1 of the seed, and write them beside stem.
 
@@ -59,7 +60,7 @@ def draw_samples(
     images, or of all points of a plane; png, a folder stem/ of one picture each; gif, a film of the first 64 on their way from
     noise. Without formats: npy, and grid of what can be drawn. Each batch is kept in stem.parts/ once it is done, and the folder
     goes when all are: the same command, given again after a kill, draws the rest. Several processes, on one file system, share
-    the batches; rank 0 writes.
+    the batches; rank 0 writes. classes take turns, those of the model unless given.
 
     Raises Usage when the samples are no pictures, or stem.parts/ belongs to another command.
     """
@@ -68,24 +69,41 @@ def draw_samples(
     _check(formats, sampling.sampler, shape, drawable)
     parts = stem.with_name(f"{stem.name}.parts")
     job = {"seed": seed, "num": sampling.num, "batch_size": sampling.batch_size, "sampler": repr(sampling.sampler)}
+    job |= {"classes": list(classes)} if classes else {}
     starts = range(0, sampling.num, sampling.batch_size)
     device = next(model.parameters()).device
 
     def draw(index: int) -> dict[str, Any]:
         size = min(sampling.batch_size, sampling.num - index)
-        x, nfe = sampling.sampler.sample(model.sde, model, (size, *shape), seed=seed, index=index, device=device)
+        score_fn = under(model, classes_of(model, range(index, index + size), classes), slice(None))
+        x, nfe = sampling.sampler.sample(model.sde, score_fn, (size, *shape), seed=seed, index=index, device=device)
         return {"codes": _decoded(model, x).numpy(), "nfe": nfe}
 
     do_batches(parts, job | {"model": fingerprint(model)}, starts, draw, here, "sampling")
     drawn = Drawn([], 0)
     if here.rank == 0:
         codes, nfe = _gather(parts, starts)
-        drawn = Drawn(_write(formats, codes, nfe, model, sampling, seed, stem), nfe)
+        drawn = Drawn(_write(formats, codes, nfe, model, sampling, seed, stem, classes), nfe)
         if "npy" in formats:
             os.replace(parts / "all.npy", _named(stem, ".npy"))
         shutil.rmtree(parts)
     here.wait()
     return drawn
+
+
+def classes_of(model: ScoreModel, rows: range, classes: tuple[int, ...] = ()) -> Tensor | None:
+    """Which class each of the rows gets: the classes in turn, or all of the model's; None for a model that knows none."""
+    known = (getattr(model.network, "arguments", None) or {}).get("condition", 0)
+    wrong = [c for c in classes if not 0 <= c < known]
+    if wrong:
+        raise Usage(f"--classes {wrong[0]}: the model knows {f'classes 0 to {known - 1}' if known else 'no classes'}")
+    turns = classes or tuple(range(known))
+    return torch.tensor([turns[row % len(turns)] for row in rows]) if turns else None
+
+
+def under(model: ScoreModel, y: Tensor | None, rows: slice) -> Any:
+    """The model's score function, given the classes of these rows if there are any."""
+    return model if y is None else model.bind(y=y[rows].to(next(model.parameters()).device))
 
 
 def _check(formats: tuple[str, ...], sampler: Any, shape: tuple[int, ...], drawable: bool) -> None:
@@ -123,7 +141,14 @@ def _gather(parts: Path, starts: range) -> tuple[np.ndarray, int]:
 
 
 def _write(
-    formats: tuple[str, ...], codes: np.ndarray, nfe: int, model: ScoreModel, sampling: Sampling, seed: int, stem: Path
+    formats: tuple[str, ...],
+    codes: np.ndarray,
+    nfe: int,
+    model: ScoreModel,
+    sampling: Sampling,
+    seed: int,
+    stem: Path,
+    classes: tuple[int, ...],
 ) -> list[Path]:
     """The files beside stem; npy is renamed into its place last."""
     levels: Any = getattr(model.data, "levels", None)
@@ -144,7 +169,7 @@ def _write(
                 picture = image_grid(torch.from_numpy(image[None].copy()), levels, 1)
                 Image.fromarray(picture).save(path / f"{i:0{len(str(len(codes) - 1))}d}.png")
         elif name == "gif":
-            _film(model, sampling, codes.shape[1:], seed, path)
+            _film(model, sampling, codes.shape[1:], seed, path, classes)
     return paths
 
 
@@ -152,7 +177,7 @@ def _named(stem: Path, ending: str) -> Path:
     return stem.with_name(stem.name + ending)
 
 
-def _film(model: ScoreModel, sampling: Sampling, shape: tuple[int, ...], seed: int, path: Path) -> None:
+def _film(model: ScoreModel, sampling: Sampling, shape: tuple[int, ...], seed: int, path: Path, classes: tuple[int, ...]) -> None:
     """The first samples on their way, each state in units of its own standard deviation, the end of it for two seconds."""
     rows = min(sampling.num, FILM)
     device = next(model.parameters()).device
@@ -165,7 +190,8 @@ def _film(model: ScoreModel, sampling: Sampling, shape: tuple[int, ...], seed: i
         picture = image_grid(images.decode(x).cpu(), getattr(images, "levels", None), math.ceil(math.sqrt(rows)))
         pictures.append(Image.fromarray(picture.repeat(6, axis=0).repeat(6, axis=1)))
 
-    for frame in sampling.sampler.stream(model.sde, model, (rows, *shape), seed=seed, device=device):
+    score_fn = under(model, classes_of(model, range(rows), classes), slice(None))
+    for frame in sampling.sampler.stream(model.sde, score_fn, (rows, *shape), seed=seed, device=device):
         if frame.i % every == 0:
             alpha, sigma, _ = model.sde.at(frame.t)
             show(frame.mean / torch.sqrt(alpha**2 + sigma**2))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evaluation.batches import do_batches, read_batches, save_npz
 from evaluation.figures import image_grid, is_drawable
-from evaluation.sampling import fingerprint
+from evaluation.sampling import fingerprint, under
 from likelihood import BitsPerDim, bits_per_dim, plan
 from models import load
 from models.checkpoint import FILE_NAME
@@ -35,13 +35,14 @@ PLANNED = 16  # images on which a plan is made
 
 
 class Scored(NamedTuple):
-    """A run's model, how to score, the data to be scored, and, if they are of the run's set, its training set and known truth."""
+    """A run's model, how to score, and the data to be scored; of the run's set its training rows, known truth and classes too."""
 
     model: ScoreModel
     scoring: Scoring
     codes: Tensor
     train: Tensor | None
     truth: Any
+    y: Tensor | None
 
 
 def scored(folder: Path, config: Any, device: str, data: str | None, split: str) -> Scored:
@@ -54,26 +55,36 @@ def scored(folder: Path, config: Any, device: str, data: str | None, split: str)
         own_parts = {"network": experiment.model.network, "sde": experiment.model.sde}
         _, model = first_sound(folder / FILE_NAME, lambda path: load(path, **own_parts, device=device))
         own = experiment.data
-        return Scored(model, experiment.scoring, getattr(own, split), own.train, getattr(own, "truth", None))
+        return Scored(
+            model, experiment.scoring, getattr(own, split), own.train, getattr(own, "truth", None), getattr(own, f"{split}_y", None)
+        )
     model, shape, _ = trained(folder, config, device)
+    other = None if Path(data).suffix in ENDINGS else build("data", data)
+    y = getattr(other, f"{split}_y", None)
+    arguments = getattr(model.network, "arguments", None) or {}
+    if y is None and arguments.get("condition") and not arguments.get("condition_dropout"):
+        raise Usage(f"--data {data} has no classes, and the model knows data of a class alone: give a set with classes=True")
     try:
-        codes = read_like(data, model.data, shape) if Path(data).suffix in ENDINGS else getattr(build("data", data), split)
+        codes = read_like(data, model.data, shape) if other is None else getattr(other, split)
         model.data.check(codes)
     except (ValueError, TypeError) as error:
         raise Usage(f"--data {error}") from None
     if tuple(codes.shape[1:]) != shape or not len(codes):
         raise Usage(f"--data {data} has shape {tuple(codes.shape)}, and the model's data are {shape}")
-    return Scored(model, Scoring.of(config.likelihood), codes, None, None)
+    return Scored(model, Scoring.of(config.likelihood), codes, None, None, y)
 
 
-def planned(model: ScoreModel, scoring: Scoring, codes: Tensor, target_error: float, seed: int) -> tuple[Scoring, str]:
+def planned(
+    model: ScoreModel, scoring: Scoring, codes: Tensor, y: Tensor | None, target_error: float, seed: int
+) -> tuple[Scoring, str]:
     """The scoring that leaves target_error of noise and solver error in the mean, at the least cost, and what it spends."""
     device = next(model.parameters()).device
     if not hasattr(model.data, "levels"):
         raise Usage("--target-error is for bits/dim, and these data have no levels: set --config.likelihood.divergence and rtol")
     try:
         options: Any = {"images": model.data, "dequantize": scoring.dequantize, "seed": seed}
-        budget = plan(model.sde, model, codes[:PLANNED].to(device), len(codes), target_error, **options)
+        score_fn = under(model, y, slice(0, PLANNED))
+        budget = plan(model.sde, score_fn, codes[:PLANNED].to(device), len(codes), target_error, **options)
     except ValueError as error:
         raise Usage(f"--target-error {target_error}: {error}") from None
     bought: Any = {"rtol": budget.tolerance, "atol": budget.tolerance, "dequantize": budget.dequantize}
@@ -88,19 +99,22 @@ def score_set(
     parts: Path,
     here: Processes = Processes(),  # noqa: B008  (a value)
     keep_latents: bool = False,
+    y: Tensor | None = None,
 ) -> BitsPerDim:
-    """Bits/dim of integer images by the flow. Each batch is kept in the folder parts until all are done.
+    """Bits/dim of integer images by the flow, given their classes y if there are any.
 
-    The same call, after a kill, computes the rest; several processes share the batches, and all get the whole result.
+    Each batch is kept in the folder parts until all are done. The same call, after a kill, computes the rest; several processes
+    share the batches, and all get the whole result.
     """
     device = next(model.parameters()).device
     starts = range(0, len(codes), scoring.batch_size)
 
     def score(index: int) -> dict[str, Any]:
-        batch = codes[index : index + scoring.batch_size].to(device)
+        rows = slice(index, index + scoring.batch_size)
+        batch = codes[rows].to(device)
         result = bits_per_dim(
             model.sde,
-            model,
+            under(model, y, rows),
             batch,
             images=model.data,
             dequantize=scoring.dequantize,
@@ -114,8 +128,9 @@ def score_set(
         )
         return {f.name: _array(getattr(result, f.name)) for f in dataclasses.fields(result) if getattr(result, f.name) is not None}
 
-    digest = hashlib.sha256(codes.contiguous().numpy().data).hexdigest()
-    job = {"seed": seed, "scoring": repr(scoring), "latents": keep_latents, "data": digest, "model": fingerprint(model)}
+    digest = hashlib.sha256(codes.contiguous().numpy().data)
+    digest.update(b"" if y is None else y.contiguous().numpy().data)
+    job = {"seed": seed, "scoring": repr(scoring), "latents": keep_latents, "data": digest.hexdigest(), "model": fingerprint(model)}
     do_batches(parts, job, starts, score, here, "likelihood")
     results = [_result(part) for part in read_batches(parts, starts)]
     here.wait()

@@ -1476,6 +1476,27 @@ MUTANTS = [
         "optimizer.grad_scale = 1.0 * ",
         "../test_skipped.py -k scaled_loss",
     ),
+    Mutant(
+        "classes in another order than their rows",
+        "training/trainer.py",
+        "Rows(y, seed, settings",
+        "Rows(y, seed + 1, settings",
+        "../test_classes.py -k rows_keep",
+    ),
+    Mutant(
+        "micro-batches with the classes of the first",
+        "training/trainer.py",
+        '{"y": y[part]}',
+        '{"y": y[: len(x0[part])]}',
+        "../test_classes.py -k rows_keep",
+    ),
+    Mutant(
+        "test pictures with the classes of others",
+        "training/data/folder.py",
+        "self.train_y[~held_out], self.train_y[held_out]",
+        "self.train_y[~held_out], self.train_y[~held_out]",
+        "../test_classes.py -k folders_are",
+    ),
 ]
 
 

@@ -45,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--workdir", type=Path, help="the run's folder (default: a new one in runs/, or the newest of the process)")
     parser.add_argument("--resume", action="store_true", help="go on with the training in --workdir, or with the newest run")
     parser.add_argument("--num", type=int, help="how many samples")
+    parser.add_argument(
+        "--classes", type=int, nargs="+", default=(), help="of samples, in turn (default: all that the model knows)"
+    )
     parser.add_argument("--seed", type=int, help="seed of samples and likelihoods (default: the config's)")
     parser.add_argument(
         "--out", type=Path, help="where results go: this path, with the ending of each format (default: in the run's folder)"
@@ -91,9 +94,9 @@ def overrides_of(parser: argparse.ArgumentParser, rest: list[str]) -> list[tuple
 def refuse_unused(arguments: argparse.Namespace) -> None:
     """A flag that the mode has no use for is a mistake."""
     new = {"config", "data", *PARTS, *SAMPLER}
-    used = {
+    used: dict[str, set[str]] = {
         "train": new | {"resume"},
-        "sample": {"num", "out", "format", *SAMPLER},
+        "sample": {"num", "classes", "out", "format", *SAMPLER},
         "likelihood": {"out", "data", "split", "target_error"},
         "dequantize": {"steps"},
         "certify": {"predictor", "corrector", "out"},
@@ -102,21 +105,7 @@ def refuse_unused(arguments: argparse.Namespace) -> None:
         "inspect": new | {"out"},
         "import": {"source", "family", "options", "out"},
     }
-    for flag in (
-        "config",
-        "resume",
-        "num",
-        "out",
-        "format",
-        "data",
-        "split",
-        "target_error",
-        "source",
-        "family",
-        "options",
-        *PARTS,
-        *SAMPLER,
-    ):
+    for flag in sorted(set().union(*used.values())):
         value = getattr(arguments, flag)
         if value is not None and value is not False and value != () and flag not in used[arguments.mode]:
             modes = " and ".join(mode for mode in MODES if flag in used[mode])

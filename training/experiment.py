@@ -89,9 +89,11 @@ class Experiment:
         network, train = self.model.network, self.data.train
         arguments = ", ".join(f"{key}={value!r}" for key, value in getattr(network, "arguments", {}).items())
         parameters = sum(p.numel() for p in network.parameters()) if isinstance(network, torch.nn.Module) else 0
+        count = _classes_of(self.data)
+        classes = f", {count} classes: {', '.join(getattr(self.data, 'class_names', map(str, range(count))))}" if count else ""
         lines = {
             "run": f"{self.name}, seed {self.seed}",
-            "data": f"{len(train)} train, {len(self.data.test)} test, {tuple(train.shape[1:])}, {self.data.transform}",
+            "data": f"{len(train)} train, {len(self.data.test)} test, {tuple(train.shape[1:])}, {self.data.transform}{classes}",
             "process": repr(self.model.sde),
             "network": f"{type(network).__name__}({arguments}), {parameters:,} parameters",
             "output": repr(self.model.parameterization),
@@ -126,7 +128,7 @@ def assemble(config: ConfigDict) -> Experiment:
     seed = reads.seed
     torch.manual_seed(seed)  # the initial weights
     shape = tuple(data.train.shape[1:])
-    model = ScoreModel(*parts_of_model(reads, shape), data.transform)
+    model = ScoreModel(*parts_of_model(reads, shape, _classes_of(data)), data.transform)
     try:
         settings = Settings(**{field.name: getattr(reads.train, field.name) for field in fields(Settings)})
     except ValueError as error:
@@ -135,6 +137,8 @@ def assemble(config: ConfigDict) -> Experiment:
     objective = build("objective", reads.objective)
     if not hasattr(data.transform, "levels"):
         _refuse_levels(reads, objective, scoring)
+    if hasattr(data, "train_y") and scoring.estimator != "flow":
+        raise Usage(f"likelihood.estimator={scoring.estimator!r} knows no classes, and these data have some: use 'flow'")
     if settings.dequantize and getattr(objective, "of_levels", False):
         raise Usage(f"{objective!r} is about integer data as they are: set train.dequantize=False")
     if scoring.estimator == "bound" and not hasattr(model.sde, "before"):
@@ -178,10 +182,19 @@ def require_rows(data: Any, name: str) -> Any:
     return data
 
 
-def parts_of_model(config: Any, shape: tuple[int, ...]) -> tuple[torch.nn.Module, LinearSDE, Parameterization]:
-    """The network for data of a shape, process and parameterization of a config. Raises Usage for what cannot be built."""
+def _classes_of(data: Any) -> int:
+    """How many classes the rows of a data set have; 0 for a set without."""
+    return int(data.train_y.max()) + 1 if hasattr(data, "train_y") else 0
+
+
+def parts_of_model(config: Any, shape: tuple[int, ...], classes: int = 0) -> tuple[torch.nn.Module, LinearSDE, Parameterization]:
+    """The network for data of a shape and their classes, process and parameterization of a config.
+
+    Raises Usage for what cannot be built.
+    """
     parameterization = _a(Parameterization, "parameterization", config.parameterization)
     more = {"outputs": parameterization.outputs} if parameterization.outputs > 1 else {}
+    more |= {"condition": classes} if classes else {}
     return _a(torch.nn.Module, "network", config.network, shape, **more), _a(LinearSDE, "sde", config.sde), parameterization
 
 
@@ -209,21 +222,23 @@ def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
     model, sampler, scoring = experiment.model.eval(), experiment.sampling.sampler, experiment.scoring
     train = experiment.data.train
     codes = train[:1] if len(train) else train.new_zeros(1, *train.shape[1:])
+    cond = {"y": experiment.data.train_y[:1]} if hasattr(experiment.data, "train_y") else {}
+    bound: Any = model.bind(**cond) if cond else model
     noise, half = RowNoise(0, 1), torch.full((1,), 0.5, dtype=torch.float64)
 
     def lose() -> None:
         t = experiment.objective.times.sample(model.sde, half)
         x0 = model.data.dequantize(codes, torch.tensor(0.5))
-        loss = copy.deepcopy(experiment.objective)(model, x0, t=t, z=noise(x0))
+        loss = copy.deepcopy(experiment.objective)(model, x0, t=t, z=noise(x0), **cond)
         if not bool(loss.isfinite().all()):
             raise ValueError(f"a loss of {loss.item()} at t = {t.item():g}, before any training")
 
     def differentiate() -> None:
         x = model.data.dequantize(codes, torch.tensor(0.5))
-        scoring.divergence(lambda x: model(x, model.sde.T), x, scoring.divergence.probe(noise, x))
+        scoring.divergence(lambda x: bound(x, model.sde.T), x, scoring.divergence.probe(noise, x))
 
     parts = {
-        "network": lambda: model.predict(model.data.dequantize(codes, torch.tensor(0.5)), model.sde.T),
+        "network": lambda: bound.predict(model.data.dequantize(codes, torch.tensor(0.5)), model.sde.T),
         "objective": lose,
         "sample.sampler": lambda: try_sampler(model, sampler, codes.shape),
         "likelihood.dequantize": lambda: (

@@ -24,6 +24,8 @@ def fit(
     data: Tensor,
     *,
     test: Tensor | None = None,
+    y: Tensor | None = None,
+    test_y: Tensor | None = None,
     objective: Any = None,
     folder: str | Path | None = None,
     resume: bool = False,
@@ -38,7 +40,8 @@ def fit(
     loss None but every log_every steps; an exception of its own ends the training. With a folder the model and all that is
     needed to go on are kept there every save_every steps, and resume goes on from it, to the same weights; without, nothing is
     written. test are rows that are not trained on: their loss is in the Progress of a save, and the weights of the least are kept
-    as best.safetensors. The result depends on the seed and the model alone, and torch's random state is left as it was.
+    as best.safetensors. y and test_y are conditions of the rows, which the network gets by the name y. The result depends on the
+    seed and the model alone, and torch's random state is left as it was.
 
     Raises TypeError for a setting that is not known, ValueError for one that is out of range, Failure when the loss diverges, Usage
     when another process is training in the folder.
@@ -60,7 +63,7 @@ def fit(
         if where is not None:
             where.mkdir(parents=True, exist_ok=True)
             held.enter_context(alone_in(where))
-        trainer = Trainer(model, data, objective, chosen, seed, where, test)
+        trainer = Trainer(model, data, objective, chosen, seed, where, test, y=y, test_y=test_y)
         if resume:
             trainer.resume()
             trainer.mend()

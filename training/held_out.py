@@ -27,7 +27,9 @@ class HeldOut(NamedTuple):
 
 
 @torch.no_grad()
-def held_out(model: ScoreModel, objective: Any, codes: Tensor, *, batch_size: int, dequantize: bool, seed: int) -> HeldOut:
+def held_out(
+    model: ScoreModel, objective: Any, codes: Tensor, *, batch_size: int, dequantize: bool, seed: int, y: Tensor | None = None
+) -> HeldOut:
     """The objective's loss of each row of data (N, *shape), once, at its own time and noise, from the seed alone.
 
     Touches no generator and no memory of training; the model is left in evaluation mode.
@@ -43,7 +45,8 @@ def held_out(model: ScoreModel, objective: Any, codes: Tensor, *, batch_size: in
         u = noise.uniform(torch.empty(len(part), 1, dtype=torch.float64, device=part.device))[:, 0]
         x0 = transform.dequantize(part, noise.uniform(like) if dequantize else torch.full_like(like, 0.5))
         t = objective.times.sample(sde, u)
-        losses.append(objective(model, x0, t=t, z=noise(x0)).double())
+        cond = {} if y is None else {"y": y[first : first + batch_size]}
+        losses.append(objective(model, x0, t=t, z=noise(x0), **cond).double())
         levels.append(sde.at(t).log_snr.expand(len(part)))
     loss, level = torch.cat(losses), torch.cat(levels)
     parts = level.argsort(descending=True).chunk(LEVELS)

@@ -86,7 +86,8 @@ def train(
 
 def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str, resume: bool, here: Processes) -> None:
     model, data, settings, first_one = experiment.model.to(device), experiment.data, experiment.settings, here.rank == 0
-    trainer = Trainer(model, data.train, experiment.objective, settings, experiment.seed, folder, data.test, here)
+    conditions: Any = {"y": getattr(data, "train_y", None), "test_y": getattr(data, "test_y", None)}
+    trainer = Trainer(model, data.train, experiment.objective, settings, experiment.seed, folder, data.test, here, **conditions)
     if resume:
         trainer.resume()
         if trainer.step > settings.steps:

@@ -42,8 +42,9 @@ class Progress(NamedTuple):
 class Trainer:
     """A model in training on integers or real numbers, with its optimizer and average, and the folder where they are kept.
 
-    test are rows that it is not trained on, if there are any: what they lose decides which weights are kept as the best.
-    Of several processes each has every so many rows of a batch, and the first one writes: the weights are those of one process, to
+    test are rows that it is not trained on, if there are any: what they lose decides which weights are kept as the best. y, of
+    which test_y is a part for test, are conditions of the rows, (N,) or (N, size), which the network gets by that name. Of
+    several processes each has every so many rows of a batch, and the first one writes: the weights are those of one process, to
     rounding. The same is true of micro-batches.
     """
 
@@ -57,11 +58,16 @@ class Trainer:
         folder: Path | None,
         test: Tensor | None = None,
         here: Processes = Processes(),  # noqa: B008  (a value)
+        *,
+        y: Tensor | None = None,
+        test_y: Tensor | None = None,
     ) -> None:
         self.model, self.objective, self.settings = model, objective, settings
         device = next(model.parameters()).device
         self.rows = Rows(data, seed, settings.batch_size, device, here)
         self.test = (data[:0] if test is None else test[: settings.held_out]).to(device)
+        self.conditions = None if y is None else Rows(y, seed, settings.batch_size, device, here)  # in the order of the rows
+        self.test_y = None if test_y is None else test_y[: settings.held_out].to(device)
         self.seed, self.here = seed, here
         self.fast = ScoreModel(_fast(model.network, settings, here), model.sde, model.parameterization, model.data)
         self.times: Any = objective.times
@@ -109,7 +115,7 @@ class Trainer:
             group["lr"] = self.settings.learning_rate * self.settings.rate_at(self.step)
         x0, t, z = self._batch()
         self.optimizer.zero_grad(set_to_none=True)
-        losses = self._backward(x0, t, z)
+        losses = self._backward(x0, t, z, None if self.conditions is None else self.conditions.take(self.step))
         if hasattr(self.times, "observe"):
             t, everyone = self.here.gather(t), self.here.gather(losses)
             self.times.observe(self.model.sde, t, everyone / self.times.weight(self.model.sde, t))
@@ -125,7 +131,7 @@ class Trainer:
         if self.rows.device.type != "cpu":
             torch.get_device_module(self.rows.device).manual_seed(seed)
 
-    def _backward(self, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
+    def _backward(self, x0: Tensor, t: Tensor, z: Tensor, y: Tensor | None) -> Tensor:
         """Put the gradient of the mean loss into the weights, in micro-batches; the loss of each row."""
         network: Any = self.fast.network
         size = self.settings.micro_batch or len(x0)
@@ -134,7 +140,8 @@ class Trainer:
             part = slice(start, start + size)
             alone = start + size < len(x0) and self.here.world > 1  # processes meet at the last of them
             with network.no_sync() if alone else nullcontext():
-                loss = self.objective(self.fast, x0[part], t=t[part], z=z[part])
+                cond = {} if y is None else {"y": y[part]}
+                loss = self.objective(self.fast, x0[part], t=t[part], z=z[part], **cond)
                 (loss.sum() * (self.guard.scale / len(x0))).backward()
             losses.append(loss.detach())
         return torch.cat(losses)
@@ -167,7 +174,7 @@ class Trainer:
         if not len(self.test):
             return None
         settings, averaged = self.settings, self.averaged()
-        options: Any = {"batch_size": settings.batch_size, "dequantize": settings.dequantize, "seed": self.seed}
+        options: Any = {"batch_size": settings.batch_size, "dequantize": settings.dequantize, "seed": self.seed, "y": self.test_y}
         found = held_out(averaged, self.objective, self.test, **options) if self.here.rank == 0 else None
         found = self.here.agree(found)
         self._best = self.guard.improved(found.mean)

@@ -25,7 +25,7 @@ class Arrays:
     "none" for integers (N, height, width), "last" for integers (N, height, width, 1 to 4), else "first". low and high are the ends
     of what levels mean, as in Images. shape is what a row must have; without a file it is a data set of no rows: enough to build
     a model, and no more. Raises ValueError, naming the file, for what cannot be read, NaN, fewer than ten rows, values outside
-    the levels, and a test set of another shape.
+    the levels, and a test set of another shape. train_y and test_y are files with the class of each row, integers (N,) from 0.
 
     >>> Arrays(train="nowhere.npy")
     Traceback (most recent call last):
@@ -43,6 +43,8 @@ class Arrays:
         low: float = -1.0,
         high: float = 1.0,
         shape: Sequence[int] | None = None,
+        train_y: str | None = None,
+        test_y: str | None = None,
     ) -> None:
         if train is None:
             if shape is None:
@@ -58,6 +60,12 @@ class Arrays:
             self.train, self.test = data[:-held_out], data[-held_out:]
         else:
             self.train, self.test = data, as_rows(read_array(test, key), channels)
+        if train_y is not None:
+            y = _classes(train_y, len(data))
+            if (test is None) != (test_y is None):
+                raise ValueError(f"{train_y}: test_y goes with a file test, and is needed there")
+            own = None if test_y is None else _classes(test_y, len(self.test))
+            self.train_y, self.test_y = (y[:-held_out], y[-held_out:]) if own is None else (y, own)
         if not self.train[0].numel() or not len(self.test):
             raise ValueError(f"{train if len(self.test) else test} has shape {tuple(self.test.shape)}, and holds nothing")
         if self.train.shape[1:] != self.test.shape[1:]:
@@ -73,6 +81,13 @@ class Arrays:
                 _checked(self.test, self.transform)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{train}: {error}") from None
+
+
+def _classes(path: str, rows: int) -> Tensor:
+    y = read_array(path, axes=1)
+    if y.is_floating_point() or y.shape != (rows,) or int(y.min()) < 0:
+        raise ValueError(f"{path} holds {y.dtype} of shape {tuple(y.shape)}, and classes 0, 1, ... of ({rows},) rows were needed")
+    return y.long()
 
 
 def read_like(path: str, transform: Images | Standardize, shape: tuple[int, ...]) -> Tensor:

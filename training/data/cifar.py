@@ -30,8 +30,8 @@ SAFE = {
 class CIFAR10:
     """60,000 colour pictures, uint8 (N, 3, 32, 32), 10,000 of them the test set, from cifar-10-python.tar.gz or its folder.
 
-    The archive's pickles are read without running anything that is in them. Raises ValueError, naming the file, for what is not
-    there or is damaged.
+    With classes=True train_y and test_y are which of ten kinds each is. The archive's pickles are read without running anything
+    that is in them. Raises ValueError, naming the file, for what is not there or is damaged.
 
     Reference: Krizhevsky, 2009, Learning multiple layers of features from tiny images.
 
@@ -41,10 +41,13 @@ class CIFAR10:
     ValueError: there is no nowhere: give cifar-10-python.tar.gz, or the folder cifar-10-batches-py
     """
 
-    def __init__(self, path: str, low: float = -1.0, high: float = 1.0) -> None:
+    def __init__(self, path: str, low: float = -1.0, high: float = 1.0, classes: bool = False) -> None:
         self.transform = Images(256, low, high)
         files = _files(Path(path))
-        self.train, self.test = (torch.cat([_pictures(path, name, files) for name in NAMES[part]]) for part in ("train", "test"))
+        batches = {part: [_batch(path, name, files) for name in NAMES[part]] for part in NAMES}
+        self.train, self.test = (torch.cat([pictures for pictures, _ in batches[part]]) for part in ("train", "test"))
+        if classes:
+            self.train_y, self.test_y = (torch.cat([y for _, y in batches[part]]) for part in ("train", "test"))
 
 
 def _files(path: Path) -> dict[str, bytes]:
@@ -64,10 +67,12 @@ def _files(path: Path) -> dict[str, bytes]:
         raise ValueError(f"{path} is no archive of CIFAR-10, or damaged ({error})") from None
 
 
-def _pictures(path: str, name: str, files: dict[str, bytes]) -> Tensor:
+def _batch(path: str, name: str, files: dict[str, bytes]) -> tuple[Tensor, Tensor]:
+    """Its pictures and their classes."""
     try:
         content = _Unpickler(io.BytesIO(files[name]), encoding="bytes").load()
-        return torch.from_numpy(np.array(content[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32))
+        pictures = torch.from_numpy(np.array(content[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32))
+        return pictures, torch.tensor(content[b"labels"], dtype=torch.long)
     except Exception as error:  # whatever a damaged pickle raises
         raise ValueError(f"{path}: {name} is missing, damaged, or no batch of CIFAR-10 ({type(error).__name__}: {error})") from None
 

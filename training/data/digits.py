@@ -13,7 +13,8 @@ __all__ = ["Digits"]
 class Digits:
     """1,797 images of 8x8 with 17 grey levels; the last 360, as in the order of the file, are the test set.
 
-    train and test are uint8, (1437, 1, 8, 8) and (360, 1, 8, 8); transform says what they mean.
+    train and test are uint8, (1437, 1, 8, 8) and (360, 1, 8, 8); transform says what they mean. With classes=True train_y and
+    test_y are which digit each is.
 
     Reference: Alpaydin and Kaynak, 1998, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository.
 
@@ -21,7 +22,11 @@ class Digits:
     torch.Size([360, 1, 8, 8])
     """
 
-    def __init__(self) -> None:
-        images = torch.from_numpy(load_digits().images).to(torch.uint8)[:, None]
+    def __init__(self, classes: bool = False) -> None:
+        content = load_digits()
+        images = torch.from_numpy(content.images).to(torch.uint8)[:, None]
         self.train, self.test = images[:-360], images[-360:]
         self.transform = Images(levels=17)
+        if classes:
+            y = torch.from_numpy(content.target)
+            self.train_y, self.test_y = y[:-360], y[-360:]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
@@ -30,9 +31,11 @@ class Folder:
 
     size, a number or (height, width): the picture is made small or large until it just covers that, and its middle is kept;
     without it all must have one size. They are grey if all files are, or with grey=True; what is transparent is shown on white.
-    Without a folder test every tenth, in the order of their names, is a test picture. Decoded once, by several processes, into
-    runs/data/, and mapped from there. Raises ValueError, naming the file, for a folder without pictures, files that are damaged
-    or have 16 bits, and mixed sizes.
+    Without a folder test every tenth, in the order of their names, is a test picture. With classes=True each folder below is a
+    class, in the order of their names, which are in class_names, and train_y and test_y are the number of each picture's. Decoded
+    once, by several processes, into runs/data/, and mapped from there. Raises ValueError, naming the file, for a folder without
+    pictures, files that are damaged or have 16 bits, and mixed sizes, and with classes=True for a picture in no folder of its
+    own, or one in test that train lacks.
 
     >>> Folder("nowhere")
     Traceback (most recent call last):
@@ -48,20 +51,44 @@ class Folder:
         grey: bool | None = None,
         low: float = -1.0,
         high: float = 1.0,
+        classes: bool = False,
     ) -> None:
         self.transform = Images(256, low, high)
         data = pictures(path, size, grey)
+        if classes:
+            self.class_names = sorted({_class_of(path, file) for file in _files_of(path)})
+            self.train_y = _classes(path, self.class_names)
         if test is None:
             if len(data) < 10:
                 raise ValueError(f"{path} holds {len(data)} pictures, and at least ten were needed, or a folder of test pictures")
             held_out = np.arange(len(data)) % 10 == 9
             self.train, self.test = data[~held_out], data[held_out]
+            if classes:
+                self.train_y, self.test_y = self.train_y[~held_out], self.train_y[held_out]
         else:
             self.train, self.test = data, pictures(test, tuple(data.shape[2:]), data.shape[1] == 1)
+            if classes:
+                self.test_y = _classes(test, self.class_names)
 
 
-def pictures(path: str, size: int | tuple[int, ...] | None = None, grey: bool | None = None) -> Tensor:
-    """The pictures of a folder as Folder has them, in the order of their names."""
+def _class_of(path: str, file: Path) -> str:
+    parts = file.relative_to(path).parts
+    if len(parts) < 2:
+        raise ValueError(f"{file} is in no folder of its own in {path}, and classes=True needs one for each class")
+    return parts[0]
+
+
+def _classes(path: str, names: list[str]) -> Tensor:
+    """The number of each picture's class, in the order of the pictures."""
+    found = [_class_of(path, file) for file in _files_of(path)]
+    strange = sorted(set(found) - set(names))
+    if strange:
+        raise ValueError(f"{path} has a class {strange[0]!r}, and those to train on are {', '.join(names)}")
+    return torch.tensor([names.index(name) for name in found])
+
+
+def _files_of(path: str) -> list[Path]:
+    """The pictures of a folder and those below it, in the order of their names. Raises ValueError where there are none."""
     root = Path(path)
     if not root.is_dir():
         raise ValueError(f"there is no folder {path}")
@@ -69,6 +96,12 @@ def pictures(path: str, size: int | tuple[int, ...] | None = None, grey: bool | 
     files = sorted(file for file in root.rglob("*") if file.suffix.lower() in known and file.is_file())
     if not files:
         raise ValueError(f"{path} holds no pictures of a format that Pillow reads")
+    return files
+
+
+def pictures(path: str, size: int | tuple[int, ...] | None = None, grey: bool | None = None) -> Tensor:
+    """The pictures of a folder as Folder has them, in the order of their names."""
+    files = _files_of(path)
     with _mapper(len(files)) as each:
         heads = list(each(_head, files, "looking at pictures"))
         space = _space(path, heads, size)

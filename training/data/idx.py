@@ -39,7 +39,8 @@ class Idx:
 class FashionMNIST(Idx):
     """70,000 pictures of clothes, 28x28, 256 grey levels, 10,000 of them the test set, from the four idx files in a folder.
 
-    The folder is that of Debian's package dataset-fashion-mnist unless given. Raises ValueError when the files are not there.
+    The folder is that of Debian's package dataset-fashion-mnist unless given. With classes=True train_y and test_y are which of ten
+    kinds each is, from the two files of labels. Raises ValueError when the files are not there.
 
     Reference: Xiao, Rasul, Vollgraf, 2017, arXiv 1708.07747.
 
@@ -49,23 +50,38 @@ class FashionMNIST(Idx):
     ValueError: there is no nowhere/train-images-idx3-ubyte.gz: install dataset-fashion-mnist, or give folder='...'
     """
 
-    def __init__(self, folder: str = "/usr/share/datasets/fashion-mnist") -> None:
+    def __init__(self, folder: str = "/usr/share/datasets/fashion-mnist", classes: bool = False) -> None:
         train, test = (Path(folder) / f"{which}-images-idx3-ubyte.gz" for which in ("train", "t10k"))
         for path in (train, test):
             if not path.is_file():
                 raise ValueError(f"there is no {path}: install dataset-fashion-mnist, or give folder='...'")
         super().__init__(str(train), str(test))
+        if classes:
+            self.train_y, self.test_y = (
+                _read_labels(Path(folder) / f"{which}-labels-idx1-ubyte.gz") for which in ("train", "t10k")
+            )
+
+
+def _read_labels(path: Path) -> Tensor:
+    raw = _content(path)
+    if raw[:4] != b"\x00\x00\x08\x01" or len(raw) != 8 + int.from_bytes(raw[4:8], "big"):
+        raise ValueError(f"{path} is not an idx file of labels (bytes in one dimension), or a part of it is missing")
+    return torch.from_numpy(np.frombuffer(raw[8:], dtype=np.uint8).astype(np.int64))
 
 
 def _read(path: Path) -> Tensor:
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    raw = path.read_bytes()
-    try:
-        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError) as error:
-        raise ValueError(f"{path} is a damaged gzip file ({error}): use another copy") from None
+    raw = _content(path)
     shape = tuple(np.frombuffer(raw[4:16], dtype=">u4").tolist())
     if raw[:4] != b"\x00\x00\x08\x03" or len(raw) != 16 + np.prod(shape, dtype=np.int64):
         raise ValueError(f"{path} is not an idx file of images (bytes in three dimensions), or a part of it is missing")
     return torch.from_numpy(np.frombuffer(raw[16:], dtype=np.uint8).reshape(shape).copy())[:, None]
+
+
+def _content(path: Path) -> bytes:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    raw = path.read_bytes()
+    try:
+        return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path} is a damaged gzip file ({error}): use another copy") from None

@@ -45,8 +45,8 @@ def cached(what: Any, shape: tuple[int, ...], dtype: Any, fill: Callable[[np.nda
     return _tensor(np.load(path, mmap_mode="r"))
 
 
-def read_array(path: str | Path, key: str | None = None) -> Tensor:
-    """The array in a .npy, .npz, .pt, .h5 or .zarr file, (N, *shape); key names one of several.
+def read_array(path: str | Path, key: str | None = None, axes: int = 2) -> Tensor:
+    """The array in a .npy, .npz, .pt, .h5 or .zarr file, (N, *shape), of so many axes at least; key names one of several.
 
     .npy, .pt and uncompressed .h5 are mapped; of others more than 1 GiB is unpacked once, into runs/data/. Raises ValueError,
     naming the file, for what is not there, cannot be read without running code, or is no array of numbers.
@@ -68,7 +68,7 @@ def read_array(path: str | Path, key: str | None = None) -> Tensor:
         raise ValueError(
             f"{path} is damaged, or holds no array that can be read without running code ({in_a_line(error)[:200]})"
         ) from None
-    if data.ndim < 2:
+    if data.ndim < axes:
         raise ValueError(f"{path} holds an array of shape {tuple(data.shape)}, and (rows, *shape) was needed")
     return data
 
