@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sde_lib import VESDE, VPSDE, Images, LinearSDE, ScoreModel, Tabulated
+from sde_lib import VESDE, VPSDE, Images, ScoreModel, Tabulated
 
 from .adm import ADM
 from .files import write_atomically, write_tensors
@@ -251,8 +251,8 @@ def _near(a: Any, b: Any) -> bool:
     """Whether two tables are one but for rounding."""
     if (a.indices, a.full_length, a.t_min, a.T) != (b.indices, b.full_length, b.t_min, b.T):
         return False
-    pairs = ((a.log_alphas, b.log_alphas), (a.log_sigmas, b.log_sigmas))
-    return all(torch.allclose(*(torch.tensor(t, dtype=torch.float64) for t in pair), rtol=1e-10, atol=1e-12) for pair in pairs)
+    tables = [torch.tensor((t.log_alphas, t.log_sigmas), dtype=torch.float64) for t in (a, b)]
+    return torch.allclose(tables[0], tables[1], rtol=1e-10, atol=1e-12)
 
 
 def _check_data(model: ScoreModel, unit_range: bool) -> None:
