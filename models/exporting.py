@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,13 @@ def export_diffusers(model: ScoreModel, folder: str | Path) -> None:
     def write(home: Path) -> None:
         write_tensors(home / "unet" / "diffusion_pytorch_model.safetensors", weights, {"format": "pt"})
         for name, config in configs.items():
-            text = json.dumps(config, indent=2) + "\n"
-            write_atomically(home / name, lambda path, text=text: path.write_text(text))
+            write_atomically(home / name, partial(_write_json, config))
 
     write_atomically(folder, write)
+
+
+def _write_json(config: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _config_of(network: Any) -> dict[str, Any]:
