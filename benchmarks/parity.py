@@ -13,6 +13,7 @@ all that is then seen. gradient is v^T d out / d x, of the classifier d log p(y)
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 import tempfile
 import warnings
@@ -95,19 +96,17 @@ def of_diffusers(scratch: Path) -> Iterator[Case]:
         label = torch.tensor([0.5, 7.0]) if name == "ncsnpp" else torch.tensor([3, 977])
         arguments = (label, *([torch.tensor([1, 4])] if theirs.config.num_class_embeds else []))
         network = import_checkpoint(scratch / name).network
-        held = []
-        for dtype in (torch.float32, torch.float64):
-            y = {"class_labels": arguments[1]} if len(arguments) > 1 else {}
-            held.append(answer(lambda x, label, *_, f=theirs, y=y: f(x, label, **y).sample, x, arguments, v, dtype, theirs))
+        y = {"class_labels": arguments[1]} if len(arguments) > 1 else {}
+        held = [answer(theirs, x, (label,), v, dtype, **y) for dtype in (torch.float32, torch.float64)]
         (out, vjp), (out_f64, vjp_f64) = held
         yield Case(f"diffusers, {name}", network, x, arguments, out, out_f64, v, vjp, vjp_f64)
 
 
-def answer(call: Any, x: Tensor, arguments: tuple[Tensor, ...], v: Tensor | None, dtype: torch.dtype, network: nn.Module) -> Any:
-    """out and v^T d out / d x in a type."""
-    network.to(dtype)
+def answer(network: nn.Module, x: Tensor, arguments: tuple[Tensor, ...], v: Tensor | None, dtype: torch.dtype, **cond: Any) -> Any:
+    """out and v^T d out / d x in a type, of a copy: tables of sigmas would stay rounded."""
     x = x.to(dtype).requires_grad_()
-    out = call(x, *(a.to(dtype) if a.is_floating_point() else a for a in arguments))
+    out = copy.deepcopy(network).to(dtype)(x, *(a.to(dtype) if a.is_floating_point() else a for a in arguments), **cond)
+    out = getattr(out, "sample", out)  # diffusers'
     vjp = None if v is None else torch.autograd.grad(out, x, v.to(dtype))[0]
     return out.detach().double(), vjp if vjp is None else vjp.double()
 
@@ -132,7 +131,7 @@ def main() -> None:
             cells = []
             for dtype, out, vjp in ((torch.float32, case.out, case.vjp), (torch.float64, case.out_f64, case.vjp_f64)):
                 star = "*" if dtype == torch.float64 else ""
-                ours, gradient = answer(case.network, case.x, case.arguments, case.v, dtype, case.network)
+                ours, gradient = answer(case.network, case.x, case.arguments, case.v, dtype)
                 cells.append(deviation(ours, case.out, star) if out is None else deviation(ours, out))
                 cells.append(deviation(gradient, case.vjp, star) if vjp is None else deviation(gradient, vjp))
             row = [case.name, type(case.network).__name__, *(cells[i] for i in (0, 2, 1, 3))]

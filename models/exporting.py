@@ -59,8 +59,8 @@ def export_diffusers(model: ScoreModel, folder: str | Path) -> None:
     """Write a model as a folder that diffusers loads, whole or not at all; diffusers need not be installed.
 
     unet/ is for UNet2DModel.from_pretrained, scheduler/ for the scheduler that its config names, and the folder itself for
-    DDPMPipeline or ScoreSdeVePipeline. import_checkpoint(folder) gives the same weights to the bit, the same process (a table whose
-    betas have no name to 1e-12) and parameterization, and data of 256 levels: diffusers has no place for the number of levels.
+    DDPMPipeline or ScoreSdeVePipeline. import_checkpoint(folder) gives the same weights to the bit, the same process (a table to
+    1e-10) and parameterization, and data of 256 levels: diffusers has no place for the number of levels.
 
     networks            DDPM (attend_last=False), ADM, NCSNpp with what NCSN++ has on church and FFHQ (fourier, input_skip, ...)
     processes           Tabulated from betas (DDPMScheduler), VESDE (ScoreSdeVeScheduler), VPSDE (ScoreSdeVpScheduler)
