@@ -110,7 +110,11 @@ def test_pipelines_of_diffusers_load_and_sample(tmp_path, diffusers):  # noqa: F
         assert type(diffusers.DiffusionPipeline.from_pretrained(tmp_path / name)).__name__ == kind
     export_diffusers(made("adm under vp"), tmp_path / "vp")
     assert diffusers.DDPMScheduler.from_pretrained(tmp_path / "ddpm/scheduler").config.beta_schedule == "linear"
-    assert json.loads((tmp_path / "vp/scheduler/scheduler_config.json").read_text())["_class_name"] == "ScoreSdeVpScheduler"
+    from diffusers.schedulers.deprecated.scheduling_sde_vp import ScoreSdeVpScheduler
+
+    vp = ScoreSdeVpScheduler.from_pretrained(tmp_path / "vp/scheduler").config
+    assert (vp["beta_min"], vp["beta_max"], vp["sampling_eps"]) == (0.2, 15.0, 1e-5)
+    assert not (tmp_path / "vp/model_index.json").exists()  # there is no pipeline for it
 
 
 @pytest.mark.parametrize(
