@@ -41,7 +41,7 @@ def main() -> None:
     sampler = Sampler(DPMSolver(order=2), times=LogSNR(options.steps))
     samples = sampler.sample(model.sde, model, (options.images, *model.network.arguments["shape"]), seed=options.seed)
     codes = model.data.decode(samples.x)
-    save_picture(image_grid(codes, model.data.levels, columns=8), options.out)
+    save_picture(image_grid(codes, model.data.levels, columns=min(8, len(codes))), options.out)
     print(f"{len(codes)} samples in {samples.nfe} network calls: {options.out}")
     bits = bits_per_dim(model.sde, model, codes, images=model.data, rtol=1e-3, atol=1e-3, seed=options.seed)
     print(f"its own samples: {bits}")

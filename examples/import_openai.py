@@ -45,7 +45,7 @@ def main() -> None:
     sampler = Sampler(DPMSolver(order=2), times=LogSNR(options.steps))
     samples = sampler.sample(model.sde, score, (options.images, *model.network.arguments["shape"]), seed=options.seed)
     codes = model.data.decode(samples.x)
-    save_picture(image_grid(codes, model.data.levels, columns=8), options.out)
+    save_picture(image_grid(codes, model.data.levels, columns=min(8, len(codes))), options.out)
     print(f"{len(codes)} samples in {samples.nfe} network calls: {options.out}")
     bound = variational_bound(model.sde, score, codes, images=model.data, seed=options.seed)
     print(f"its own samples: {bound}")
