@@ -3,6 +3,7 @@
 from .adm import ADM, ADMClassifier
 from .checkpoint import load, save
 from .edm import DhariwalUNet, SongUNet
+from .exporting import export_diffusers
 from .importers import import_checkpoint, import_classifier
 from .mlp import MLP
 from .ncsn import NCSN, NCSNv2
@@ -23,6 +24,7 @@ __all__ = [
     "UNet",
     "autocast",
     "channels_last",
+    "export_diffusers",
     "import_checkpoint",
     "import_classifier",
     "load",

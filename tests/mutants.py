@@ -1497,6 +1497,34 @@ MUTANTS = [
         "self.train_y[~held_out], self.train_y[~held_out]",
         "../test_classes.py -k folders_are",
     ),
+    Mutant(
+        "exported keys and values swapped",
+        "models/exporting.py",
+        'zip("qkv", value.chunk(3)',
+        'zip("qvk", value.chunk(3)',
+        "test_exporting.py -k comes_back",
+    ),
+    Mutant(
+        "exported network not compared with what comes back",
+        "models/exporting.py",
+        "if key not in free and back.arguments[key] != told[key]]",
+        "if key not in free and key not in back.arguments]",
+        "test_exporting.py -k does_not_have",
+    ),
+    Mutant(
+        "exported betas one level late",
+        "models/exporting.py",
+        "torch.tensor((0.0, *sde.log_alphas), dtype=torch.float64)",
+        "torch.tensor((*sde.log_alphas, 2 * sde.log_alphas[-1]), dtype=torch.float64)",
+        "test_exporting.py -k by_name",
+    ),
+    Mutant(
+        "attention of a level that resamples in blocks taken for one with convolutions",
+        "models/importers/diffusers.py",
+        'c["downsample_type"] == "resnet" if kind.startswith("Attn") else',
+        'False if kind.startswith("Attn") else',
+        "test_exporting.py -k comes_back",
+    ),
 ]
 
 

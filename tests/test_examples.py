@@ -1,6 +1,8 @@
 """The examples run and say what they promise; the AUROC that one of them prints."""
 
+import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -8,9 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from evaluation.auroc import auroc
+from models import export_diffusers, import_checkpoint
+from sde_lib import ScoreModel
+from sde_lib.tabulated import ddpm
+from tests.laws.test_exporting import EIGHT_BITS, INDEX, plain
+from tests.laws.test_importers import CONFIG, TINY, told, weights_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -60,8 +68,6 @@ def test_anomaly_example_trains_scores_and_draws(tmp_path):
 
 
 def test_emoji_are_cut_from_their_sheet_and_skin_tones_stay_together(tmp_path):
-    import json
-
     from PIL import Image
 
     folder = tmp_path / "package/img/google/sheets-clean"
@@ -82,3 +88,96 @@ def test_emoji_are_cut_from_their_sheet_and_skin_tones_stay_together(tmp_path):
     assert train.shape == (10, 3, 32, 32) and train.dtype == np.uint8
     assert [int(picture[0].min()) for picture in test] == [90, 95] == [int(picture[0].max()) for picture in test]
     assert [int(picture[0].max()) for picture in train] == [0, 10, 20, 30, 50, 60, 70, 80, 100, 110] and not train[:, 1:].any()
+
+
+def of_score_sde(folder):
+    return "import_score_sde.py", TINY, CONFIG, "--weights", "raw"
+
+
+def of_ncsnv2(folder):
+    torch.save(weights_of("net_ncsnv2"), folder / "checkpoint.pth")
+    return "import_ncsn.py", "checkpoint.pth", "--size", "8"
+
+
+def of_ncsn(folder):
+    torch.save([weights_of("ncsn_v1"), {"state": {}, "param_groups": []}], folder / "checkpoint.pth")
+    return "import_ncsn.py", "checkpoint.pth", "--ncsn", "1.0", "0.01", "--size", "8", "--epsilon", "2e-5", "--moves", "2"
+
+
+FEW = {"noise_schedule": "linear", "diffusion_steps": 40, "rescale_timesteps": True, "image_size": 8}
+
+
+def of_openai(folder):
+    torch.save(weights_of("net_improved_unet_ddpm"), folder / "model.pt")
+    return "import_openai.py", "model.pt", json.dumps(FEW | {"num_heads": 1})
+
+
+def of_guided(folder):
+    torch.save(weights_of("net_guided_unet_adm"), folder / "model.pt")
+    return "import_openai.py", "model.pt", json.dumps(FEW | {"num_head_channels": 16}), "--class", "1"
+
+
+def of_diffusers(folder):
+    network = plain()
+    with torch.no_grad():
+        network.body.last[2].weight.fill_(1e-3)  # otherwise its answer is 0
+    export_diffusers(ScoreModel(network, ddpm(steps=50), INDEX, EIGHT_BITS), folder / "folder")
+    return "import_diffusers.py", "folder", "--export", "copy"
+
+
+def of_edm(folder):
+    torch.save(weights_of("net_edm_ddpmpp_vp"), folder / "edm.pt")
+    (folder / "edm.json").write_text(json.dumps(told("net_edm_ddpmpp_vp")))
+    return "import_edm.py", "edm.pt", "edm.json"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [of_score_sde, of_ncsnv2, of_ncsn, of_openai, of_guided, of_diffusers, of_edm])
+def test_examples_of_imports_sample_score_and_draw(make, tmp_path):
+    script, *flags = make(tmp_path)
+    out = run(script, tmp_path, *map(str, flags), "--images", "2", "--out", "drawn/it.png")
+    assert "2 samples in" in out and (tmp_path / "drawn/it.png").stat().st_size > 100
+    value, error = map(float, re.search(r"its own samples: (-?\d+\.\d+) \+- (\d+\.\d+) bits/dim", out).groups())
+    assert np.isfinite(value) and np.isfinite(error)
+    if (tmp_path / "copy").exists():
+        assert import_checkpoint(tmp_path / "copy").sde == import_checkpoint(tmp_path / "folder").sde
+
+
+STAND_IN = """
+class SongUNet:
+    pass
+
+class VPPrecond:
+    def __init__(self, weights, kwargs):
+        self.weights, self.beta_d, self.beta_min = weights, 19.9, 0.1
+        self.init_args, self.init_kwargs = (8, 1), {"label_dim": 0, "epsilon_t": 1e-5, "model_type": "SongUNet"} | kwargs
+        self.model = SongUNet()
+        self.model.init_args, self.model.init_kwargs = (), {"img_resolution": 8, "in_channels": 1} | kwargs
+
+    def state_dict(self):
+        return self.weights
+"""
+
+
+def test_edm_s_pickle_becomes_what_can_be_imported(tmp_path, monkeypatch):
+    """With the attributes that EDM's persistent classes have; its module is there for the example alone."""
+    (tmp_path / "networks_of_edm.py").write_text(STAND_IN)
+    monkeypatch.syspath_prepend(tmp_path)
+    import networks_of_edm
+
+    options = {
+        k: v for k, v in told("net_edm_ddpmpp_vp").items() if k not in ("img_resolution", "img_channels", "label_dim", "model_type")
+    }
+    content = {"ema": networks_of_edm.VPPrecond(weights_of("net_edm_ddpmpp_vp"), options), "dataset_kwargs": {}}
+    (tmp_path / "network.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(ValueError, match="was not opened"):
+        import_checkpoint(tmp_path / "network.pkl")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    out = run("convert_edm_pickle.py", tmp_path, "network.pkl", "edm")
+    assert "running the code" in out and "VPPrecond of a SongUNet" in out
+    model = import_checkpoint(tmp_path / "edm.pt", config=tmp_path / "edm.json")
+    torch.save(weights_of("net_edm_ddpmpp_vp"), tmp_path / "known.pt")
+    known = import_checkpoint(tmp_path / "known.pt", config=told("net_edm_ddpmpp_vp") | {"class_name": "VPPrecond"})
+    assert (model.sde, model.parameterization) == (known.sde, known.parameterization)
+    x, label = torch.ones(2, 1, 8, 8), torch.tensor([1.0, 500.0])
+    assert torch.equal(model.network(x, label), known.network(x, label))

@@ -144,17 +144,18 @@ def network_of(config: Mapping[str, Any]) -> Any:
             unit_range=c["center_input_sample"],
             scale_by_sigma=True,
         )
-    plain = {"norm_num_groups": 32, "downsample_type": "conv", "upsample_type": "conv", "class_embed_type": None}
+    plain = {"norm_num_groups": 32, "upsample_type": c["downsample_type"], "class_embed_type": None}
     plain |= {"center_input_sample": False, "time_embedding_type": "positional", "mid_block_scale_factor": 1}
     if not c["flip_sin_to_cos"]:
         expected = plain | {"freq_shift": 1, "norm_eps": 1e-6, "attention_head_dim": None, "downsample_padding": 0}
+        expected |= {"downsample_type": "conv"}
         _check(c, expected | {"num_class_embeds": None, "resnet_time_scale_shift": "default"})
         return DDPM(shape, **common, attend_last=False)
     scaled = (
         c["resnet_time_scale_shift"] == "scale_shift"
     )  # whose attention in the middle has no normalisation unless it is asked for
     _check(c, plain | {"freq_shift": 0, "norm_eps": 1e-5, "downsample_padding": 1, "attn_norm_num_groups": 32 if scaled else None})
-    within = {kind.startswith("Resnet") for kind in (*down, *up)}
+    within = {c["downsample_type"] == "resnet" if kind.startswith("Attn") else kind.startswith("Resnet") for kind in (*down, *up)}
     if len(within) > 1:
         raise ValueError(f"blocks {', '.join(down)} and {', '.join(up)} resample in two ways, and one or the other is known here")
     return ADM(
