@@ -56,8 +56,10 @@ class Settings:
         if self.warmup < 0 or not all(0 <= rate < 1 for rate in (self.ema, *self.ema_rates)):
             given = f"train.warmup={self.warmup}, train.ema={self.ema} and train.ema_rates={self.ema_rates}"
             raise ValueError(f"{given}: warmup >= 0 and 0 <= ema < 1 are needed")
-        for width in self.ema_widths:
-            exponent_of(width)
+        try:
+            [exponent_of(width) for width in self.ema_widths]
+        except ValueError as error:
+            raise ValueError(f"train.ema_widths={self.ema_widths}: {error}") from None
         if self.held_out < 0:
             raise ValueError(f"train.held_out is {self.held_out}, and a number of rows was needed, or 0 for none")
         if self.micro_batch < 0 or self.schedule not in ("constant", "cosine"):
