@@ -127,7 +127,7 @@ def test_what_is_learned_of_a_class_is_told_by_its_class():
         bits_per_dim(model.sde, model.bind(y=classes), codes, images=model.data, rtol=1e-2, atol=1e-2).mean
         for classes in (torch.tensor([0, 1]), torch.tensor([1, 0]))
     ]
-    assert bits[0] < math.log2(17) < bits[1]
+    assert bits[0] + 0.5 < bits[1]
     kept = json.loads(Path("run/likelihood.json").read_text())
     assert kept["bits_per_dim"] < math.log2(17)
 
