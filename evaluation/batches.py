@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from models.files import write_atomically
 from training.errors import Usage
 from training.processes import Processes
 
-__all__ = ["do_batches", "read_batches", "save_npz"]
+__all__ = ["do_batches", "in_batches", "read_batches", "save_npz"]
 
 
 def do_batches(
@@ -32,6 +33,18 @@ def do_batches(
     for start in tqdm(left, desc=what, total=len(mine), **options):
         save_npz(_file(folder, start), **make(start))
     here.wait()
+
+
+def in_batches(
+    folder: Path, job: dict[str, Any], starts: range, make: Callable[[int], dict[str, Any]], here: Processes, what: str
+) -> list[dict[str, np.ndarray]]:
+    """do_batches, and the arrays of all starts for every process; the folder goes."""
+    do_batches(folder, job, starts, make, here, what)
+    done = list(read_batches(folder, starts))
+    here.wait()
+    if here.rank == 0:
+        shutil.rmtree(folder)
+    return done
 
 
 def read_batches(folder: Path, starts: range) -> Iterator[dict[str, np.ndarray]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,8 @@ import torch
 from torch import Tensor
 
 from evaluation.baselines import Baseline
-from evaluation.batches import do_batches, read_batches
-from evaluation.sampling import fingerprint, under
+from evaluation.batches import in_batches
+from evaluation.sampling import digest, fingerprint, under
 from likelihood import log_likelihood
 from sde_lib import GaussianOracle, ScoreModel
 from training.experiment import Scoring
@@ -90,14 +88,8 @@ def score_reals(
         arrays |= {"latents": found.latent} if keep_latents else {}
         return {name: value.cpu().numpy() for name, value in arrays.items()} | {"nfe": found.nfe}
 
-    digest = hashlib.sha256(raw.contiguous().numpy().data)
-    digest.update(b"" if y is None else y.contiguous().numpy().data)
-    job = {"seed": seed, "scoring": repr(scoring), "latents": keep_latents, "data": digest.hexdigest(), "model": fingerprint(model)}
-    do_batches(parts, job, starts, score, here, "likelihood")
-    done = list(read_batches(parts, starts))
-    here.wait()
-    if here.rank == 0:
-        shutil.rmtree(parts)
+    job = {"seed": seed, "scoring": repr(scoring), "latents": keep_latents, "data": digest(raw, y), "model": fingerprint(model)}
+    done = in_batches(parts, job, starts, score, here, "likelihood")
     joined: Any = {name: torch.cat([torch.from_numpy(part[name]) for part in done]) for name in done[0] if name != "nfe"}
     return LogDensity(**{"latents": None, **joined}, nfe=sum(int(part["nfe"]) for part in done))
 

@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from training.errors import Usage
 from training.experiment import Sampling
 from training.processes import Processes
 
-__all__ = ["FORMATS", "Drawn", "classes_of", "draw_samples", "fingerprint", "stem_of", "under"]
+__all__ = ["FORMATS", "Drawn", "classes_of", "digest", "draw_samples", "fingerprint", "stem_of", "under"]
 
 FORMATS = ("npy", "npz", "grid", "png", "gif")
 GRID, FILM = 256, 64  # images that they show at most
@@ -73,17 +74,19 @@ def draw_samples(
     starts = range(0, sampling.num, sampling.batch_size)
     device = next(model.parameters()).device
 
+    def score_fn(rows: range) -> Any:
+        return under(model, classes_of(model, rows, classes), slice(None))
+
     def draw(index: int) -> dict[str, Any]:
-        size = min(sampling.batch_size, sampling.num - index)
-        score_fn = under(model, classes_of(model, range(index, index + size), classes), slice(None))
-        x, nfe = sampling.sampler.sample(model.sde, score_fn, (size, *shape), seed=seed, index=index, device=device)
+        rows = range(index, min(index + sampling.batch_size, sampling.num))
+        x, nfe = sampling.sampler.sample(model.sde, score_fn(rows), (len(rows), *shape), seed=seed, index=index, device=device)
         return {"codes": _decoded(model, x).numpy(), "nfe": nfe}
 
     do_batches(parts, job | {"model": fingerprint(model)}, starts, draw, here, "sampling")
     drawn = Drawn([], 0)
     if here.rank == 0:
         codes, nfe = _gather(parts, starts)
-        drawn = Drawn(_write(formats, codes, nfe, model, sampling, seed, stem, classes), nfe)
+        drawn = Drawn(_write(formats, codes, nfe, model, sampling, seed, stem, score_fn), nfe)
         if "npy" in formats:
             os.replace(parts / "all.npy", _named(stem, ".npy"))
         shutil.rmtree(parts)
@@ -116,10 +119,17 @@ def _check(formats: tuple[str, ...], sampler: Any, shape: tuple[int, ...], drawa
 
 def fingerprint(model: ScoreModel) -> str:
     """A model down to its last weight, as a short text."""
-    digest = hashlib.sha256(repr((model.sde, model.parameterization, model.data)).encode())
-    for value in model.network.state_dict().values():
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    parts = repr((model.sde, model.parameterization, model.data))
+    return digest(*model.network.state_dict().values(), text=parts)
+
+
+def digest(*arrays: Tensor | None, text: str = "") -> str:
+    """The bytes of arrays, and a text before them, as a short text."""
+    found = hashlib.sha256(text.encode())
+    for value in arrays:
+        if value is not None:
+            found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _decoded(model: ScoreModel, x: Tensor) -> Tensor:
@@ -148,7 +158,7 @@ def _write(
     sampling: Sampling,
     seed: int,
     stem: Path,
-    classes: tuple[int, ...],
+    score_fn: Callable[[range], Any],
 ) -> list[Path]:
     """The files beside stem; npy is renamed into its place last."""
     levels: Any = getattr(model.data, "levels", None)
@@ -169,7 +179,7 @@ def _write(
                 picture = image_grid(torch.from_numpy(image[None].copy()), levels, 1)
                 Image.fromarray(picture).save(path / f"{i:0{len(str(len(codes) - 1))}d}.png")
         elif name == "gif":
-            _film(model, sampling, codes.shape[1:], seed, path, classes)
+            _film(model, sampling, codes.shape[1:], seed, path, score_fn)
     return paths
 
 
@@ -177,7 +187,9 @@ def _named(stem: Path, ending: str) -> Path:
     return stem.with_name(stem.name + ending)
 
 
-def _film(model: ScoreModel, sampling: Sampling, shape: tuple[int, ...], seed: int, path: Path, classes: tuple[int, ...]) -> None:
+def _film(
+    model: ScoreModel, sampling: Sampling, shape: tuple[int, ...], seed: int, path: Path, score_fn: Callable[[range], Any]
+) -> None:
     """The first samples on their way, each state in units of its own standard deviation, the end of it for two seconds."""
     rows = min(sampling.num, FILM)
     device = next(model.parameters()).device
@@ -190,8 +202,7 @@ def _film(model: ScoreModel, sampling: Sampling, shape: tuple[int, ...], seed: i
         picture = image_grid(images.decode(x).cpu(), getattr(images, "levels", None), math.ceil(math.sqrt(rows)))
         pictures.append(Image.fromarray(picture.repeat(6, axis=0).repeat(6, axis=1)))
 
-    score_fn = under(model, classes_of(model, range(rows), classes), slice(None))
-    for frame in sampling.sampler.stream(model.sde, score_fn, (rows, *shape), seed=seed, device=device):
+    for frame in sampling.sampler.stream(model.sde, score_fn(range(rows)), (rows, *shape), seed=seed, device=device):
         if frame.i % every == 0:
             alpha, sigma, _ = model.sde.at(frame.t)
             show(frame.mean / torch.sqrt(alpha**2 + sigma**2))

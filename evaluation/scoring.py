@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +10,9 @@ import torch
 from matplotlib import pyplot as plt
 from torch import Tensor
 
-from evaluation.batches import do_batches, read_batches, save_npz
+from evaluation.batches import in_batches, save_npz
 from evaluation.figures import image_grid, is_drawable
-from evaluation.sampling import fingerprint, under
+from evaluation.sampling import digest, fingerprint, under
 from likelihood import BitsPerDim, bits_per_dim, plan
 from models import load
 from models.checkpoint import FILE_NAME
@@ -55,9 +53,8 @@ def scored(folder: Path, config: Any, device: str, data: str | None, split: str)
         own_parts = {"network": experiment.model.network, "sde": experiment.model.sde}
         _, model = first_sound(folder / FILE_NAME, lambda path: load(path, **own_parts, device=device))
         own = experiment.data
-        return Scored(
-            model, experiment.scoring, getattr(own, split), own.train, getattr(own, "truth", None), getattr(own, f"{split}_y", None)
-        )
+        truth, y = getattr(own, "truth", None), getattr(own, f"{split}_y", None)
+        return Scored(model, experiment.scoring, getattr(own, split), own.train, truth, y)
     model, shape, _ = trained(folder, config, device)
     other = None if Path(data).suffix in ENDINGS else build("data", data)
     y = getattr(other, f"{split}_y", None)
@@ -128,15 +125,8 @@ def score_set(
         )
         return {f.name: _array(getattr(result, f.name)) for f in dataclasses.fields(result) if getattr(result, f.name) is not None}
 
-    digest = hashlib.sha256(codes.contiguous().numpy().data)
-    digest.update(b"" if y is None else y.contiguous().numpy().data)
-    job = {"seed": seed, "scoring": repr(scoring), "latents": keep_latents, "data": digest.hexdigest(), "model": fingerprint(model)}
-    do_batches(parts, job, starts, score, here, "likelihood")
-    results = [_result(part) for part in read_batches(parts, starts)]
-    here.wait()
-    if here.rank == 0:
-        shutil.rmtree(parts)
-    return BitsPerDim.join(results)
+    job = {"seed": seed, "scoring": repr(scoring), "latents": keep_latents, "data": digest(codes, y), "model": fingerprint(model)}
+    return BitsPerDim.join([_result(part) for part in in_batches(parts, job, starts, score, here, "likelihood")])
 
 
 def _result(arrays: dict[str, Any]) -> BitsPerDim:

@@ -109,25 +109,25 @@ def test_rows_keep_their_classes_through_every_order(tmp_path):
 
 @pytest.mark.slow
 def test_what_is_learned_of_a_class_is_told_by_its_class():
-    """Each class is one picture of 17 levels, all of one or another grey: samples have the grey of their class, and a picture is
+    """Each class is one picture of 17 levels, black or white: samples have the grey of their class, and a picture is
     likelier under its own class by far."""
-    x = torch.tensor([2, 14], dtype=torch.uint8).repeat_interleave(100)[:, None, None, None].expand(200, 1, 8, 8)
+    x = torch.tensor([0, 16], dtype=torch.uint8).repeat_interleave(100)[:, None, None, None].expand(200, 1, 8, 8)
     y = torch.arange(2).repeat_interleave(100)
     np.save("x.npy", x.numpy()), np.save("y.npy", y.numpy())
     options = ["--data", "arrays(train='x.npy', test='x.npy', train_y='y.npy', test_y='y.npy')", *TINY]
-    options += ["--config.train.steps=300", "--config.train.learning_rate=0.005", "--config.train.ema=0.95"]
+    options += ["--config.train.steps=300", "--config.train.learning_rate=0.002", "--config.train.ema=0.95"]
     assert run.main([*options, "--workdir", "run"]) == 0
     greys = np.load("run/samples.npy").mean((1, 2, 3))
-    assert np.abs(greys - np.array([2, 14] * 3)).max() < 3
+    assert np.abs(greys - np.array([0, 16] * 3)).max() < 3
     assert run.main(["--mode", "sample", "--workdir", "run", "--classes", "1", "--num", "3", "--out", "ones"]) == 0
-    assert np.abs(np.load("ones.npy").mean((1, 2, 3)) - 14).max() < 3
+    assert np.abs(np.load("ones.npy").mean((1, 2, 3)) - 16).max() < 3
     model = load("run")
     codes = x[[0, -1]]
     bits = [
         bits_per_dim(model.sde, model.bind(y=classes), codes, images=model.data, rtol=1e-2, atol=1e-2).mean
         for classes in (torch.tensor([0, 1]), torch.tensor([1, 0]))
     ]
-    assert bits[0] + 0.5 < bits[1]
+    assert bits[0] < math.log2(17) < bits[1]
     kept = json.loads(Path("run/likelihood.json").read_text())
     assert kept["bits_per_dim"] < math.log2(17)
 
