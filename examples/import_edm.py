@@ -3,46 +3,30 @@
     python examples/import_edm.py edm.pt edm.json [--images 8] [--steps 20]
 
 edm.pt and edm.json are what examples/convert_edm_pickle.py makes of EDM's own file, which is a pickle that carries code.
-What is scored are the samples themselves, since no test set comes with a checkpoint: replace codes by integers (N, C, H, W)
-of your own.
 
 Reference: Karras, Aittala, Aila, Laine, 2022, arXiv 2206.00364, and the released code.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from imported import options_of, sample_and_score
 
-from evaluation.figures import image_grid, save_picture
-from likelihood import bits_per_dim
 from models import import_checkpoint
 from samplers import DPMSolver, LogSNR, Sampler
 
 
 def main() -> None:
     """Import, sample, score."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = options_of(__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("config", type=Path)
-    parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("samples.png"))
     options = parser.parse_args()
     model = import_checkpoint(options.checkpoint, "edm", options.config)
-    print(f"{type(model.network).__name__} under {model.sde}, asked for {model.parameterization}")
-
     sampler = Sampler(DPMSolver(order=2), times=LogSNR(options.steps))
-    samples = sampler.sample(model.sde, model, (options.images, *model.network.arguments["shape"]), seed=options.seed)
-    codes = model.data.decode(samples.x)
-    save_picture(image_grid(codes, model.data.levels, columns=min(8, len(codes))), options.out)
-    print(f"{len(codes)} samples in {samples.nfe} network calls: {options.out}")
-    bits = bits_per_dim(model.sde, model, codes, images=model.data, rtol=1e-3, atol=1e-3, seed=options.seed)
-    print(f"its own samples: {bits}")
+    sample_and_score(model, sampler, options)
 
 
 if __name__ == "__main__":

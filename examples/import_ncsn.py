@@ -3,52 +3,37 @@
     python examples/import_ncsn.py checkpoint_300000.pth [--size 32] [--epsilon 6.2e-6] [--moves 5] [--ncsn 1.0 0.01]
 
 NCSNv2's file holds its sigmas; NCSN's does not, and --ncsn gives the first and the last. epsilon and moves are the step and the
-moves at each level, NCSNv2's on CIFAR-10 unless told (NCSN's: 2e-5 and 100). Weights do not show the size of the images. What is
-scored are the samples themselves, since no test set comes with a checkpoint: replace codes by integers (N, C, H, W) of your own.
+moves at each level, NCSNv2's on CIFAR-10 unless told (NCSN's: 2e-5 and 100). Weights do not show the size of the images.
 
 Reference: Song and Ermon, 2019, arXiv 1907.05600; 2020, arXiv 2006.09011, and the released code.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from imported import options_of, sample_and_score
 
-from evaluation.figures import image_grid, save_picture
-from likelihood import bits_per_dim
 from models import import_checkpoint
 from samplers import AnnealedLangevin, Sampler, Table
 
 
 def main() -> None:
     """Import, sample, score."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = options_of(__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--ncsn", type=float, nargs=2, metavar=("FIRST", "LAST"))
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--epsilon", type=float, default=6.2e-6)
     parser.add_argument("--moves", type=int, default=5)
-    parser.add_argument("--images", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("samples.png"))
     options = parser.parse_args()
     config = dict(zip(("sigma_begin", "sigma_end"), options.ncsn, strict=True)) if options.ncsn else None
     model = import_checkpoint(options.checkpoint, "ncsn", config)
     shape = (model.network.arguments["shape"][0], options.size, options.size)
-    print(f"{type(model.network).__name__} under {model.sde}, asked for {model.parameterization}")
-
     published = "ncsn" if options.ncsn else "ncsnv2"
     langevin = AnnealedLangevin(options.epsilon, options.moves, published=published)
     sampler = Sampler(None, langevin, times=Table(), last="sample" if options.ncsn else "denoise")
-    samples = sampler.sample(model.sde, model, (options.images, *shape), seed=options.seed)
-    codes = model.data.decode(samples.x)
-    save_picture(image_grid(codes, model.data.levels, columns=min(8, len(codes))), options.out)
-    print(f"{len(codes)} samples in {samples.nfe} network calls: {options.out}")
-    bits = bits_per_dim(model.sde, model, codes, images=model.data, rtol=1e-3, atol=1e-3, seed=options.seed)
-    print(f"its own samples: {bits}")
+    sample_and_score(model, sampler, options, shape)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,13 @@ def trained(folder, settings=OFTEN, objective=None):
     return t, rows
 
 
+def stopped(folder, step):
+    """A trainer that left its run after a step."""
+    t = trainer(folder)
+    next(progress for progress in t.run() if progress.step == step)
+    return t
+
+
 def in_a_child(work):
     """Run something that changes the process for good in a child; its exit code and what it wrote to stderr."""
     read, write = os.pipe()

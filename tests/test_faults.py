@@ -18,7 +18,7 @@ import torch
 import models.files
 import run
 from models.checkpoint import read_header
-from tests.faulty import CHECKPOINT, STATE, Broken, in_a_child, trained, trainer
+from tests.faulty import CHECKPOINT, STATE, Broken, in_a_child, stopped, trained, trainer
 from tests.kills import contents, experiment_of, step_of
 from tests.test_cli import TINY
 from tests.test_training import weights_of
@@ -111,10 +111,7 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path):
 def test_half_renamed_files_are_whole_ones(tmp_path, capsys):
     """Killed between any two calls that change the folder, a save leaves a state that can be gone on from."""
     whole, _ = trained("whole")
-    t = trainer("before")
-    for progress in t.run():
-        if progress.step == 15:
-            break  # 10 is saved, 15 is not
+    t = stopped("before", 15)  # 10 is saved, 15 is not
     calls = {"os.replace": os.replace, "os.link": os.link, "os.fsync": lambda number: None}
     last = count = 0
     while count == last:
@@ -213,10 +210,7 @@ def test_a_clock_that_runs_backwards_changes_nothing(tmp_path, monkeypatch):
         return now[0]
 
     monkeypatch.setattr("time.time", backwards)
-    t = trainer("run")
-    for progress in t.run():
-        if progress.step == 17:
-            break
+    stopped("run", 17)
     for i, path in enumerate(sorted((tmp_path / "run").iterdir())):
         os.utime(path, (i * 1e6, i * 1e6))
     t = trainer("run")

@@ -14,7 +14,7 @@ from models import MLP, load
 from models.checkpoint import read_header
 from models.files import read_metadata, read_tensors, write_tensors
 from sde_lib import VPSDE, DenoisingScoreMatching, Epsilon, Images, ScoreModel
-from tests.faulty import CHECKPOINT, OFTEN, STATE, trained, trainer
+from tests.faulty import CHECKPOINT, OFTEN, STATE, stopped, trained, trainer
 from tests.kills import contents
 from tests.test_cli import TINY
 from tests.test_training import weights_of
@@ -67,10 +67,7 @@ DAMAGES = {
 def test_a_damaged_state_gives_way_to_the_one_before(damage, tmp_path, capsys):
     """And the run ends as if nothing had happened."""
     whole, _ = trained("whole")
-    t = trainer("hurt")
-    for progress in t.run():
-        if progress.step == 23:
-            break
+    t = stopped("hurt", 23)
     for name in (STATE, CHECKPOINT):
         path = tmp_path / "hurt" / name
         path.write_bytes(damage(path.read_bytes()))
@@ -117,10 +114,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_mended_by_resum
 def test_states_of_older_versions_are_still_read(tmp_path):
     """Without checksums, and without counters."""
     whole, _ = trained("whole")
-    t = trainer("old")
-    for progress in t.run():
-        if progress.step == 21:
-            break
+    stopped("old", 21)
     for name in (STATE, CHECKPOINT):
         path = tmp_path / "old" / name
         with safe_open(path, framework="pt") as file:

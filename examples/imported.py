@@ -1,0 +1,53 @@
+"""What the examples of imports have in common: their options, and samples of a model as a picture with their own bits/dim.
+
+What is scored are the samples themselves, since no test set comes with a checkpoint: replace codes by integers (N, C, H, W) of
+your own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from evaluation.figures import image_grid, save_picture
+from likelihood import bits_per_dim
+from samplers import Sampler
+from sde_lib import ScoreModel
+
+
+def options_of(description: str) -> argparse.ArgumentParser:
+    """Options that every example has."""
+    parser = argparse.ArgumentParser(description=description.split("\n")[0])
+    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("samples.png"))
+    return parser
+
+
+def by_the_flow(model: ScoreModel, score_fn: Any, codes: Any, seed: int) -> Any:
+    """Bits/dim by the probability flow ODE."""
+    return bits_per_dim(model.sde, score_fn, codes, images=model.data, rtol=1e-3, atol=1e-3, seed=seed)
+
+
+def sample_and_score(
+    model: ScoreModel,
+    sampler: Sampler,
+    options: argparse.Namespace,
+    shape: tuple[int, ...] = (),
+    score_fn: Any = None,
+    bits: Callable[..., Any] = by_the_flow,
+) -> None:
+    """Samples of a shape, the network's own unless given, as a picture, and their bits/dim."""
+    score_fn = score_fn or model
+    print(f"{type(model.network).__name__} under {model.sde}, asked for {model.parameterization}")
+    rows = (options.images, *(shape or model.network.arguments["shape"]))
+    samples = sampler.sample(model.sde, score_fn, rows, seed=options.seed)
+    codes = model.data.decode(samples.x)
+    save_picture(image_grid(codes, model.data.levels, columns=min(8, len(codes))), options.out)
+    print(f"{len(codes)} samples in {samples.nfe} network calls: {options.out}")
+    print(f"its own samples: {bits(model, score_fn, codes, options.seed)}")
