@@ -71,9 +71,10 @@ class _RefineNet(nn.Module):
 class NCSNv2(nn.Module):
     """NCSNv2: images (B, C, H, W) and indices (B,) into NCSN's table, 0 for the most noise, to the score, (B, C, H, W).
 
-    The network is not told the noise level; its answer is divided by sigma. sigmas = (sigma_min, sigma_max, levels). shape is
-    (C, H, W) of the data, of which C matters. unit_range: the states are in [0, 1], and the network sees 2 x - 1. Raises
-    ValueError for data that are not images, and unless there are as many dilations as multipliers.
+    The network is not told the noise level; its answer is divided by sigma. sigmas = (sigma_min, sigma_max, levels), or all of
+    them from the largest. shape is (C, H, W) of the data, of which C matters. unit_range: the states are in [0, 1], and the network
+    sees 2 x - 1. Raises ValueError for data that are not images, unless there are as many dilations as multipliers, and for sigmas
+    that do not fall.
 
     Published: multipliers (1, 2, 2, 2) and dilations (1, 1, 2, 4) below 96 pixels; (1, 2, 2, 4, 4) and (1, 1, 1, 2, 4) at 128;
     (1, 2, 2, 2, 4, 4) and (1, 1, 1, 1, 2, 4) at 256. The dilation 1 halves the size, but in the first stage.

@@ -18,14 +18,25 @@ __all__ = ["DDPM", "NCSNpp", "SigmaTable", "counted", "divided"]
 
 
 class SigmaTable(nn.Module):
-    """NCSN's sigmas, counted from the largest: table = (sigma_min, sigma_max, levels), indices (B,) to (B,)."""
+    """NCSN's sigmas, counted from the largest, indices (B,) to (B,): table = (sigma_min, sigma_max, levels), or all of them.
+
+    Raises ValueError for a table that does not fall.
+    """
 
     sigmas: Tensor
 
     def __init__(self, table: Sequence[float]) -> None:
         super().__init__()
-        sigma_min, sigma_max, levels = table
-        self.register_buffer("sigmas", geometric_sigmas(sigma_min, sigma_max, int(levels)), persistent=False)
+        if len(table) == 3 and table[0] < table[1]:
+            sigma_min, sigma_max, levels = table
+            sigmas = geometric_sigmas(sigma_min, sigma_max, int(levels))
+        else:
+            if sorted(set(table), reverse=True) != list(table) or table[-1] <= 0:
+                raise ValueError(
+                    "sigmas do not fall from the largest to the smallest: sort them, or give (sigma_min, sigma_max, levels)"
+                )
+            sigmas = torch.tensor(table, dtype=torch.float64)
+        self.register_buffer("sigmas", sigmas, persistent=False)
 
     def forward(self, label: Tensor) -> Tensor:
         """The sigma of each index."""

@@ -79,7 +79,7 @@ def model_of(content: Any, config: Mapping[str, Any] | None, weights: str) -> tu
             raise ValueError(
                 f"the {len(sigmas)} sigmas in the file are not geometric, and no other table of NCSNv2's is known here"
             )
-        network = NCSNv2(shape, channels, *stages, sigmas=table)
+        network = NCSNv2(shape, channels, *stages, sigmas=sigmas.tolist())  # to the last bit of those it was trained with
         data = Images(256, -0.5 / 255, 1.0 + 0.5 / 255)
     state = {key: value for key, value in (raw | ema if weights == "ema" else raw).items() if key != "sigmas"}
     network.load_state_dict(weights_of_ncsn(state, network))

@@ -135,8 +135,9 @@ def test_ncsnv2_gives_its_recorded_outputs_and_knows_its_sigmas(tmp_path):
     model = import_checkpoint(tmp_path / "checkpoint.pth")
     assert (model.sde, model.parameterization) == (ncsn(0.1, 10.0, 12), Score(label="index"))
     assert_near(model.network(golden["x"].float(), golden["y"]).detach(), golden["out"], 2e-5)
-    model.network.sigma.sigmas = golden["sd/sigmas"]  # recorded in float32, which shows at 1e-9
-    assert_near(model.network.double()(golden["x"], golden["y"]).detach(), golden["out_f64"], 1e-9)
+    save(model, tmp_path / "ours.safetensors")
+    for network in (model.network, load(tmp_path / "ours.safetensors").network):  # whose sigmas, in the file, are float32
+        assert_near(network.double()(golden["x"], golden["y"]).detach(), golden["out_f64"], 1e-9)
     other = import_checkpoint(tmp_path / "checkpoint.pth", weights="raw").network(golden["x"].float(), golden["y"])
     assert (other - golden["out"]).abs().max() > 1
 

@@ -215,6 +215,7 @@ REFUSED = [
     (lambda: NCSNpp(SHAPE, progressive_output="skip"), "use one of 'none', 'output_skip', 'residual'"),
     (lambda: NCSNpp(SHAPE, progressive_input="input_skip", combine="add"), "use one of 'sum', 'cat'"),
     (lambda: NCSNpp(SHAPE, scale_by_sigma=True), "give sigmas"),
+    (lambda: NCSNv2(SHAPE, sigmas=(0.1, 0.2, 0.3, 0.4)), "sort them"),
     (lambda: ADM(SHAPE, channels=32, multipliers=(1, 1)), "levels go from"),
     (lambda: ADM(SHAPE, channels=96, multipliers=(1, 1), attention=(0,)), "64 must divide"),
     (lambda: NCSNv2(SHAPE, dilations=(1, 2)), "a dilation for each multiplier"),
