@@ -76,7 +76,7 @@ class Sinusoid(nn.Module):
         """Embed labels (B,), in float32 or better."""
         label = label.to(torch.promote_types(label.dtype, torch.float32))
         places = torch.arange(self.size // 2, device=label.device, dtype=label.dtype)
-        angles = label[:, None] * torch.exp(places * (-math.log(1e4) / self.last))
+        angles = label[:, None] * torch.exp(-math.log(1e4) * places / self.last)
         waves = [angles.cos(), angles.sin()] if self.cosine_first else [angles.sin(), angles.cos()]
         return F.pad(torch.cat(waves, dim=1), (0, self.size % 2))
 
