@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from evaluation.figures import loss_curve
 from models.checkpoint import FILE_NAME
 from models.files import write_atomically
+from training.board import board
 from training.config import dump
 from training.errors import Usage
 from training.experiment import Experiment
@@ -23,6 +25,7 @@ from training.faults import told
 from training.folders import CONFIG_NAME, new_run
 from training.kept import clear_remains
 from training.lock import alone_in
+from training.looks import look
 from training.processes import Processes
 from training.state import STATE_NAME
 from training.store import BEST_NAME
@@ -102,6 +105,7 @@ def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str
         new_run(experiment.name, folder)  # another process may have trained there since this one looked
     if first_one:
         write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
+    note = _notes(folder, settings.tensorboard, trainer.step) if first_one else None
     batch = settings.batch_size
     started, first = time.perf_counter(), trainer.step
     options: Any = {"unit": " images", "desc": "training", "dynamic_ncols": True, "disable": not first_one}
@@ -114,17 +118,19 @@ def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str
                 skipped = {"skipped": progress.skipped} if progress.skipped else {}
                 bar.set_postfix(step=progress.step, loss=f"{progress.loss:.4g}", **skipped)
             row = _row(progress, (progress.step - first) * batch, time.perf_counter() - started)
+            if first_one and settings.look_every and progress.step % settings.look_every == 0:
+                row |= look(experiment, trainer.averaged(), folder, progress.step)
+                _draw_curve(folder)
             if row and first_one:
-                append_metrics(folder, {"step": progress.step} | row)  # before the save: what is saved has been logged
+                note({"step": progress.step} | row)  # before the save: what is saved has been logged
             asked = here.any(stop.asked)
             if asked and progress.step < settings.steps and trainer.guard.sound():
                 trainer.save()
                 break
         if asked:
             raise Interrupted(trainer.step)
-    rows = [] if not first_one else [row for row in read_metrics(folder) if "loss" in row]
-    if rows:
-        loss_curve([row["step"] for row in rows], [row["loss"] for row in rows], folder / CURVE_NAME)
+    if first_one:
+        _draw_curve(folder)
     experiment.model.network.load_state_dict(trainer.average.module.state_dict())
     experiment.model.eval()
 
@@ -139,6 +145,24 @@ def _row(progress: Progress, images: int, seconds: float) -> dict[str, Any]:
         mean, error, levels = progress.held_out
         row |= {"held_out": mean, "held_out_error": error, "held_out_by_log_snr": levels}
     return row
+
+
+def _notes(folder: Path, tensorboard: bool, step: int) -> Callable[[dict[str, Any]], None]:
+    """What writes a row of metrics wherever it is wanted."""
+    add = board(folder, step) if tensorboard else None
+
+    def note(row: dict[str, Any]) -> None:
+        append_metrics(folder, row)
+        if add is not None:
+            add(row)
+
+    return note
+
+
+def _draw_curve(folder: Path) -> None:
+    rows = [row for row in read_metrics(folder) if row.get("loss") is not None]
+    if rows:
+        loss_curve(read_metrics(folder), folder / CURVE_NAME)
 
 
 def append_metrics(folder: Path, row: dict[str, Any]) -> None:
