@@ -84,6 +84,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     from training.experiment import assemble, require_rows
     from training.flags import config_of, override_free
     from training.folders import CONFIG_NAME, existing_run, new_run
+    from training.metrics import append_metrics
     from training.processes import processes
 
     if arguments.resume:
@@ -120,7 +121,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
         text, record = compare(result, model, experiment.seed, data.train, data.test, "test", getattr(data, "truth", None))
         keep(record | {"seconds": round(seconds, 2)}, folder / "likelihood.json")
         number: dict[str, Any] = {key: record[key] for key in ("bits_per_dim", "nats", "standard_error") if key in record}
-        session.append_metrics(folder, {"step": experiment.settings.steps, **number})
+        append_metrics(folder, {"step": experiment.settings.steps, **number})
         print(
             f"\n{text}\n\nthe run is in {folder.resolve()}: {', '.join(sorted(path.name for path in folder.glob('[!.]*')))}\nnext:"
         )

@@ -27,6 +27,8 @@ def get_config() -> ConfigDict:
     config.train.ema_widths = ()  # of averages by a power of the step; of two, (0.05, 0.1), any other can be had afterwards
     config.train.log_every = 50
     config.train.save_every = 1000
+    config.train.look_every = 0  # how often to draw a few samples and score a few test rows; 0: never
+    config.train.tensorboard = False  # the metrics for TensorBoard too, which has to be installed
     config.train.keep = 2  # how many states and checkpoints, of which the one before serves where the last is damaged
     config.train.held_out = 512  # test rows whose loss, at each save, decides which weights are the best; 0: none
     config.train.flip = False  # mirror each picture, left to right, with probability 1/2

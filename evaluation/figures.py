@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -47,12 +48,31 @@ def save_picture(picture: np.ndarray, path: Path, scale: int = 6) -> None:
     write_atomically(path, lambda temporary: plt.imsave(temporary, large, format="png", **grey))
 
 
-def loss_curve(steps: list[int], losses: list[float], path: Path) -> None:
-    """Draw the training loss against the step, on a logarithmic axis."""
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    axes.plot(steps, losses, linewidth=1)
-    axes.set(xlabel="step", ylabel="training loss", yscale="log" if min(losses) > 0 else "linear")
-    axes.grid(alpha=0.3, which="both")
+def loss_curve(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw the losses in rows of metrics against the step, of training and held out; below, the numbers of the looks, if there are.
+
+    Error bars are one standard error.
+    """
+    number = next((key for row in rows for key in ("look_bits_per_dim", "look_nats") if key in row), None)
+    figure, all_axes = plt.subplots(
+        1 if number is None else 2, figsize=(6, 4 if number is None else 7), layout="constrained", squeeze=False
+    )
+    axes = all_axes[0, 0]
+    for key, error, label in (("loss", None, "training"), ("held_out", "held_out_error", "held out, averaged weights")):
+        found = [row for row in rows if row.get(key) is not None]
+        if found:
+            bars = None if error is None else [row[error] or 0.0 for row in found]
+            axes.errorbar([row["step"] for row in found], [row[key] for row in found], bars, linewidth=1, label=label)
+    lowest = min(row["loss"] for row in rows if row.get("loss") is not None)
+    axes.set(xlabel="step", ylabel="loss", yscale="log" if lowest > 0 else "linear")
+    axes.legend()
+    if number is not None:
+        found = [row for row in rows if number in row]
+        points: Any = [[row[key] for row in found] for key in ("step", number, "look_error")]
+        all_axes[1, 0].errorbar(*points, linewidth=1, marker=".")
+        all_axes[1, 0].set(xlabel="step", ylabel={"look_nats": "log p, nats"}.get(number, "bits/dim"))
+    for axes in all_axes.flat:
+        axes.grid(alpha=0.3, which="both")
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
     plt.close(figure)
 

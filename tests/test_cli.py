@@ -386,7 +386,7 @@ def test_a_run_goes_on_as_it_began_or_not_at_all(arguments, words, trained, caps
 
 
 def test_metrics_that_were_lost_or_damaged_do_not_stop_a_run(tmp_path):
-    from training.session import read_metrics
+    from training.metrics import read_metrics
 
     assert read_metrics(tmp_path) == []
     (tmp_path / "metrics.jsonl").write_bytes(b'3\n[]\n\xff\n{"loss": 1}\n{"step": 1, "loss": 2}\n{"step": 2, "lo')

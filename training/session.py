@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from contextlib import ExitStack
@@ -13,7 +12,6 @@ from typing import Any
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from evaluation.figures import loss_curve
 from models.checkpoint import FILE_NAME
 from models.files import write_atomically
 from training.config import dump
@@ -23,14 +21,14 @@ from training.faults import told
 from training.folders import CONFIG_NAME, new_run
 from training.kept import clear_remains
 from training.lock import alone_in
+from training.looks import look
+from training.metrics import CURVE_NAME, METRICS_NAME, draw_curve, log_to
 from training.processes import Processes
 from training.state import STATE_NAME
 from training.store import BEST_NAME
 from training.trainer import Progress, Trainer
 
-__all__ = ["METRICS_NAME", "Interrupted", "append_metrics", "train"]
-
-METRICS_NAME, CURVE_NAME = "metrics.jsonl", "loss.png"
+__all__ = ["Interrupted", "train"]
 
 
 class Interrupted(Exception):
@@ -96,11 +94,10 @@ def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str
                 "give a larger --config.train.steps to go on"
             )
         trainer.mend()
-        if first_one:
-            _forget_after(folder / METRICS_NAME, trainer.step)
     elif first_one:
         new_run(experiment.name, folder)  # another process may have trained there since this one looked
     if first_one:
+        log = log_to(folder, settings.tensorboard, trainer.step)
         write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
     batch = settings.batch_size
     started, first = time.perf_counter(), trainer.step
@@ -113,18 +110,17 @@ def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str
             if progress.loss is not None:
                 skipped = {"skipped": progress.skipped} if progress.skipped else {}
                 bar.set_postfix(step=progress.step, loss=f"{progress.loss:.4g}", **skipped)
-            row = _row(progress, (progress.step - first) * batch, time.perf_counter() - started)
-            if row and first_one:
-                append_metrics(folder, {"step": progress.step} | row)  # before the save: what is saved has been logged
+            if first_one:  # before the save: what is saved has been logged
+                row = _row(progress, (progress.step - first) * batch, time.perf_counter() - started)
+                log(progress.step, row | look(experiment, trainer, folder))
             asked = here.any(stop.asked)
             if asked and progress.step < settings.steps and trainer.guard.sound():
                 trainer.save()
                 break
         if asked:
             raise Interrupted(trainer.step)
-    rows = [] if not first_one else [row for row in read_metrics(folder) if "loss" in row]
-    if rows:
-        loss_curve([row["step"] for row in rows], [row["loss"] for row in rows], folder / CURVE_NAME)
+    if first_one:
+        draw_curve(folder)
     experiment.model.network.load_state_dict(trainer.average.module.state_dict())
     experiment.model.eval()
 
@@ -139,29 +135,3 @@ def _row(progress: Progress, images: int, seconds: float) -> dict[str, Any]:
         mean, error, levels = progress.held_out
         row |= {"held_out": mean, "held_out_error": error, "held_out_by_log_snr": levels}
     return row
-
-
-def append_metrics(folder: Path, row: dict[str, Any]) -> None:
-    """Add a line to the run's metrics."""
-    with open(folder / METRICS_NAME, "a") as file:
-        file.write(json.dumps(row) + "\n")
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the run's metrics, if it has any; what is not one, such as a line cut short by a crash, is left out."""
-    path, rows = folder / METRICS_NAME, []
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and "step" in row:
-            rows.append(row)
-    return rows
-
-
-def _forget_after(path: Path, step: int) -> None:
-    """Drop what was logged after the step that a run goes on from: it will be logged again."""
-    if path.exists():
-        kept = [json.dumps(row) + "\n" for row in read_metrics(path.parent) if row["step"] <= step]
-        write_atomically(path, lambda temporary: temporary.write_text("".join(kept)))

@@ -13,7 +13,7 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train: Adam with warm-up and clipping, an average of the weights, and how often to report and save.
+    """How to train: Adam with warm-up and clipping, an average of the weights, and how often to report, save and look.
 
     micro_batch, unless 0, is how many rows of a batch pass the network at once. autocast "bf16", channels_last, checkpointing
     (blocks computed again for the gradient) and compile are about the network's time and memory alone: the loss is in float32, and
@@ -42,6 +42,8 @@ class Settings:
     compile: bool = False
     micro_batch: int = 0
     schedule: Literal["constant", "cosine"] = "constant"
+    look_every: int = 0
+    tensorboard: bool = False
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step over learning_rate: it rises for warmup steps, and may fall to 0 at the end as a cosine."""
@@ -60,8 +62,9 @@ class Settings:
             [exponent_of(width) for width in self.ema_widths]
         except ValueError as error:
             raise ValueError(f"train.ema_widths={self.ema_widths}: {error}") from None
-        if self.held_out < 0:
-            raise ValueError(f"train.held_out is {self.held_out}, and a number of rows was needed, or 0 for none")
+        for name in ("held_out", "look_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"train.{name} is {getattr(self, name)}, and a positive number was needed, or 0 for none")
         if self.micro_batch < 0 or self.schedule not in ("constant", "cosine"):
             given = f"train.micro_batch={self.micro_batch} and train.schedule={self.schedule!r}"
             raise ValueError(f"{given}: a positive number, or 0, and 'constant' or 'cosine' were needed")

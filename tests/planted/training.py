@@ -241,4 +241,18 @@ MUTANTS = [
         '{"y": y[: len(x0[part])]}',
         "../test_classes.py -k rows_keep",
     ),
+    Mutant(
+        "looks at the weights that are not averaged",
+        "training/looks.py",
+        "data, model, stem = experiment.data, trainer.averaged()",
+        "data, model, stem = experiment.data, trainer.model",
+        "../test_looks.py -k change_nothing",
+    ),
+    Mutant(
+        "TensorBoard shows steps that were done again twice",
+        "training/metrics.py",
+        "purge_step=step + 1",
+        "purge_step=None",
+        "../test_looks.py -k went_on",
+    ),
 ]

@@ -1,0 +1,75 @@
+"""What is logged and drawn while a model trains."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import run
+from likelihood import bits_per_dim
+from models import load
+from tests.test_cli import TINY
+from training.data import Digits
+
+LOOKING = [*TINY, "--config.train.look_every=10", "--config.train.tensorboard=True", "--config.train.save_every=10"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+
+
+def rows(folder="run"):
+    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+
+
+def on_the_board(folder="run"):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    found = events.EventAccumulator(f"{folder}/tensorboard")
+    found.Reload()
+    points = [((name, event.step), event.value) for name in found.Tags()["scalars"] for event in found.Scalars(name)]
+    assert len(dict(points)) == len(points)
+    return dict(points)
+
+
+def test_looks_are_kept_and_change_nothing():
+    """The last one is of the weights that the run ends with: its number is theirs, computed here."""
+    pytest.importorskip("tensorboard")
+    assert run.main([*LOOKING, "--workdir", "run"]) == 0
+    looks = {row["step"]: row for row in rows() if "look_error" in row}
+    assert list(looks) == [10, 20, 30]
+    assert sorted(p.name for p in Path("run/looks").iterdir()) == sorted(
+        f"{step}.{kind}" for step in looks for kind in ("npy", "png")
+    )
+    model = load("run")
+    data = Digits()
+    truth = bits_per_dim(model.sde, model, data.test[:64], images=model.data, rtol=0.05, atol=0.05)
+    assert looks[30]["look_bits_per_dim"] == pytest.approx(truth.mean, rel=1e-9)
+    assert looks[30]["look_error"] == pytest.approx(truth.standard_error, rel=1e-9)
+    assert Path("run/loss.png").stat().st_size > 10_000
+    assert run.main([*TINY, "--config.train.save_every=10", "--workdir", "plain"]) == 0
+    assert not Path("plain/looks").exists() and not Path("plain/tensorboard").exists()
+    for one, other in zip(model.network.parameters(), load("plain").network.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_board_shows_the_metrics_once_after_a_run_went_on():
+    """Stopped after what it goes on from, it logs steps again."""
+    assert run.main([*LOOKING, "--workdir", "run"]) == 0
+    whole = rows()
+    Path("run/state.safetensors").unlink(), Path("run/checkpoint.safetensors").unlink()  # the ones before serve
+    assert run.main(["--resume", "--workdir", "run"]) == 0
+    kept = ("loss", "held_out", "look_bits_per_dim", "look_error")
+    numbers = {(name, row["step"]): row[name] for row in rows() for name in kept if name in row}
+    assert numbers == {(name, row["step"]): row[name] for row in whole for name in kept if name in row}
+    assert {place: value for place, value in on_the_board().items() if place[0] in kept} == pytest.approx(numbers, rel=1e-6)
+
+
+def test_a_board_that_is_not_installed_is_said_before_training(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert run.main([*LOOKING, "--workdir", "run"]) == 2
+    assert "pip install tensorboard" in capsys.readouterr().err
+    assert not Path("run/config.json").exists()
