@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 import run
 from models import MLP
+from models.checkpoint import read_header
 from sde_lib import VPSDE, DenoisingScoreMatching, Epsilon, Images, ImportanceTime, LossAwareTime, ScoreModel
 from sde_lib.tabulated import ddpm
 from tests.test_training import SETTINGS
@@ -133,3 +134,32 @@ def test_two_processes_stop_together_and_go_on(tmp_path, monkeypatch):
     assert run.main(["--mode", "train", "--resume", "--config.train.steps=3001", "--dry-run"]) == 0
     state = Path("runs/vp-digits/state.safetensors")
     assert state.exists() and not list(state.parent.glob(".*tmp"))
+
+
+@pytest.mark.slow
+def test_two_processes_that_were_killed_end_with_the_same_bits(tmp_path, monkeypatch):
+    """Dropout, of which each process has its own, and laws of times that remember losses included."""
+    monkeypatch.chdir(tmp_path)
+    options = [*OPTIONS, "--config.network=mlp(width=32, depth=1, dropout=0.2)", "--config.train.save_every=10"]
+    options += ["--config.sde=ddpm(schedule=cosine, steps=16)", "--config.sample.sampler=pc(predictor=ddim, times=table)"]
+    options += ["--config.objective=dsm(times=loss_aware(levels=16, history=2))", "--config.train.steps=200"]
+    whole = subprocess.run(torchrun(str(ROOT / "run.py"), *options, "--workdir", "whole"), env=ENVIRONMENT, capture_output=True)
+    assert whole.returncode == 0, whole.stderr
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    running = subprocess.Popen(torchrun(str(ROOT / "run.py"), *options, "--workdir", "killed"), env=ENVIRONMENT, **pipes)
+    while not Path("killed/checkpoint-10.safetensors").exists() and running.poll() is None:
+        time.sleep(0.002)
+    for process in (running.pid, *children(running.pid)):
+        os.kill(process, signal.SIGKILL)
+    running.wait()
+    assert 10 <= read_header("killed")["step"] < 200
+    command = torchrun(str(ROOT / "run.py"), "--resume", "--workdir", "killed")
+    resumed = subprocess.run(command, env=ENVIRONMENT, capture_output=True)
+    assert resumed.returncode == 0, resumed.stderr
+    one, two = (load_file(f"{folder}/state.safetensors") for folder in ("whole", "killed"))
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def children(pid):
+    """The processes that a process has started."""
+    return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
