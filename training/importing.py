@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def import_run(source: Path, out: Path | None, family: str | None, options: Any)
     same = all(torch.equal(raw[name], ema[name]) for name in raw)
     save(model, folder / FILE_NAME, ema=None if same else ema, shape=shape)
     write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
-    arguments = ", ".join(f"{key}={value!r}" for key, value in network.arguments.items())
+    arguments = ", ".join(f"{key}={reprlib.repr(value)}" for key, value in network.arguments.items())  # sigmas may be many
     lines = {
         "network": f"{type(network).__name__}({arguments}), {sum(p.numel() for p in network.parameters()):,} parameters",
         "weights": "one set" if same else "its own (raw), and their average (ema), which is used",
