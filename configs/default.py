@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     config.train.ema_widths = ()  # of averages by a power of the step; of two, (0.05, 0.1), any other can be had afterwards
     config.train.log_every = 50
     config.train.save_every = 1000
+    config.train.shard = False  # of several processes each keeps a part of the weights, gradients, moments and averages
     config.train.look_every = 0  # how often to draw a few samples and score a few test rows; 0: never
     config.train.tensorboard = False  # the metrics for TensorBoard too, which has to be installed
     config.train.keep = 2  # how many states and checkpoints, of which the one before serves where the last is damaged

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["autocast", "channels_last", "recompute"]
+__all__ = ["autocast", "blocks_of", "channels_last", "recompute"]
 
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -51,16 +51,21 @@ def channels_last(network: nn.Module) -> nn.Module:
     return network
 
 
+def blocks_of(network: nn.Module) -> list[nn.Module]:
+    """The modules in an nn.ModuleList that hold no nn.ModuleList themselves: what is called with tensors, and often."""
+    lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
+    return [block for blocks in lists for block in blocks if not any(isinstance(m, nn.ModuleList) for m in block.modules())]
+
+
 def recompute(network: nn.Module) -> nn.Module:
     """The network itself, whose blocks in training keep their inputs alone, and are computed again for the gradient.
 
-    Blocks are the modules in an nn.ModuleList that hold no nn.ModuleList themselves. Outputs and gradients stay as they are, those
-    of dropout too; a step takes about a third longer. Raises ValueError for a network without blocks.
+    For blocks see blocks_of. Outputs and gradients stay as they are, those of dropout too; a step takes about a third longer.
+    Raises ValueError for a network without blocks.
 
     Reference: Chen et al., 2016, arXiv 1604.06174.
     """
-    lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
-    blocks = [block for blocks in lists for block in blocks if not any(isinstance(m, nn.ModuleList) for m in block.modules())]
+    blocks = blocks_of(network)
     if not blocks:
         raise ValueError(f"{type(network).__name__} has no blocks to compute again: keep its layers in an nn.ModuleList")
     for block in blocks:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from training.sharding import local
 
 __all__ = ["Average", "averages_of", "exponent_of", "power_decay", "warm_decay"]
 
@@ -61,15 +64,21 @@ class Average(nn.Module):
         super().__init__()
         self.module = copy.deepcopy(network).requires_grad_(False)
         self._decay = decay
-        self._weights: tuple[list[Tensor], list[Tensor]] = [*self.module.parameters()], [*network.parameters()]
-        self._buffers_of_both = list(zip(self.module.buffers(), network.buffers(), strict=True))
+        self._of = (network,)  # in a tuple, so that it is no part of this
+
+    @cached_property
+    def _both(self) -> tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:
+        """Weights, which may be in shards by now, of average and network, and their buffers."""
+        (network,) = self._of
+        own, current = ([local(p) for p in of.parameters()] for of in (self.module, network))
+        return own, current, list(zip(self.module.buffers(), network.buffers(), strict=True))
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
         """Move towards the weights that the network has now; updates is how often this was done before."""
-        own, current = self._weights
+        own, current, buffers = self._both
         torch._foreach_lerp_(own, current, 1 - self._decay(updates))
-        for buffer, now in self._buffers_of_both:
+        for buffer, now in buffers:
             buffer.copy_(now)
 
 

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from training.sharding import whole
+
 __all__ = ["PATIENCE", "Guard"]
 
 PATIENCE = 10  # steps skipped in a row after which training stops
@@ -54,7 +56,7 @@ class Guard(nn.Module):
         nothing where it is 1, and divide gradients by grad_scale as they read them.
         """
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = get_total_norm(gradients) / self.scale
+        norm = whole(get_total_norm(gradients)) / self.scale
         bad = ~(loss.isfinite() & norm.isfinite())
         optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
         optimizer.grad_scale = self.scale * (norm / clip).clamp(min=1.0)  # type: ignore[attr-defined]

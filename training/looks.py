@@ -21,7 +21,7 @@ def look(experiment: Experiment, trainer: Trainer, folder: Path) -> dict[str, An
 
     Rows, noise and probes are the same at every look, so that what changes is the model; the tolerance is a loose one. The numbers
     are for the metrics, and their names begin with look_, since the run's own number is another; none for steps between. Training
-    goes on as if nobody had looked.
+    goes on as if nobody had looked. Processes share the work.
     """
     step, every = trainer.step, experiment.settings.look_every
     if not every or step % every:
@@ -30,11 +30,11 @@ def look(experiment: Experiment, trainer: Trainer, folder: Path) -> dict[str, An
     stem.parent.mkdir(exist_ok=True)
     few = dataclasses.replace(experiment.sampling, num=min(SAMPLES, experiment.sampling.num))
     model.eval()
-    draw_samples(model, few, tuple(data.train.shape[1:]), experiment.seed, stem)
+    draw_samples(model, few, tuple(data.train.shape[1:]), experiment.seed, stem, here=trainer.here)
     loose = {name: max(TOLERANCE, getattr(experiment.scoring, name)) for name in ("rtol", "atol")}
     scoring = dataclasses.replace(experiment.scoring, **loose, estimator="flow")
     y = getattr(data, "test_y", None)
     parts = stem.with_name(f"{step}.likelihood.parts")
-    found = score_images(model, scoring, data.test[:ROWS], experiment.seed, parts, y=None if y is None else y[:ROWS])
+    found = score_images(model, scoring, data.test[:ROWS], experiment.seed, parts, trainer.here, y=None if y is None else y[:ROWS])
     number = "bits_per_dim" if hasattr(model.data, "levels") else "nats"
     return {f"look_{number}": found.mean, "look_error": found.standard_error}

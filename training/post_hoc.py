@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from models import load
 from models.files import read_metadata, read_tensors, write_tensors
 from sde_lib import ScoreModel
-from training.ema import Average, exponent_of
+from training.ema import exponent_of
 from training.errors import Usage, in_a_line
 
 __all__ = ["average_of_width", "mixture", "write_snapshot"]
@@ -20,12 +21,11 @@ __all__ = ["average_of_width", "mixture", "write_snapshot"]
 FOLDER, PREFIX = "averages", "power_"
 
 
-def write_snapshot(folder: Path, step: int, averages: dict[str, Average]) -> None:
-    """Keep the power-function averages of a step, if there are any, in the run's folder averages."""
-    chosen = {name: average for name, average in averages.items() if name.startswith(PREFIX)}
-    if chosen:
-        tensors = {f"{name}/{key}": value for name, average in chosen.items() for key, value in average.module.state_dict().items()}
-        widths = {name: float(name.removeprefix(PREFIX)) for name in chosen}
+def write_snapshot(folder: Path, step: int, contents: Mapping[str, Tensor]) -> None:
+    """Keep the power-function averages in a state's contents, if there are any, in the run's folder averages."""
+    tensors = {key.replace("/module.", "/", 1): value for key, value in contents.items() if key.startswith(PREFIX)}
+    if tensors:
+        widths = {name: float(name.removeprefix(PREFIX)) for name in sorted({key.split("/")[0] for key in tensors})}
         write_tensors(folder / FOLDER / f"{step}.safetensors", tensors, {"step": str(step), "widths": json.dumps(widths)})
 
 

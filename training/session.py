@@ -110,9 +110,9 @@ def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str
             if progress.loss is not None:
                 skipped = {"skipped": progress.skipped} if progress.skipped else {}
                 bar.set_postfix(step=progress.step, loss=f"{progress.loss:.4g}", **skipped)
-            if first_one:  # before the save: what is saved has been logged
-                row = _row(progress, (progress.step - first) * batch, time.perf_counter() - started)
-                log(progress.step, row | look(experiment, trainer, folder))
+            row = _row(progress, (progress.step - first) * batch, time.perf_counter() - started) | look(experiment, trainer, folder)
+            if first_one:
+                log(progress.step, row)  # before the save: what is saved has been logged
             asked = here.any(stop.asked)
             if asked and progress.step < settings.steps and trainer.guard.sound():
                 trainer.save()
@@ -121,7 +121,7 @@ def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str
             raise Interrupted(trainer.step)
     if first_one:
         draw_curve(folder)
-    experiment.model.network.load_state_dict(trainer.average.module.state_dict())
+    experiment.model.network = trainer.averaged().network
     experiment.model.eval()
 
 

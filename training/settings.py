@@ -42,6 +42,7 @@ class Settings:
     compile: bool = False
     micro_batch: int = 0
     schedule: Literal["constant", "cosine"] = "constant"
+    shard: bool = False
     look_every: int = 0
     tensorboard: bool = False
 
@@ -68,5 +69,7 @@ class Settings:
         if self.micro_batch < 0 or self.schedule not in ("constant", "cosine"):
             given = f"train.micro_batch={self.micro_batch} and train.schedule={self.schedule!r}"
             raise ValueError(f"{given}: a positive number, or 0, and 'constant' or 'cosine' were needed")
+        if self.shard and self.channels_last:
+            raise ValueError("train.shard and train.channels_last do not go together: weights are cut along their order in memory")
         if self.autocast not in ("none", "bf16", "fp16"):
             raise ValueError(f"train.autocast is {self.autocast!r}, and 'none', 'bf16' or 'fp16' was needed")

@@ -11,27 +11,28 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from models.files import read_metadata, read_tensors, write_tensors
+from models.files import read_metadata, read_tensors
 from training.errors import Failure, in_a_line
+from training.sharding import in_form_of, whole
 
-__all__ = ["STATE_NAME", "read_state", "write_state"]
+__all__ = ["STATE_NAME", "contents_of", "read_state"]
 
 STATE_NAME = "state.safetensors"
 
 
-def write_state(path: Path, step: int, parts: Mapping[str, nn.Module], optimizer: Optimizer) -> None:
-    """Write the step, the parts by name (weights, averages, what the law of times remembers, counters) and the optimizer's moments.
+def contents_of(parts: Mapping[str, nn.Module], optimizer: Optimizer) -> dict[str, Tensor]:
+    """The parts by name (weights, averages, what the law of times remembers, counters) and the optimizer's moments.
 
-    All else follows from the seed and the step.
+    All else follows from the seed and the step. What is in shards is put together: all processes must ask.
     """
-    tensors = {f"{part}/{name}": value for part, module in parts.items() for name, value in module.state_dict().items()}
+    tensors = {f"{part}/{name}": whole(value) for part, module in parts.items() for name, value in module.state_dict().items()}
     for i, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{i}/{name}": torch.as_tensor(value) for name, value in moments.items()}
-    write_tensors(path, tensors, {"step": str(step)})
+        tensors |= {f"optimizer/{i}/{name}": whole(torch.as_tensor(value)) for name, value in moments.items()}
+    return tensors
 
 
 def read_state(path: Path, parts: Mapping[str, nn.Module], optimizer: Optimizer) -> int:
-    """Put everything back where write_state took it from, and give the step.
+    """Put everything back where contents_of took it from, and give the step.
 
     Raises ValueError when the file is missing, damaged or none of its kind, Failure when it is of another network or objective.
     """
@@ -57,7 +58,8 @@ def read_state(path: Path, parts: Mapping[str, nn.Module], optimizer: Optimizer)
         )
     try:
         for name, part in parts.items():
-            part.load_state_dict(groups[name])
+            own = part.state_dict()
+            part.load_state_dict({key: in_form_of(own.get(key, value), value) for key, value in groups[name].items()})
     except RuntimeError:
         raise Failure(
             f"the state in {path} does not fit the network and objective of the config: go on with the config it was made with"
@@ -65,6 +67,8 @@ def read_state(path: Path, parts: Mapping[str, nn.Module], optimizer: Optimizer)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for place, own in moments.items():  # in the weights' order in memory, which the file does not keep
         like = parameters[place]
-        moments[place] = {name: torch.empty_like(like).copy_(m) if m.shape == like.shape else m for name, m in own.items()}
+        moments[place] = {
+            name: torch.empty_like(like).copy_(in_form_of(like, m)) if m.shape == like.shape else m for name, m in own.items()
+        }
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return step

@@ -7,16 +7,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.checkpoint import FILE_NAME, read_header
+from models.files import write_tensors
 from training.ema import Average
 from training.errors import Failure
 from training.kept import before, first_sound, replace
 from training.post_hoc import write_snapshot
 from training.processes import Processes
-from training.state import STATE_NAME, read_state, write_state
+from training.sharding import local
+from training.state import STATE_NAME, contents_of, read_state
 
 __all__ = ["BEST_NAME", "Store"]
 
@@ -27,7 +29,7 @@ class Store:
     """A folder of a training: the newest files under their own names, keep - 1 of those before under their steps.
 
     parts are modules by name, of which "raw" is the network and averages have their names, and the optimizer; checkpoint writes a
-    checkpoint of them to a path. Of several processes the first one writes.
+    checkpoint of what contents_of says of them to a path. Of several processes the first one writes.
     """
 
     def __init__(
@@ -36,7 +38,7 @@ class Store:
         keep: int,
         here: Processes,
         parts: tuple[Mapping[str, nn.Module], Optimizer],
-        checkpoint: Callable[[Path], object],
+        checkpoint: Callable[[dict[str, Tensor], Path], object],
     ) -> None:
         self.folder, self.keep, self.here = folder, keep, here
         self._parts, self._checkpoint = parts, checkpoint
@@ -50,18 +52,19 @@ class Store:
         """
         parts = self._parts[0]
         averages = {name: part for name, part in parts.items() if isinstance(part, Average)}
-        weights = [p.isfinite().all() for part in (parts["raw"], *averages.values()) for p in part.parameters()]
+        weights = [local(p).isfinite().all() for part in (parts["raw"], *averages.values()) for p in part.parameters()]
         memory = [~b.isnan().any() for b in parts["raw"].buffers()]
-        if not bool(torch.stack(weights + memory).all()):
+        if self.here.any(not bool(torch.stack(weights + memory).all())):
             raise Failure(f"the weights at step {step} are not finite, and were not saved; {self.kept()}")
+        contents = {} if self.folder is None else contents_of(*self._parts)
         if self.here.rank > 0 or self.folder is None:
             return
         if best:
-            self._checkpoint(self.folder / BEST_NAME)
-        write_snapshot(self.folder, step, averages)
+            self._checkpoint(contents, self.folder / BEST_NAME)
+        write_snapshot(self.folder, step, contents)
         old = None if self._saved == step else self._saved
-        replace(self.folder / STATE_NAME, old, self.keep, lambda path: write_state(path, step, *self._parts))
-        replace(self.folder / FILE_NAME, old, self.keep, self._checkpoint)
+        replace(self.folder / STATE_NAME, old, self.keep, lambda path: write_tensors(path, contents, {"step": str(step)}))
+        replace(self.folder / FILE_NAME, old, self.keep, lambda path: self._checkpoint(contents, path))
         self._saved = step
 
     def resume(self) -> int:
@@ -91,13 +94,16 @@ class Store:
 
     def mend(self, step: int) -> None:
         """Write the checkpoint of the newest state, from which the run was resumed: that in the folder may be older, or damaged."""
-        if self._saved is None or self.folder is None or self.here.rank > 0:
+        if self._saved is None or self.folder is None:
+            return
+        contents = contents_of(*self._parts)
+        if self.here.rank > 0:
             return
         try:
             there = read_header(self.folder)["step"]
         except (ValueError, FileNotFoundError):
             there = step
-        replace(self.folder / FILE_NAME, None if there == step else there, self.keep, self._checkpoint)
+        replace(self.folder / FILE_NAME, None if there == step else there, self.keep, lambda path: self._checkpoint(contents, path))
 
     def kept(self) -> str:
         """What there is to go back to, for a sentence."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,12 +17,13 @@ from models.checkpoint import save
 from sde_lib import RowNoise, ScoreModel
 from sde_lib.noise import Stream
 from training.ema import averages_of
-from training.errors import Failure
+from training.errors import Failure, Usage
 from training.guard import Guard
 from training.held_out import HeldOut, held_out
 from training.processes import Processes
 from training.rows import Rows
 from training.settings import Settings
+from training.sharding import shard, whole
 from training.store import Store
 
 __all__ = ["Progress", "Trainer"]
@@ -62,6 +64,10 @@ class Trainer:
         y: Tensor | None = None,
         test_y: Tensor | None = None,
     ) -> None:
+        if settings.shard and here.world == 1:
+            raise Usage(
+                "train.shard=True gives each process a part of the weights, and there is one process: start more with torchrun"
+            )
         self.model, self.objective, self.settings = model, objective, settings
         device = next(model.parameters()).device
         self.rows = Rows(data, seed, settings.batch_size, device, here)
@@ -69,13 +75,22 @@ class Trainer:
         self.conditions = None if y is None else Rows(y, seed, settings.batch_size, device, here)  # in the order of the rows
         self.test_y = None if test_y is None else test_y[: settings.held_out].to(device)
         self.seed, self.here = seed, here
-        self.fast = ScoreModel(_fast(model.network, settings, here), model.sde, model.parameterization, model.data)
         self.times: Any = objective.times
         self.transform: Any = model.data
-        # fused: it can leave a step out without being waited for
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
+        if settings.channels_last:
+            channels_last(model.network)
+        if settings.checkpointing:
+            recompute(model.network)
         self.averages = averages_of(model.network, settings.ema, tuple(settings.ema_rates), tuple(settings.ema_widths))
         self.average = self.averages["ema"]
+        self.plain = model.network  # which can be called by one process alone
+        if settings.shard:
+            self.plain = copy.deepcopy(model.network).requires_grad_(False)
+            for network in (model.network, *(average.module for average in self.averages.values())):
+                shard(network, here)
+        self.fast = ScoreModel(_fast(model.network, settings, here), model.sde, model.parameterization, model.data)
+        # fused: it can leave a step out without being waited for
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
         self.guard = Guard(scaled=settings.autocast == "fp16").to(device)
         self.step = 0
         memory = self.times if isinstance(self.times, nn.Module) else nn.Module()  # what the law of times remembers of the losses
@@ -139,7 +154,9 @@ class Trainer:
         for start in range(0, len(x0), size):
             part = slice(start, start + size)
             alone = start + size < len(x0) and self.here.world > 1  # processes meet at the last of them
-            with network.no_sync() if alone else nullcontext():
+            if self.settings.shard:
+                self.model.network.set_requires_gradient_sync(not alone)
+            with network.no_sync() if alone and not self.settings.shard else nullcontext():
                 cond = {} if y is None else {"y": y[part]}
                 loss = self.objective(self.fast, x0[part], t=t[part], z=z[part], **cond)
                 (loss.sum() * (self.guard.scale / len(x0))).backward()
@@ -181,8 +198,12 @@ class Trainer:
         return found
 
     def averaged(self) -> ScoreModel:
-        """The model with its averaged weights."""
-        return ScoreModel(self.average.module, self.model.sde, self.model.parameterization, self.model.data)
+        """The model with its averaged weights; if they are in shards, all processes must ask."""
+        network = self.average.module
+        if self.settings.shard:
+            self.plain.load_state_dict({name: whole(value) for name, value in network.state_dict().items()})
+            network = self.plain
+        return ScoreModel(network, self.model.sde, self.model.parameterization, self.model.data)
 
     def save(self) -> None:
         """Write what the store writes. Raises Failure rather than write weights that are not finite."""
@@ -197,19 +218,22 @@ class Trainer:
         """Have the checkpoint be that of the state from which this was resumed."""
         self.store.mend(self.step)
 
-    def _write_checkpoint(self, path: Path) -> None:
-        more = {name: average.module.state_dict() for name, average in self.averages.items()}
-        averaged, shape = more.pop("ema"), tuple(self.rows.data.shape[1:])
-        save(self.model, path, ema=averaged, more=more, step=self.step, shape=shape)
+    def _write_checkpoint(self, contents: dict[str, Tensor], path: Path) -> None:
+        states: dict[str, dict[str, Tensor]] = {name: {} for name in ("raw", *self.averages)}
+        for key, value in contents.items():
+            part, name = key.split("/", 1)
+            if part in states:
+                states[part][name if part == "raw" else name.removeprefix("module.")] = value
+        raw = states.pop("raw")
+        if self.settings.shard:
+            self.plain.load_state_dict(raw)
+        model = ScoreModel(self.plain, self.model.sde, self.model.parameterization, self.model.data)
+        save(model, path, ema=states.pop("ema"), more=states, step=self.step, shape=tuple(self.rows.data.shape[1:]))
 
 
 def _fast(network: nn.Module, settings: Settings, here: Processes) -> nn.Module:
     """The network as it is called in training, with the same weights; of several processes, which share their gradients."""
-    if settings.channels_last:
-        channels_last(network)
-    if settings.checkpointing:
-        recompute(network)
     called: Any = torch.compile(network) if settings.compile else network
     if settings.autocast != "none":
         called = autocast(called, torch.bfloat16 if settings.autocast == "bf16" else torch.float16)
-    return DistributedDataParallel(called) if here.world > 1 else called
+    return DistributedDataParallel(called) if here.world > 1 and not settings.shard else called
