@@ -1,6 +1,7 @@
 """Every network in shards against the same network whole, for torchrun; says which part of the weights a process holds."""
 
 import copy
+import sys
 
 import torch
 
@@ -28,7 +29,7 @@ def main():
             held, there = (sum(part(p).numel() for p in network.parameters()) for part in (local, whole))
             assert held / there < 0.55 + 0.5 * here.rank, (name, held, there)
             if here.rank == 0:
-                print(f"{name}: holds {held / there:.2f}", flush=True)
+                sys.stdout.write(f"{name}: holds {held / there:.2f}\n")
 
 
 def close(one, other):

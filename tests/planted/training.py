@@ -188,8 +188,8 @@ MUTANTS = [
     Mutant(
         "best written after all else",
         "training/store.py",
-        "        if best:\n            self._checkpoint(self.folder / BEST_NAME)\n",
-        "        if best and self._saved is None:\n            self._checkpoint(self.folder / BEST_NAME)\n",
+        "        if best:\n            self._checkpoint(contents, self.folder / BEST_NAME)\n",
+        "        if best and self._saved is None:\n            self._checkpoint(contents, self.folder / BEST_NAME)\n",
         "../test_kept.py -k least_held_out",
     ),
     Mutant(
@@ -254,5 +254,12 @@ MUTANTS = [
         "purge_step=step + 1",
         "purge_step=None",
         "../test_looks.py -k went_on",
+    ),
+    Mutant(
+        "moments in the form of one process's shard",
+        "training/sharding.py",
+        "own.placements, src_data_rank=None)",
+        "own.placements, src_data_rank=None) * 0.5",
+        "../test_sharding.py -k networks_in_shards",
     ),
 ]
