@@ -260,6 +260,6 @@ MUTANTS = [
         "training/sharding.py",
         "own.placements, src_data_rank=None)",
         "own.placements, src_data_rank=None) * 0.5",
-        "../test_sharding.py -k networks_in_shards",
+        "../test_sharding.py -m slow -k networks_in_shards",
     ),
 ]
