@@ -100,24 +100,23 @@ def test_log_likelihood_is_the_density(oracle, sde):
     assert difference < 3 * (2 * sde.prior_mismatch(x).mean()) ** 0.5 + 1e-4  # a KL of d moves log p by about sqrt(2 d)
 
 
-def test_one_dimensional_density_integrates_to_one():
-    sde = VPSDE()
+@every_continuous_process
+def test_one_dimensional_density_integrates_to_one(sde):
     oracle = MixtureOracle([0.3, 0.7], torch.tensor([[-0.5], [0.5]], dtype=torch.float64), [0.1, 0.2])
     x = torch.linspace(-3, 3, 1201, dtype=torch.float64)[:, None]
     p = log_likelihood(sde, oracle.score(sde), x, rtol=1e-7, atol=1e-7).log_prob.exp()
     assert torch.trapezoid(p, x[:, 0]).item() == pytest.approx(1, abs=1e-4)
 
 
-def test_gradient_of_the_density_is_the_score():
-    sde, oracle, h = VPSDE(0.1, 60.0), mixture(), 1e-4  # a prior without mismatch
+@pytest.mark.parametrize("oracle", [correlated(), mixture()], ids=["correlated", "mixture"])
+def test_gradient_of_the_density_is_the_score(oracle):
+    sde, h = VPSDE(0.1, 60.0), 1e-5  # a prior without mismatch
     x = oracle.sample(3, seed=4)
-    for axis in range(2):
-        step = torch.zeros(2, dtype=torch.float64)
-        step[axis] = h
+    for axis, step in enumerate(h * torch.eye(x.shape[1], dtype=torch.float64)):
         up, down = (
-            log_likelihood(sde, oracle.score(sde), x + d, rtol=1e-11, atol=1e-11, method="dop853").log_prob for d in (step, -step)
+            log_likelihood(sde, oracle.score(sde), x + d, rtol=1e-12, atol=1e-12, method="dop853").log_prob for d in (step, -step)
         )
-        torch.testing.assert_close((up - down) / (2 * h), oracle.score(sde)(x, sde.t_min)[:, axis], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close((up - down) / (2 * h), oracle.score(sde)(x, sde.t_min)[:, axis], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["rademacher", "normal"])
@@ -208,11 +207,38 @@ def test_bits_per_dim_of_a_discretised_gaussian_is_its_entropy(levels, low, high
     assert result.parts.solver < 2e-3 and result.parts.prior < 1e-3
 
 
+def test_a_gaussian_of_known_bits():
+    """Its entropy is log2(std sqrt(2 pi e)) of levels, here 7.707 bits of 512, its ends five standard deviations away."""
+    images = Images(512)
+    std = 2**7.707 / math.sqrt(2 * math.pi * math.e) * images.bin_width
+    entropy, p = discretised(images, 0.0, std)
+    assert entropy == pytest.approx(7.707, abs=1e-3)
+    codes = torch.multinomial(p, 1000 * 64, replacement=True, generator=torch.Generator().manual_seed(1)).reshape(1000, 64)
+    score = GaussianOracle(torch.zeros(64, dtype=torch.float64), std).score(VPSDE())
+    result = bits_per_dim(VPSDE(), score, codes, images=images)
+    assert abs(result.mean - 7.707) < 4 * result.standard_error and result.standard_error < 0.004
+
+
 def test_uniform_codes_have_eight_bits():
-    """A model that is uniform on the range gives exactly log2(levels): here by hand, with the bin's width."""
-    images = Images(256)
-    nats = -16 * math.log(images.high - images.low)  # density of the uniform law on [-1, 1]^16
-    assert -(nats + images.log_det(16)) / (16 * math.log(2)) == pytest.approx(8, rel=1e-12)
+    """U{0, ..., 255} under the score of U(-1, 1): 8 bits and what the blur at t_min costs at the two ends, known by quadrature."""
+    images, sde = Images(256), VPSDE()
+
+    def log_p(x, alpha, sigma):
+        inside = torch.special.ndtr((x + alpha) / sigma) - torch.special.ndtr((x - alpha) / sigma)
+        return torch.log(inside / (2 * alpha))
+
+    def score(x, t):
+        alpha, sigma, _ = (v[:, None] for v in sde.at(t))
+        with torch.enable_grad():
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            return torch.autograd.grad(log_p(x, alpha, sigma).sum(), x, create_graph=True)[0]
+
+    x = torch.linspace(-1, 1, 2**18 + 1, dtype=torch.float64)
+    blur = -torch.trapezoid(log_p(x, *sde.at(sde.t_min)[:2]), x).item() / 2 / math.log(2) - math.log2(images.bin_width) - 8
+    assert 0 < blur < 0.005
+    codes = torch.arange(256).repeat(20)[:, None]
+    result = bits_per_dim(sde, score, codes, images=images, divergence=Exact(), rtol=1e-6, atol=1e-6)
+    assert abs(result.mean - 8 - blur) < 4 * result.standard_error + 1e-4 and result.standard_error < 5e-4
 
 
 def test_bits_of_an_image_do_not_depend_on_the_batches():

@@ -262,4 +262,18 @@ MUTANTS = [
         "own.placements, src_data_rank=None) * 0.5",
         "../test_sharding.py -m slow -k networks_in_shards",
     ),
+    Mutant(
+        "learning rate of the next step",
+        "training/trainer.py",
+        "self.settings.rate_at(self.step)",
+        "self.settings.rate_at(self.step + 1)",
+        "test_parity_training.py -k three_steps",
+    ),
+    Mutant(
+        "average one update ahead",
+        "training/ema.py",
+        "1 - self._decay(updates))",
+        "1 - self._decay(updates + 1))",
+        "test_parity_training.py -k averages",
+    ),
 ]
