@@ -12,7 +12,7 @@ from torch import Tensor
 from likelihood.divergence import Divergence, Exact
 from sde_lib.base import SDE
 from sde_lib.noise import RowNoise, Stream
-from sde_lib.ode import integrate_on_clock
+from sde_lib.ode import Unfinished, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
 from sde_lib.tensors import check_state
 
@@ -62,7 +62,8 @@ def log_likelihood(
     own step sizes, and a row's value does not depend on its batch. t_min is the process's own unless given. With gradients,
     log_prob and latent can be differentiated with respect to x and to what the score depends on; all steps are kept for it.
     Raises ValueError for x that is not finite or t_min outside (0, T), and TypeError for x that is not floating-point;
-    RuntimeError, with the reason, when a row cannot be carried to T, and under torch.inference_mode.
+    RuntimeError under torch.inference_mode; sde_lib.Unfinished, a RuntimeError, when rows cannot be carried to T: it has the
+    reason for each, and the others' values.
 
     Reference: Chen, Rubanova, Bettencourt, Duvenaud, 2018, arXiv 1806.07366, theorem 1; Song et al., 2021, arXiv 2011.13456,
     equation 39.
@@ -92,13 +93,15 @@ def log_likelihood(
     with torch.set_grad_enabled(gradients):
         options: dict[str, Any] = {"rtol": rtol, "atol": atol, "method": method, "keep_rows": keep}
         solution = integrate_on_clock(sde.clock_power, augmented, y0, start, sde.T, **options)
-        if solution.failures():
-            raise RuntimeError(f"the likelihood could not be computed: {solution.failures()}")
-        latent = solution.y[:, :dims].reshape(x.shape)
+        end = solution.reached()
+        latent = end[:, :dims].reshape(x.shape)
         prior = sde.prior(latent).log_prob(latent).double()
-        by_probe = prior[:, None] + solution.y[:, dims:].double()
+        by_probe = prior[:, None] + end[:, dims:].double()
     if not probe.numel():
         error = torch.zeros_like(prior)
     else:
         error = by_probe.std(1) / divergence.channels**0.5 if divergence.channels > 1 else torch.full_like(prior, torch.nan)
-    return LogLikelihood(by_probe.mean(1), by_probe, error, latent, solution.calls, solution.rows)
+    result = LogLikelihood(by_probe.mean(1), by_probe, error, latent, solution.calls, solution.rows)
+    if solution.failures():
+        raise Unfinished(f"the likelihood could not be computed: {solution.failures(index)}", solution.status, result)
+    return result

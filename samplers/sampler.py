@@ -14,7 +14,7 @@ from samplers.constraints import Constraint
 from samplers.times import Uniform
 from sde_lib.base import SDE
 from sde_lib.noise import Noise, RowNoise, Stream
-from sde_lib.ode import check_options, integrate_on_clock
+from sde_lib.ode import Unfinished, check_options, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
 from sde_lib.tensors import check_state, on_grid
 
@@ -216,7 +216,7 @@ class FlowSampler:
         """Samples of the given shape (B, *shape), rows index..index+B-1 of the seed; x_T and noise replace the start.
 
         nfe is the number of batched calls, that of the slowest sample. Raises ValueError for a t_min outside (0, T), and
-        RuntimeError, with the reason, when a sample cannot be carried to t_min.
+        sde_lib.Unfinished, with the others and a reason for each, when samples cannot be carried to t_min.
         """
         like = torch.empty(tuple(shape), device=device, dtype=dtype)
         x_T = start(sde, like, x_T, _sources(seed, index, like.shape[0], noise)[Stream.PRIOR])
@@ -232,7 +232,7 @@ class FlowSampler:
 
         sample(..., x_T=latent), with last="sample", leads back to x0, to the tolerances; the flow's law has no part in it, so
         that any x0 will do. Raises TypeError for x0 that is not floating-point, ValueError for one that is not finite, and
-        RuntimeError, with the reason, when a row cannot be carried to T.
+        sde_lib.Unfinished as sample does.
 
         Reference: Song et al., 2021, arXiv 2011.13456, section 4.3 and appendix D.5.
         """
@@ -249,9 +249,10 @@ class FlowSampler:
         keep = not hasattr(score_fn, "take")
         options: dict[str, Any] = {"rtol": self.rtol, "atol": self.atol, "method": self.method, "keep_rows": keep}
         solution = integrate_on_clock(sde.clock_power, flow, x, t, s, **options)
+        result = Samples(solution.reached(), solution.calls)
         if solution.failures():
-            raise RuntimeError(f"the probability flow could not be solved: {solution.failures()}")
-        return Samples(solution.y, solution.calls)
+            raise Unfinished(f"the probability flow could not be solved: {solution.failures()}", solution.status, result)
+        return result
 
 
 def _no_noise(_: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from sde_lib.linear import LinearSDE
 from sde_lib.losses import DenoisingScoreMatching
 from sde_lib.moved import Moved
 from sde_lib.noise import RowNoise
+from sde_lib.ode import Unfinished
 from sde_lib.oracles import GaussianOracle, MixtureOracle, PointsOracle
 from sde_lib.parameterizations import EDM, Data, Epsilon, PreviousMean, Score, V, Velocity, WithVariance
 from sde_lib.planar import CheckerboardOracle, RingOracle
@@ -63,6 +64,7 @@ __all__ = [
     "Standardize",
     "SubVPSDE",
     "Tabulated",
+    "Unfinished",
     "UniformTime",
     "V",
     "VariationalBound",

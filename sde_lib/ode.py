@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sde_lib.tensors import Time, as_time, expand
 
-__all__ = ["METHODS", "Solution", "Status", "check_options", "integrate", "integrate_on_clock"]
+__all__ = ["METHODS", "Solution", "Status", "Unfinished", "check_options", "integrate", "integrate_on_clock"]
 
 
 Field = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -38,6 +38,20 @@ class Status(IntEnum):
         )[self]
 
 
+class Unfinished(RuntimeError):
+    """Some rows did not reach the end: reasons has a sentence for each row, and result what was asked for, NaN where a row failed.
+
+    >>> error = Unfinished("1 of 2 rows failed", torch.tensor([0, 3]), torch.tensor([1.0, torch.nan]))
+    >>> error.reasons[1]
+    'met NaN or infinity: check that the score is finite on the whole interval'
+    """
+
+    def __init__(self, text: str, status: Tensor, result: Any) -> None:
+        super().__init__(text)
+        self.reasons = [str(Status(number)) for number in status.tolist()]
+        self.result = result
+
+
 class Solution(NamedTuple):
     """The end of an integration: y as given; per row the time reached and the status; evaluations in calls and in rows."""
 
@@ -47,16 +61,20 @@ class Solution(NamedTuple):
     calls: int
     rows: int
 
-    def failures(self) -> str:
-        """A sentence on the rows that did not reach the end; empty when all did."""
+    def failures(self, index: int = 0) -> str:
+        """A sentence on the rows that did not reach the end, counted from index; empty when all did."""
         lost = self.status.nonzero().flatten().tolist()
         if not lost:
             return ""
-        worst = lost[0]
+        first = lost[0]
         return (
-            f"{len(lost)} of {len(self.status)} rows failed, the first being row {worst}, which at t = "
-            f"{self.t[worst].item():.4g} {Status(int(self.status[worst]))}"
+            f"{len(lost)} of {len(self.status)} rows failed, the first being row {index + first}, which at t = "
+            f"{self.t[first].item():.4g} {Status(int(self.status[first]))}"
         )
+
+    def reached(self) -> Tensor:
+        """y, with NaN in the rows that did not reach the end."""
+        return torch.where(expand(self.status == Status.DONE, self.y).bool(), self.y, torch.nan)
 
 
 @dataclass(frozen=True, eq=False)

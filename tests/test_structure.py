@@ -100,13 +100,13 @@ RESULTS = {"BitsPerDim", "VariationalBits", "LogLikelihood", "SDEBits", "SDEBoun
 def test_the_public_names_are_few():
     import sde_lib
 
-    assert len(sde_lib.__all__) <= 45
+    assert len(sde_lib.__all__) <= 46
 
 
 def test_files_stay_readable():
     for package in MAY_IMPORT:
         for path in (ROOT / package).rglob("*.py"):
-            assert len(path.read_text().splitlines()) <= 450, path
+            assert len(path.read_text().splitlines()) <= 300, path
 
 
 def test_setup_names_every_library_package_and_no_other():

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from likelihood import Exact, Hutchinson, Probing, bits_per_dim, log_likelihood
-from sde_lib import VPSDE, Gaussian, GaussianOracle, Images, MixtureOracle, Standardize
+from sde_lib import VPSDE, Gaussian, GaussianOracle, Images, MixtureOracle, Standardize, Unfinished
 from tests.registry import CONTINUOUS, PROCESSES, name
 
 every_process = pytest.mark.parametrize("sde", PROCESSES, ids=name)
@@ -182,6 +182,19 @@ def test_what_has_no_likelihood_is_refused():
         log_likelihood(sde, score, torch.zeros(2, 2))
     with torch.no_grad():
         assert log_likelihood(sde, score, torch.zeros(2, 2)).log_prob.shape == (2,)
+
+
+def test_rows_that_fail_say_why_and_the_others_have_their_values():
+    sde, oracle = VPSDE(), GaussianOracle(torch.zeros(2, dtype=torch.float64), 0.5)
+    poisoned = lambda x, t: torch.where(x.detach()[:, :1] > 10, torch.nan, 1.0) * oracle.score(sde)(x, t)
+    x = torch.tensor([[0.1, -0.2], [20.0, 0.0], [0.3, 0.4]], dtype=torch.float64)
+    with pytest.raises(Unfinished, match="1 of 3 rows failed, the first being row 101, .* NaN or infinity") as caught:
+        log_likelihood(sde, poisoned, x, index=100)
+    result = caught.value.result
+    assert [reason.split()[0] for reason in caught.value.reasons] == ["reached", "met", "reached"]
+    assert result.log_prob[1].isnan() and result.latent[1].isnan().all()
+    alone = log_likelihood(sde, oracle.score(sde), x[[0, 2]])
+    torch.testing.assert_close(result.log_prob[[0, 2]], alone.log_prob, rtol=0, atol=1e-9)
 
 
 def discretised(images, mean=0.1, std=0.4):

@@ -32,7 +32,7 @@ from samplers import (
     impulse_response,
 )
 from samplers.sampler import RowNoise
-from sde_lib import VESDE, VPSDE, GaussianOracle, LinearSDE, MixtureOracle, ReverseSDE, SubVPSDE
+from sde_lib import VESDE, VPSDE, GaussianOracle, LinearSDE, MixtureOracle, ReverseSDE, SubVPSDE, Unfinished
 from sde_lib.linear import Rates
 from sde_lib.noise import Stream
 from tests.registry import CONTINUOUS, CORRECTORS, GRIDS, PREDICTORS, PROCESSES, name
@@ -586,8 +586,11 @@ def test_samples_that_are_not_finite_are_not_given_back():
 
 
 def test_flow_sampler_says_why_it_failed():
-    with pytest.raises(RuntimeError, match="2 of 2 rows failed.*NaN"):
-        FlowSampler().sample(VPSDE(), lambda x, t: x * float("nan"), (2, 3))
+    poisoned = lambda x, t: torch.where(x[:, :1] > 0, torch.nan, -x)
+    start = torch.tensor([[-1.0, 0.5], [1.0, 0.5]])
+    with pytest.raises(Unfinished, match="1 of 2 rows failed.*NaN") as caught:
+        FlowSampler().sample(VPSDE(), poisoned, (2, 2), x_T=start)
+    assert caught.value.result.x.isfinite().all(1).tolist() == [True, False]
 
 
 def test_ve_starts_from_its_own_prior():
