@@ -56,19 +56,6 @@ def _refuse_strangers(parser: argparse.ArgumentParser) -> None:
         parser.error(f"'models' was found at {models.__file__}, which is not part of this project: run from another folder")
 
 
-def _device(arguments: argparse.Namespace) -> str:
-    import torch
-
-    from training.errors import Usage
-
-    name = arguments.device or (f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.ones(1, device=name, dtype=torch.float64).item()  # times and noise are float64
-    except Exception:
-        raise Usage(f"--device {name} cannot be used here: choose cpu, or a device with float64 that this torch has") from None
-    return name
-
-
 def _command(arguments: argparse.Namespace, mode: str) -> str:
     sde = f" --sde {shlex.quote(arguments.sde)}" if arguments.sde else ""
     return f"python run.py{sde} --mode {mode} --workdir {shlex.quote(str(arguments.workdir))}"
@@ -80,6 +67,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     from evaluation.sampling import draw_samples
     from training import session
     from training.config import restore
+    from training.devices import choose_device
     from training.errors import Usage
     from training.experiment import assemble, require_rows
     from training.flags import config_of, override_free
@@ -100,7 +88,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
         print(experiment)
         return
     require_rows(experiment.data, experiment.name)
-    device = _device(arguments)
+    device = choose_device(arguments.device)
     with processes() as here:
         say = print if here.rank == 0 else (lambda *_: None)
         if not arguments.resume:
@@ -179,6 +167,7 @@ def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> N
     import dataclasses
 
     from evaluation.sampling import draw_samples, stem_of
+    from training.devices import choose_device
     from training.errors import Usage
     from training.flags import choose_sampler
     from training.processes import processes
@@ -189,7 +178,7 @@ def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> N
     stem = folder / "samples" if arguments.out is None else stem_of(arguments.out)
     if not stem.name:
         raise Usage(f"--out {arguments.out} is a folder: a file's name was needed, to which the ending of the format is added")
-    model, shape, sampling = trained(folder, config, _device(arguments))
+    model, shape, sampling = trained(folder, config, choose_device(arguments.device))
     if arguments.num is not None:
         if arguments.num < 1:
             raise Usage(f"--num {arguments.num}: at least one sample is needed")
@@ -213,10 +202,12 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
     """Bits/dim of images under a run's model, those of its test set unless others are given, beside the baselines."""
     from evaluation.report import compare, keep, score_images
     from evaluation.scoring import draw_scores, planned, save_scores, scored
+    from training.devices import choose_device
     from training.processes import processes
 
     folder, config = _run(arguments, overrides)
-    model, scoring, codes, train, truth, y = scored(folder, config, _device(arguments), arguments.data, arguments.split or "test")
+    device, split = choose_device(arguments.device), arguments.split or "test"
+    model, scoring, codes, train, truth, y = scored(folder, config, device, arguments.data, split)
     stem = folder / "likelihood" if arguments.out is None else arguments.out.with_suffix("")
     with processes() as here:
         say = print if here.rank == 0 else (lambda *_: None)
@@ -232,7 +223,7 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
         if here.rank > 0:
             return
         seconds = time.perf_counter() - start
-        text, record = compare(result, model, config.seed, train, codes, arguments.data or arguments.split or "test", truth)
+        text, record = compare(result, model, config.seed, train, codes, arguments.data or split, truth)
         keep(record | {"seconds": round(seconds, 2)}, stem.with_suffix(".json"))
         draw_scores(result, codes, model.data, stem.with_suffix(".png"))
         print(f"{text}\n  {seconds:.1f} s")
@@ -247,10 +238,11 @@ def dequantize(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
     """Fit a learned dequantizer to a run's model, for a tighter bound on bits/dim."""
     from evaluation.scoring import scored
     from training.dequantizer import fit_in_folder
+    from training.devices import choose_device
     from training.errors import Usage
 
     arguments.workdir, config = _run(arguments, overrides)
-    model, _, codes, *_ = scored(arguments.workdir, config, _device(arguments), None, "train")
+    model, _, codes, *_ = scored(arguments.workdir, config, choose_device(arguments.device), None, "train")
     if not hasattr(model.data, "levels"):
         raise Usage("dequantization is of levels, and the data of this run are real numbers: there is nothing to learn")
     steps = 2000 if arguments.steps is None else arguments.steps

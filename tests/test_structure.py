@@ -104,9 +104,8 @@ def test_the_public_names_are_few():
 
 
 def test_files_stay_readable():
-    for package in MAY_IMPORT:
-        for path in (ROOT / package).rglob("*.py"):
-            assert len(path.read_text().splitlines()) <= 300, path
+    for path in (ROOT / "run.py", *(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))):
+        assert len(path.read_text().splitlines()) <= 300, path
 
 
 def test_setup_names_every_library_package_and_no_other():
