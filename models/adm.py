@@ -81,6 +81,7 @@ class ADMClassifier(nn.Module):
     """States (B, C, *space) and labels (B,) to the logits of so many classes, (B, classes): the way down of ADM, and a pool.
 
     shape is (C, *space) of the data, all of which matters: the pool knows the positions. The rest is as for ADM.
+    Raises ValueError for sizes that cannot be halved often enough.
 
     Reference: Dhariwal and Nichol, 2021, arXiv 2105.05233, section 4 and appendix H.
 
@@ -107,9 +108,13 @@ class ADMClassifier(nn.Module):
         self.arguments = arguments_of(locals())
         style = _style(channels, space_of(shape), dropout, modulation, heads, head_channels)
         plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), resample=resample)
-        positions = 1
+        multiple, positions = 2 ** (len(multipliers) - 1), 1
         for n in shape[1:]:
-            positions *= n // 2 ** (len(multipliers) - 1)
+            if n % multiple:
+                raise ValueError(
+                    f"maps of size {tuple(shape[1:])} cannot be halved to the pool: give sizes that {multiple} divides"
+                )
+            positions *= n // multiple
         self.embedding = _embedding(channels, style)
         self.encoder = Encoder(shape[0], plan, style)
         self.norm, self.act = style.norm(plan.sizes[-1]), style.act()

@@ -22,7 +22,7 @@ class Plan:
     Level i has channels * multipliers[i] channels and blocks residual blocks (one more on the way up); attention lists the levels
     with self-attention, after each block, or on the way up after the last alone (attend_last). resample: between levels stand
     residual blocks ("block"), convolutions ("conv") or plain means and repetitions ("pool"). middle: attention in the middle.
-    Raises ValueError for less than one channel, block or level, and for attention at a level that is not there.
+    Raises ValueError for less than one channel, block or level, another resample, and attention at a level that is not there.
 
     >>> Plan(channels=8, multipliers=(1, 2)).sizes
     (8, 16)
@@ -40,6 +40,7 @@ class Plan:
         if min(self.channels, self.blocks, len(self.multipliers)) < 1:
             got = f"channels={self.channels}, multipliers={self.multipliers} and blocks={self.blocks}"
             raise ValueError(f"the network got {got}: at least one of each is needed")
+        _known("resample", self.resample, ("block", "conv", "pool"))
         if any(not 0 <= level < len(self.multipliers) for level in self.attention):
             raise ValueError(f"attention at levels {self.attention}: levels go from 0 to {len(self.multipliers) - 1}")
 

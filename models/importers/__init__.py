@@ -38,9 +38,9 @@ def import_checkpoint(
     weights where it is None. config says what weights do not show, as a dictionary or a JSON file with the keys of that project:
 
     score_sde           the whole config (ml_collections too): sections model, data and training
-    ncsn                NCSNv2 needs none; NCSN sigma_begin and sigma_end
+    ncsn                image_size, 32 unless given; NCSN sigma_begin and sigma_end too
     improved-diffusion  flags: num_heads or num_head_channels, noise_schedule, diffusion_steps, rescale_timesteps,
-    guided-diffusion        use_new_attention_order
+    guided-diffusion        use_new_attention_order, predict_xstart, image_size (64 unless given)
     diffusers           none, but for a folder without its scheduler: that scheduler's config
     edm                 the options of the network, and of its preconditioning
 
@@ -54,7 +54,7 @@ def import_checkpoint(
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint at {path}: give a file, or the folder of a diffusers model")
     content = diffusers.read_folder(path) if path.is_dir() else read(path)
-    name = _family(path, content) if family is None else family
+    name = _family(path, content, options) if family is None else family
     if name not in FAMILIES:
         raise ValueError(f"family={name!r} is not known: use one of {', '.join(map(repr, FAMILIES))}")
     if not FAMILIES[name].holds(content):
@@ -68,25 +68,35 @@ def import_classifier(path: str | Path, config: Mapping[str, Any] | str | Path) 
 
     Raises as import_checkpoint does.
     """
-    state = without_prefix(read(Path(path)))
-    options = as_config(config) or {}
+    content, options = read(Path(path)), as_config(config) or {}
+    if not openai.holds(content):
+        raise ValueError(f"{path} does not hold weights of guided-diffusion, whose classifiers alone are known here: give another")
+    state = without_prefix(content)
     network = _asking("guided-diffusion", lambda: openai.network_of(state, options))
+    if not isinstance(network, ADMClassifier):
+        raise ValueError(f"{path} holds the weights of a score network, and no classifier's: use import_checkpoint")
     network.load_state_dict(openai.weights_of(state, network, options.get("use_new_attention_order", False)))
     return network.eval()
 
 
-def _family(path: Path, content: Any) -> str:
-    for name, module in FAMILIES.items():
-        if module.holds(content):
-            return name
-    raise ValueError(f"the weights in {path} are of no family known here: pass family, one of {', '.join(map(repr, FAMILIES))}")
+def _family(path: Path, content: Any, config: Mapping[str, Any] | None) -> str:
+    found = [name for name, module in FAMILIES.items() if module.holds(content)]
+    if not found:
+        raise ValueError(f"the weights in {path} are of no family known here: pass family, one of {', '.join(map(repr, FAMILIES))}")
+    if found[:2] == ["score_sde", "ncsn"] and "num_scales" not in (config or {}).get("model", {}):
+        return "ncsn"  # both projects have this network, and the config is not score_sde's
+    return found[0]
 
 
 def _asking(family: str, make: Callable[[], Any]) -> Any:
-    """What make gives; a key that a config or a file does not have is asked for."""
+    """What make gives; a key that a config or a file does not have is asked for, and what is not made as it should be is told."""
     try:
         return make()
     except KeyError as error:
         raise ValueError(
             f"{error.args[0]!r} is missing for a network of {family}: give it in config, or the right family"
+        ) from None
+    except (AttributeError, TypeError) as error:
+        raise ValueError(
+            f"config or the file is not made as those of {family} are ({error}): give them as that project wrote them"
         ) from None

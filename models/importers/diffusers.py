@@ -203,7 +203,8 @@ def process_of(scheduler: Mapping[str, Any]) -> tuple[LinearSDE, Parameterizatio
         return VESDE(scheduler.get("sigma_min", 0.01), scheduler.get("sigma_max", 1348.0)), Score(label="sigma")
     if name == "ScoreSdeVpScheduler":
         return VPSDE(scheduler.get("beta_min", 0.1), float(scheduler.get("beta_max", 20))), Epsilon(label="time")
-    reading, schedule = scheduler.get("prediction_type", "epsilon"), scheduler.get("beta_schedule", "linear")
+    reading = scheduler.get("prediction_type", "epsilon")
+    schedule = scheduler.get("beta_schedule", "linear" if name == "DDPMScheduler" else None)  # others may have no betas
     trained = scheduler.get("trained_betas")
     if reading not in READINGS or (trained is None and schedule not in BETAS) or scheduler.get("rescale_betas_zero_snr"):
         raise ValueError(

@@ -56,13 +56,19 @@ def network_of(config: Mapping[str, Any]) -> nn.Module:
     shape = (options["img_channels"], size, size)
     if not song:
         return DhariwalUNet(shape, **arguments)
+    encoder, decoder = options.get("encoder_type", "standard"), options.get("decoder_type", "standard")
+    if encoder not in ENCODERS or decoder not in DECODERS:
+        raise ValueError(
+            f"encoder_type={encoder!r} and decoder_type={decoder!r}: use one of {', '.join(map(repr, ENCODERS))}, "
+            f"and one of {', '.join(map(repr, DECODERS))}"
+        )
     return SongUNet(
         shape,
         **arguments,
         embedding=options.get("embedding_type", "positional"),
         taps=tuple(options.get("resample_filter", (1, 1))),
-        progressive_input=ENCODERS[options.get("encoder_type", "standard")],
-        progressive_output=DECODERS[options.get("decoder_type", "standard")],
+        progressive_input=ENCODERS[encoder],
+        progressive_output=DECODERS[decoder],
     )
 
 
@@ -92,7 +98,7 @@ def _place(match: re.Match[str]) -> str:
 
 def holds(content: Any) -> bool:
     """Whether a file looks like a state of EDM's."""
-    return isinstance(content, Mapping) and any(key.removeprefix("model.") == "map_layer0.weight" for key in content)
+    return isinstance(content, Mapping) and any(str(key).removeprefix("model.") == "map_layer0.weight" for key in content)
 
 
 def model_of(

@@ -62,7 +62,8 @@ def model_of(content: Any, config: Mapping[str, Any] | None, weights: str) -> tu
     first, names = raw["begin_conv.weight"], {key.split(".")[0] for key in raw}
     stages = STAGES["ncsnv2_256" if "res31" in names else "ncsnv2_128" if "res5" in names else "ncsnv2_64"]
     channels, inputs = first.shape[:2]
-    shape = (inputs, 32, 32)  # of which the channels matter
+    size = (config or {}).get("image_size", 32)  # which weights do not show, and the network does not need
+    shape = (inputs, size, size)
     if "normalizer.embed.weight" in raw:
         levels = len(raw["normalizer.embed.weight"])
         if config is None:

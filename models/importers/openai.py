@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sde_lib import Epsilon, Images, LinearSDE, WithVariance
+from sde_lib import Data, Epsilon, Images, LinearSDE, WithVariance
 from sde_lib.parameterizations import Parameterization
 from sde_lib.tabulated import ddpm
 
@@ -126,7 +126,7 @@ def model_of(
     if steps != 1000 and "rescale_timesteps" not in flags:
         raise ValueError(f"with {steps} steps it matters whether a network was told them rescaled: add rescale_timesteps to config")
     label = "index_of_1000" if steps != 1000 and flags["rescale_timesteps"] else "index"
-    parameterization: Parameterization = Epsilon(label=label)
+    parameterization: Parameterization = (Data if flags.get("predict_xstart") else Epsilon)(label=label)
     if network.arguments["outputs"] == 2:
         parameterization = WithVariance(parameterization)
     return network, ddpm(schedule, steps), parameterization, Images(256, -1 - 1 / 255, 1 + 1 / 255)

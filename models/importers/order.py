@@ -16,7 +16,7 @@ __all__ = ["fit", "heads_first", "in_order", "without_prefix"]
 
 def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Names as they are without torch.nn.DataParallel."""
-    return {key.removeprefix("module."): value for key, value in state.items()}
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
 def in_order(state: Mapping[str, Tensor], words: Sequence[str]) -> dict[str, Tensor]:

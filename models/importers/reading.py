@@ -60,6 +60,9 @@ def as_config(config: Mapping[str, Any] | str | Path | None) -> dict[str, Any] |
     if isinstance(config, (str, Path)):
         try:
             return dict(json.loads(Path(config).read_text()))
-        except (OSError, ValueError) as error:
+        except (OSError, TypeError, ValueError) as error:
             raise ValueError(f"config={str(config)!r} cannot be read ({error}): give a JSON file, or a dictionary") from None
-    return dict(config.to_dict()) if hasattr(config, "to_dict") else dict(config)
+    try:
+        return dict(config.to_dict() if hasattr(config, "to_dict") else config)
+    except (TypeError, ValueError):
+        raise ValueError(f"config is a {type(config).__name__}: give a dictionary, or a JSON file of one") from None

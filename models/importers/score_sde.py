@@ -123,10 +123,10 @@ def _tensors(block: dict[str, Tensor]) -> list[Tensor]:
 
 
 def holds(content: Any) -> bool:
-    """Whether a file looks like one of score_sde_pytorch."""
+    """Whether a file looks like one of score_sde_pytorch, whose NCSN and NCSNv2 are named as in their own projects."""
     if isinstance(content, Mapping) and {"model", "ema", "step"} <= content.keys():
         return True
-    return isinstance(content, Mapping) and any("all_modules." in str(key) for key in content)
+    return isinstance(content, Mapping) and any(re.search(r"all_modules\.|begin_conv\.", str(key)) for key in content)
 
 
 def model_of(content: Any, config: Config | None, weights: str) -> tuple[nn.Module, LinearSDE, Parameterization, Images]:

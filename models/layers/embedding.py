@@ -110,7 +110,8 @@ class Condition(nn.Module):
     """A linear map of a vector, or of a class's: y (B, size), or integers (B,) in 0..size-1, to (B, width).
 
     No condition is the vector 0: y is None, or -1 in a row. In training each row loses its condition with probability dropout,
-    so that one network learns the conditional and the unconditional score. Raises ValueError for a class that does not exist.
+    so that one network learns the conditional and the unconditional score. Raises ValueError for a class that does not exist,
+    and for a vector of another size.
 
     Reference: Ho and Salimans, 2022, arXiv 2207.12598, algorithm 1.
 
@@ -129,6 +130,9 @@ class Condition(nn.Module):
             out = weight.new_zeros(rows, len(weight))
         else:
             if y.is_floating_point():
+                if y.shape[-1:] != (self.linear.in_features,):
+                    known = f"vectors of {self.linear.in_features} numbers, or classes, which are integers"
+                    raise ValueError(f"a condition of shape {tuple(y.shape)} was given, and the network knows {known}")
                 out, given = F.linear(y.to(weight.dtype), weight), weight.new_ones(rows)
             else:
                 y = y.long().expand(rows)

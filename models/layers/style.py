@@ -42,7 +42,7 @@ class Style:
     least least channels. rescale divides sums of two branches by sqrt(2). taps are the filter of halving and doubling; without,
     maps are averaged and repeated, and a strided convolution looks ahead of its entry, or to both sides.
     project: a block that resamples has a convolution on its shortcut even where the channels stay. Attention has heads, or as
-    many as there are times head_channels in the channels. Raises ValueError for an activation that is not known.
+    many as there are times head_channels in the channels. Raises ValueError for an activation or a modulation that is not known.
 
     >>> Style(width=16, activation="elu").act()
     ELU(alpha=1.0)
@@ -65,6 +65,8 @@ class Style:
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation {self.activation!r} is not known: use one of {', '.join(map(repr, ACTIVATIONS))}")
+        if self.modulation not in ("add", "scale_shift"):
+            raise ValueError(f"modulation={self.modulation!r} is not known: use 'add' or 'scale_shift'")
         if self.dims not in CONVOLUTIONS:
             raise ValueError(f"the data have {self.dims} axes of space, and networks of convolutions are for 1, 2 or 3: use MLP")
 

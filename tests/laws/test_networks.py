@@ -154,6 +154,8 @@ def test_conditions_by_class_and_by_vector(make):
     torch.testing.assert_close(network(x, LABELS, y=vectors), out)
     torch.testing.assert_close(network(x, LABELS)[1], out[1])
     assert ((network(x, LABELS) - out).abs().amax((1, 2, 3)) > 1e-4).tolist() == [True, False, True]
+    with pytest.raises(ValueError, match=r"shape \(3, 5\) was given, and the network knows vectors of 4 numbers"):
+        network(x, LABELS, y=torch.zeros(3, 5))
     with pytest.raises(ValueError, match="built without"):
         make(SHAPE, **arguments)(x, LABELS, y=y)
 
@@ -211,6 +213,9 @@ REFUSED = [
     (lambda: DDPM(SHAPE, activation="gelu"), "use one of 'swish'"),
     (lambda: NCSNpp(SHAPE, embedding="sine"), "'positional' or 'fourier'"),
     (lambda: SongUNet(SHAPE, embedding="sine"), "'positional' or 'fourier'"),
+    (lambda: DDPM(SHAPE, resample="mean"), "use one of 'block', 'conv', 'pool'"),
+    (lambda: NCSNpp(SHAPE, block="ddpm", resample="mean"), "use one of 'block', 'conv', 'pool'"),
+    (lambda: ADM(SHAPE, modulation="film"), "use 'add' or 'scale_shift'"),
     (lambda: NCSNpp(SHAPE, progressive_input="skip"), "use one of 'none', 'input_skip', 'residual'"),
     (lambda: NCSNpp(SHAPE, progressive_output="skip"), "use one of 'none', 'output_skip', 'residual'"),
     (lambda: NCSNpp(SHAPE, progressive_input="input_skip", combine="add"), "use one of 'sum', 'cat'"),
@@ -219,6 +224,7 @@ REFUSED = [
     (lambda: ADM(SHAPE, channels=32, multipliers=(1, 1)), "levels go from"),
     (lambda: ADM(SHAPE, channels=96, multipliers=(1, 1), attention=(0,)), "64 must divide"),
     (lambda: NCSNv2(SHAPE, dilations=(1, 2)), "a dilation for each multiplier"),
+    (lambda: ADMClassifier((3, 8, 9), 5, **SMALL, head_channels=8), "give sizes that 2 divides"),
     (
         lambda: ADMClassifier(SHAPE, 5, **SMALL, head_channels=8)(torch.zeros(1, 3, 8, 8), torch.zeros(1)),
         "24 positions were needed",

@@ -1,0 +1,94 @@
+"""The public door: every recorded network goes through it, and what a file or a config says is heard, or refused in a sentence."""
+
+import json
+
+import pytest
+import torch
+
+from models import import_checkpoint, import_classifier
+from models.importers.diffusers import process_of
+from models.importers.score_sde import process_of as process_of_score_sde
+from sde_lib import Data
+from tests.laws.test_importers import CONFIG, FLAGS, TINY, told, weights_of
+from tests.laws.test_parity_networks import CONFIGS, assert_near
+from tests.recorded import load as recorded
+
+OPENAI = FLAGS | {"num_heads": 1}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_recorded_network_of_score_sde_comes_in_with_its_config(name, tmp_path):
+    """A state alone, with DataParallel's prefixes, and its config in a JSON file; no family is told."""
+    golden = recorded(f"networks/{name}")
+    torch.save(weights_of(name) or weights_of("vp_ddpm"), tmp_path / "weights.pth")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIGS[name]))
+    for family in (None, "score_sde"):
+        model = import_checkpoint(tmp_path / "weights.pth", family, tmp_path / "config.json")
+        assert (model.sde, model.parameterization) == process_of_score_sde(CONFIGS[name])
+    x, labels = golden["x"].float().requires_grad_(), golden["labels"]
+    out = model.network(x, labels.float() if labels.is_floating_point() else labels)
+    assert_near(out.detach(), golden["out"], 2e-5)
+    assert_near(torch.autograd.grad(out, x, golden["v"].float())[0], golden["vjp"], 2e-5)
+
+
+def saved(name, tmp_path):
+    torch.save(weights_of(name), tmp_path / f"{name}.pt")
+    return tmp_path / f"{name}.pt"
+
+
+def test_sizes_that_weights_do_not_show_are_those_of_the_config(tmp_path):
+    for name, config in (
+        ("net_ncsnv2", {"image_size": 64}),
+        ("ncsn_v1", {"image_size": 64, "sigma_begin": 1.0, "sigma_end": 0.01}),
+        ("net_improved_unet_ddpm", OPENAI | {"image_size": 64}),
+    ):
+        assert import_checkpoint(saved(name, tmp_path), config=config).network.arguments["shape"][1:] == [64, 64]
+
+
+def test_networks_of_openai_that_were_asked_for_the_data(tmp_path):
+    path = saved("net_improved_unet_ddpm", tmp_path)
+    assert import_checkpoint(path, config=OPENAI | {"predict_xstart": True}).parameterization == Data(label="index")
+
+
+@pytest.mark.parametrize("name", ["KarrasVeScheduler", "EDMEulerScheduler", "FlowMatchEulerDiscreteScheduler"])
+def test_a_scheduler_without_betas_is_not_taken_for_ddpm_s(name):
+    with pytest.raises(ValueError, match=f"a {name} with .* describes no process"):
+        process_of({"_class_name": name, "num_train_timesteps": 1000})
+
+
+def changed(**values):
+    config = json.loads(CONFIG.read_text())
+    return config | {"model": config["model"] | values}
+
+
+MISMADE = [
+    (lambda path: import_checkpoint(TINY, config=changed(nf="eight")), "not made as those of score_sde are"),
+    (lambda path: import_checkpoint(TINY, config=changed(ch_mult=3)), "not made as those of score_sde are"),
+    (lambda path: import_checkpoint(TINY, config=[1, 2]), "config is a list: give a dictionary"),
+    (lambda path: import_checkpoint(TINY, config=path("[1, 2]")), "cannot be read"),
+    (lambda path: import_checkpoint(path({1: torch.zeros(2)})), "of no family known here"),
+    (
+        lambda path: import_checkpoint(path({"model": 5, "ema": {"shadow_params": []}, "step": 1}), config=CONFIG),
+        "not made as those of score_sde",
+    ),
+    (lambda path: import_classifier(path(weights_of("net_improved_unet_ddpm")), {"num_heads": 1}), "use import_checkpoint"),
+    (lambda path: import_classifier(path(weights_of("net_ncsnv2")), {"num_heads": 1}), "does not hold weights of guided-diffusion"),
+    (
+        lambda path: import_checkpoint(
+            path(weights_of("net_edm_ddpmpp_vp")), config=told("net_edm_ddpmpp_vp") | {"encoder_type": "unet"}
+        ),
+        "encoder_type='unet' .* use one of 'standard', 'skip', 'residual'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("load", "words"), MISMADE, ids=lambda value: value if isinstance(value, str) else "")
+def test_what_is_not_made_as_it_should_be_is_one_sentence(load, words, tmp_path):
+    def path(content):
+        place = tmp_path / "file"
+        place.write_text(content) if isinstance(content, str) else torch.save(content, place)
+        return place
+
+    with pytest.raises(ValueError, match=words) as told:
+        load(path)
+    assert "\n" not in str(told.value)
