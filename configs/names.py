@@ -33,6 +33,7 @@ NAMES: dict[str, dict[str, str]] = {
         "epsilon": "sde_lib:Epsilon",
         "data": "sde_lib:Data",
         "score": "sde_lib:Score",
+        "scaled_score": "sde_lib:ScaledScore",
         "v": "sde_lib:V",
         "velocity": "sde_lib:Velocity",
         "edm": "sde_lib:EDM",

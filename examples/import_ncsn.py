@@ -27,13 +27,12 @@ def main() -> None:
     parser.add_argument("--epsilon", type=float, default=6.2e-6)
     parser.add_argument("--moves", type=int, default=5)
     options = parser.parse_args()
-    config = dict(zip(("sigma_begin", "sigma_end"), options.ncsn, strict=True)) if options.ncsn else None
-    model = import_checkpoint(options.checkpoint, "ncsn", config)
-    shape = (model.network.arguments["shape"][0], options.size, options.size)
+    ends = dict(zip(("sigma_begin", "sigma_end"), options.ncsn, strict=True)) if options.ncsn else {}
+    model = import_checkpoint(options.checkpoint, "ncsn", {"image_size": options.size, **ends})
     published = "ncsn" if options.ncsn else "ncsnv2"
     langevin = AnnealedLangevin(options.epsilon, options.moves, published=published)
     sampler = Sampler(None, langevin, times=Table(), last="sample" if options.ncsn else "denoise")
-    sample_and_score(model, sampler, options, shape)
+    sample_and_score(model, sampler, options)
 
 
 if __name__ == "__main__":

@@ -38,14 +38,13 @@ def sample_and_score(
     model: ScoreModel,
     sampler: Sampler,
     options: argparse.Namespace,
-    shape: tuple[int, ...] = (),
     score_fn: Any = None,
     bits: Callable[..., Any] = by_the_flow,
 ) -> None:
-    """Samples of a shape, the network's own unless given, as a picture, and their bits/dim."""
+    """Samples of the network's shape, as a picture, and their bits/dim."""
     score_fn = score_fn or model
     print(f"{type(model.network).__name__} under {model.sde}, asked for {model.parameterization}")
-    rows = (options.images, *(shape or model.network.arguments["shape"]))
+    rows = (options.images, *model.network.arguments["shape"])
     samples = sampler.sample(model.sde, score_fn, rows, seed=options.seed)
     codes = model.data.decode(samples.x)
     save_picture(image_grid(codes, model.data.levels, columns=min(8, len(codes))), options.out)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from .backbone import Backbone, Encoder, Plan, space_of
-from .layers import AttentionPool, Condition, Embedding, Sinusoid, Style
+from .layers import AttentionPool, Embedding, Sinusoid, Style, conditions
 from .registry import arguments_of
 
 __all__ = ["ADM", "ADMClassifier"]
@@ -133,6 +133,5 @@ def _style(
 
 
 def _embedding(channels: int, style: Style, condition: int = 0, dropout: float = 0.0) -> Embedding:
-    late = {"y": Condition(condition, style.width, dropout)} if condition else {}
     waves = Sinusoid(channels, inclusive=False, cosine_first=True)
-    return Embedding(waves, channels, style.width, style.act(), late=late)
+    return Embedding(waves, channels, style.width, style.act(), late=conditions(condition, style.width, dropout))

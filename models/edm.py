@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from .backbone import Backbone, Plan, space_of
-from .layers import Condition, Embedding, Fourier, Sinusoid, Style, fan_average
+from .layers import Condition, Embedding, Fourier, Sinusoid, Style, conditions, fan_average
 from .registry import arguments_of
 
 __all__ = ["DhariwalUNet", "SongUNet"]
@@ -58,7 +58,7 @@ class SongUNet(nn.Module):
         width, size = 4 * channels, 2 * channels if embedding == "fourier" else channels
         style = Style(width, space_of(shape), dropout, eps=1e-6, rescale=True, taps=tuple(taps), project=True)
         plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), attend_last=True, resample="block")
-        early = {"y": Condition(condition, size, condition_dropout, bias=True)} if condition else {}
+        early = conditions(condition, size, condition_dropout, bias=True)
         early |= {"augment": Condition(augment, size)} if augment else {}
         waves = Fourier(size, log=False) if embedding == "fourier" else Sinusoid(size)
         self.embedding = Embedding(waves, size, width, style.act(), early)
@@ -104,7 +104,7 @@ class DhariwalUNet(nn.Module):
         style = Style(width, space_of(shape), dropout, modulation="scale_shift", taps=(1, 1), head_channels=head_channels)
         plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), resample="block")
         early = {"augment": Condition(augment, channels)} if augment else {}
-        late = {"y": Condition(condition, width, condition_dropout)} if condition else {}
+        late = conditions(condition, width, condition_dropout)
         waves = Sinusoid(channels, inclusive=False, cosine_first=True)
         self.embedding = Embedding(waves, channels, width, style.act(), early, late)
         self.body = Backbone(shape[0], outputs * shape[0], plan, style, pad=pad)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .layers import NoiseEmbedding, zero_init
+from .layers import NoiseEmbedding, conditions, refuse_unknown, zero_init
 from .registry import arguments_of
 
 __all__ = ["MLP"]
@@ -17,20 +17,31 @@ __all__ = ["MLP"]
 class MLP(nn.Module):
     """States (B, *shape) and noise labels (B,) to (B, *shape), by depth residual layers of the given width.
 
-    outputs is how many numbers it answers for each entry, along axis 1: 2 with a learned variance.
+    outputs is how many numbers it answers for each entry, along axis 1: 2 with a learned variance. condition: the size of a vector
+    y, or the number of classes y, of which a row in training loses its own with probability condition_dropout.
     Raises ValueError for an empty shape.
 
     >>> MLP((7, 3), width=16)(torch.zeros(2, 7, 3), torch.zeros(2)).shape
     torch.Size([2, 7, 3])
     """
 
-    def __init__(self, shape: Sequence[int], width: int = 128, depth: int = 3, dropout: float = 0.0, outputs: int = 1) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        width: int = 128,
+        depth: int = 3,
+        dropout: float = 0.0,
+        outputs: int = 1,
+        condition: int = 0,
+        condition_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.arguments = arguments_of(locals())
         if not shape:
             raise ValueError("MLP needs the shape of one datum, such as data.shape[1:], and got ()")
         dims = math.prod(shape)
         self.embedding = NoiseEmbedding(width)
+        self.conditions = nn.ModuleDict(conditions(condition, width, condition_dropout))
         self.first = nn.Linear(dims, width)
         self.hidden = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width)) for _ in range(depth)
@@ -38,9 +49,12 @@ class MLP(nn.Module):
         self.last = zero_init(nn.Linear(width, outputs * dims))
         self.answer = (outputs * shape[0], *shape[1:])
 
-    def forward(self, x: Tensor, noise_label: Tensor) -> Tensor:
-        """The output at states x and labels (B,)."""
+    def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None) -> Tensor:
+        """The output at states x, labels (B,), and conditions y: none for y = None, or -1 in a row of classes."""
+        refuse_unknown({"y": y}, tuple(self.conditions))
         embedding = self.embedding(noise_label)
+        for condition in self.conditions.values():
+            embedding = embedding + condition(y, len(x))
         h = self.first(x.flatten(1))
         for layer in self.hidden:
             h = h + layer(h + embedding)

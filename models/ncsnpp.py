@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sde_lib.tables import geometric_sigmas
 
 from .backbone import Backbone, Plan, space_of
-from .layers import Embedding, Fourier, Sinusoid, Style, fan_average
+from .layers import Embedding, Fourier, Sinusoid, Style, conditions, fan_average
 from .registry import arguments_of
 
 __all__ = ["DDPM", "NCSNpp", "SigmaTable", "counted", "divided"]
@@ -66,9 +66,10 @@ class DDPM(nn.Module):
     (attend_last, as in Score-SDE) or after each (DDPM). resample: between levels stand convolutions ("conv") or plain means and
     repetitions ("pool"). unit_range: the states are in [0, 1], and the network sees 2 x - 1. conditional=False:
     it is not told the label. sigmas = (sigma_min, sigma_max, levels): labels are indices into NCSN's table, and the answer is
-    divided by sigma. outputs is how many numbers it answers for each entry, along axis 1. pad: sizes that cannot be halved are
-    padded with zeros and the answer cropped. Raises ValueError for a shape without an axis of space or with more than three, and
-    for less than one channel, block or level.
+    divided by sigma. outputs is how many numbers it answers for each entry, along axis 1. condition: the size of a vector y, or the
+    number of classes y, of which a row in training loses its own with probability condition_dropout. pad: sizes that cannot be
+    halved are padded with zeros and the answer cropped. Raises ValueError for a shape without an axis of space or with more than
+    three, for less than one channel, block or level, and for a condition with conditional=False.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B; Song et al., 2021, arXiv 2011.13456, appendix H.
 
@@ -92,6 +93,8 @@ class DDPM(nn.Module):
         unit_range: bool = False,
         sigmas: Sequence[float] | None = None,
         outputs: int = 1,
+        condition: int = 0,
+        condition_dropout: float = 0.0,
         pad: bool = False,
     ) -> None:
         super().__init__()
@@ -100,14 +103,15 @@ class DDPM(nn.Module):
         style = Style(width, space_of(shape), dropout, activation, least=1, eps=1e-6, ahead=True)
         plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), attend_last, resample)
         self.unit_range = unit_range
-        self.embedding = Embedding(Sinusoid(channels), channels, width, style.act()) if conditional else None
+        late = conditions(_told(condition, conditional), width, condition_dropout)
+        self.embedding = Embedding(Sinusoid(channels), channels, width, style.act(), late=late) if conditional else None
         self.body = Backbone(shape[0], outputs * shape[0], plan, style, pad=pad)
         self.sigma = None if sigmas is None else SigmaTable(sigmas)
         fan_average(self)
 
-    def forward(self, x: Tensor, noise_label: Tensor) -> Tensor:
-        """The output at states x, (B, C, *space), and labels (B,)."""
-        embedding = None if self.embedding is None else self.embedding(noise_label)
+    def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None) -> Tensor:
+        """The output at states x, (B, C, *space), labels (B,), and conditions y: none for y = None, or -1 in a row of classes."""
+        embedding = None if self.embedding is None else self.embedding(noise_label, y=y)
         out = self.body(2 * x - 1 if self.unit_range else x, embedding)
         return out if self.sigma is None else divided(out, self.sigma(noise_label))
 
@@ -155,6 +159,8 @@ class NCSNpp(nn.Module):
         scale_by_sigma: bool = False,
         sigmas: Sequence[float] | None = None,
         outputs: int = 1,
+        condition: int = 0,
+        condition_dropout: float = 0.0,
         pad: bool = False,
     ) -> None:
         super().__init__()
@@ -178,18 +184,25 @@ class NCSNpp(nn.Module):
         self.unit_range = unit_range
         size = 2 * channels if embedding == "fourier" else channels
         waves = Fourier(size, fourier_scale) if embedding == "fourier" else Sinusoid(size)
-        self.embedding = Embedding(waves, size, width, style.act()) if conditional else None
+        late = conditions(_told(condition, conditional), width, condition_dropout)
+        self.embedding = Embedding(waves, size, width, style.act(), late=late) if conditional else None
         self.body = Backbone(shape[0], outputs * shape[0], plan, style, progressive_input, progressive_output, combine, pad=pad)
         self.sigma: nn.Module | None = None
         if scale_by_sigma:
             self.sigma = nn.Identity() if embedding == "fourier" else SigmaTable(_needed(sigmas))
         fan_average(self)
 
-    def forward(self, x: Tensor, noise_label: Tensor) -> Tensor:
-        """The output at states x, (B, C, *space), and labels (B,)."""
-        embedding = None if self.embedding is None else self.embedding(noise_label)
+    def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None) -> Tensor:
+        """The output at states x, (B, C, *space), labels (B,), and conditions y: none for y = None, or -1 in a row of classes."""
+        embedding = None if self.embedding is None else self.embedding(noise_label, y=y)
         out = self.body(2 * x - 1 if self.unit_range else x, embedding)
         return out if self.sigma is None else divided(out, self.sigma(noise_label))
+
+
+def _told(condition: int, conditional: bool) -> int:
+    if condition and not conditional:
+        raise ValueError(f"condition={condition} with conditional=False: a network that is told nothing has no condition")
+    return condition
 
 
 def _needed(sigmas: Sequence[float] | None) -> Sequence[float]:

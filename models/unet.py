@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from .backbone import Backbone, Plan, space_of
-from .layers import Condition, Embedding, Octaves, Style
+from .layers import Embedding, Octaves, Style, conditions
 from .registry import arguments_of
 
 __all__ = ["UNet"]
@@ -51,8 +51,8 @@ class UNet(nn.Module):
         width = 4 * channels
         style = Style(width, dims=space_of(shape), dropout=dropout, modulation="scale_shift", heads=heads)
         plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), middle=bool(attention))
-        conditions = {"y": Condition(condition, width, condition_dropout)} if condition else {}
-        self.embedding = Embedding(Octaves(highest_frequency), 64, width, nn.SiLU(), late=conditions)
+        late = conditions(condition, width, condition_dropout)
+        self.embedding = Embedding(Octaves(highest_frequency), 64, width, nn.SiLU(), late=late)
         self.body = Backbone(shape[0], outputs * shape[0], plan, style, pad=pad)
 
     def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from sde_lib.moved import Moved
 from sde_lib.noise import RowNoise
 from sde_lib.ode import Unfinished
 from sde_lib.oracles import GaussianOracle, MixtureOracle, PointsOracle
-from sde_lib.parameterizations import EDM, Data, Epsilon, PreviousMean, Score, V, Velocity, WithVariance
+from sde_lib.parameterizations import EDM, Data, Epsilon, PreviousMean, ScaledScore, Score, V, Velocity, WithVariance
 from sde_lib.planar import CheckerboardOracle, RingOracle
 from sde_lib.prediction import Prediction
 from sde_lib.processes import VESDE, VPSDE, GeometricVPSDE, KarrasSDE, RectifiedFlow, SubVPSDE
@@ -58,6 +58,7 @@ __all__ = [
     "ReverseSDE",
     "RingOracle",
     "RowNoise",
+    "ScaledScore",
     "Score",
     "ScoreModel",
     "SlicedScoreMatching",

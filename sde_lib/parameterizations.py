@@ -14,7 +14,10 @@ from sde_lib.linear import Level, LinearSDE
 from sde_lib.prediction import Coefficient
 from sde_lib.tensors import as_time
 
-__all__ = ["EDM", "LABELS", "Data", "Epsilon", "Parameterization", "PreviousMean", "Score", "V", "Velocity", "WithVariance"]
+__all__ = [
+    *("EDM", "LABELS", "Data", "Epsilon", "Parameterization", "PreviousMean", "ScaledScore", "Score"),
+    *("V", "Velocity", "WithVariance"),
+]
 
 
 def _index(sde: Any, t: Tensor) -> Tensor:
@@ -33,9 +36,10 @@ LABELS: dict[str, Callable[[LinearSDE, Tensor], Tensor]] = {
     "index_of_1000": _index_of_1000,
     "sigma": lambda sde, t: sde.at(t).sigma,
     "log_sigma": lambda sde, t: -sde.at(t).log_snr / 8,
+    "log_half_sigma": lambda sde, t: (0.5 * sde.at(t).sigma).log(),
 }
 """The ways to tell a network how noisy its input is: 999 t/T, the index in a table, the same rescaled to a table of 1000
-(improved-diffusion's rescale_timesteps), sigma, or log(sigma/alpha)/4."""
+(improved-diffusion's rescale_timesteps), sigma, log(sigma/alpha)/4, or log(sigma/2) (EDM's for VE)."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,19 @@ class Score(Parameterization):
     def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
         """(0, -1/sigma)."""
         return 0.0, -1 / level.sigma
+
+
+@dataclass(frozen=True)
+class ScaledScore(Parameterization):
+    """The network predicts sigma times the score, -eps. Reference: Karras et al., 2022, arXiv 2206.00364, table 1, column VE.
+
+    >>> ScaledScore(label="log_half_sigma").target(None, None, None)
+    (0.0, -1.0)
+    """
+
+    def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
+        """(0, -1)."""
+        return 0.0, -1.0
 
 
 @dataclass(frozen=True)

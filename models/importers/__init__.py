@@ -38,9 +38,9 @@ def import_checkpoint(
     weights where it is None. config says what weights do not show, as a dictionary or a JSON file with the keys of that project:
 
     score_sde           the whole config (ml_collections too): sections model, data and training
-    ncsn                image_size, 32 unless given; NCSN sigma_begin and sigma_end too
-    improved-diffusion  flags: num_heads or num_head_channels, noise_schedule, diffusion_steps, rescale_timesteps,
-    guided-diffusion        use_new_attention_order, predict_xstart, image_size (64 unless given)
+    ncsn                image_size; NCSN sigma_begin and sigma_end too
+    improved-diffusion  flags: image_size, num_heads or num_head_channels, noise_schedule, diffusion_steps,
+    guided-diffusion        rescale_timesteps, use_new_attention_order, predict_xstart
     diffusers           none, but for a folder without its scheduler: that scheduler's config
     edm                 the options of the network, and of its preconditioning
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sde_lib import EDM, VPSDE, Epsilon, Images, KarrasSDE, LinearSDE
+from sde_lib import EDM, VESDE, VPSDE, Epsilon, Images, KarrasSDE, LinearSDE, ScaledScore, WithVariance
 from sde_lib.parameterizations import Parameterization
+from sde_lib.tabulated import ddpm
 
 from ..edm import DhariwalUNet, SongUNet
 from .order import fit, heads_first, in_order
@@ -52,6 +53,7 @@ def network_of(config: Mapping[str, Any]) -> nn.Module:
         "condition": options.get("label_dim", 0),
         "condition_dropout": options.get("label_dropout", 0.0),
         "augment": options.get("augment_dim", 0),
+        "outputs": 2 if _preconditioning(config) == "iDDPMPrecond" else 1,
     }
     shape = (options["img_channels"], size, size)
     if not song:
@@ -106,13 +108,12 @@ def model_of(
 ) -> tuple[nn.Module, LinearSDE, Parameterization, Images]:
     """Network, process, parameterization and data of a state; weights says nothing: EDM keeps averages alone.
 
-    config has the options of the network, and of its preconditioning: class_name, "EDMPrecond" unless given, or "VPPrecond".
-    Raises ValueError for another preconditioning.
+    config has the options of the network, and of its preconditioning: class_name, "EDMPrecond" unless given, "VPPrecond",
+    "VEPrecond" or "iDDPMPrecond", whose sigmas are those of 1000 cosine betas. Raises ValueError for another preconditioning.
     """
     if config is None:
         raise ValueError("EDM's weights do not show how they are used: give config, the options that the network was made with")
-    kind = config.get("class_name", "EDMPrecond").rpartition(".")[2]
-    network = network_of(config)
+    kind, network = _preconditioning(config), network_of(config)
     network.load_state_dict(weights_of(content, network))
     data = Images(256, -1 - 1 / 255, 1 + 1 / 255)
     if kind == "EDMPrecond":
@@ -120,4 +121,14 @@ def model_of(
     if kind == "VPPrecond":
         low = config.get("beta_min", 0.1)
         return network, VPSDE(low, low + config.get("beta_d", 19.9)), Epsilon(label="time"), data
-    raise ValueError(f"class_name={kind!r}: 'EDMPrecond' or 'VPPrecond' was needed, whose labels are ones that ScoreModel has")
+    if kind == "VEPrecond":
+        return network, VESDE(config.get("sigma_min", 0.02), config.get("sigma_max", 100.0)), ScaledScore("log_half_sigma"), data
+    if kind == "iDDPMPrecond" and (config.get("C_1", 0.001), config.get("C_2", 0.008)) == (0.001, 0.008):
+        return network, ddpm("cosine", config.get("M", 1000)), WithVariance(of=Epsilon(label="index")), data
+    raise ValueError(
+        f"class_name={kind!r}: 'EDMPrecond', 'VPPrecond', 'VEPrecond' or 'iDDPMPrecond' (with its own C_1 and C_2) was needed"
+    )
+
+
+def _preconditioning(config: Mapping[str, Any]) -> str:
+    return str(config.get("class_name", "EDMPrecond")).rpartition(".")[2]

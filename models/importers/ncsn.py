@@ -57,20 +57,20 @@ def holds(content: Any) -> bool:
 
 
 def model_of(content: Any, config: Mapping[str, Any] | None, weights: str) -> tuple[nn.Module, LinearSDE, Parameterization, Images]:
-    """Network, process, parameterization and data of a file. Raises ValueError where its sigmas are not known, or do not fit."""
+    """Network, process, parameterization and data of a file; config says what weights do not show: image_size, and NCSN's sigmas.
+
+    Raises KeyError for what is missing, and ValueError for sigmas that are not geometric.
+    """
     raw, ema = _states(content)
     first, names = raw["begin_conv.weight"], {key.split(".")[0] for key in raw}
     stages = STAGES["ncsnv2_256" if "res31" in names else "ncsnv2_128" if "res5" in names else "ncsnv2_64"]
     channels, inputs = first.shape[:2]
-    size = (config or {}).get("image_size", 32)  # which weights do not show, and the network does not need
+    told = config or {}
+    size = told["image_size"]
     shape = (inputs, size, size)
     if "normalizer.embed.weight" in raw:
         levels = len(raw["normalizer.embed.weight"])
-        if config is None:
-            raise ValueError(
-                "NCSN's weights do not show its sigmas: give config={'sigma_begin': 1.0, 'sigma_end': 0.01}, or others"
-            )
-        table = (float(config["sigma_end"]), float(config["sigma_begin"]), levels)
+        table = (float(told["sigma_end"]), float(told["sigma_begin"]), levels)
         network: nn.Module = NCSN(shape, channels, *stages, levels=levels)
         data = Images(256, 0.0, 1.0)  # trained on dequantized images
     else:

@@ -57,7 +57,7 @@ def network_of(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Any:
         places = state["out.2.positional_embedding"].shape[1] - 1
         size = round(places ** (1 / dims)) * 2 ** (len(tops) - 1)
         return ADMClassifier((inputs, *[size] * dims), classes=len(state["out.2.c_proj.bias"]), **arguments)
-    size, answers = config.get("image_size", 64), len(state["out.2.bias"])
+    size, answers = config["image_size"], len(state["out.2.bias"])
     above = inputs == 6 and answers in (3, 6)  # three channels, and those of a small image beside them
     own = inputs // 2 if above else inputs
     condition = len(state["label_emb.weight"]) if "label_emb.weight" in state else 0

@@ -1,7 +1,7 @@
 """Layers that networks share."""
 
 from .attention import AttentionPool, SelfAttention
-from .embedding import Condition, Embedding, Fourier, NoiseEmbedding, Octaves, Sinusoid
+from .embedding import Condition, Embedding, Fourier, NoiseEmbedding, Octaves, Sinusoid, conditions, refuse_unknown
 from .initial import fan_average, zero_init
 from .instance_norm import InstanceNormPlus
 from .pyramids import COMBINE, EMITTERS, JOINS
@@ -31,9 +31,11 @@ __all__ = [
     "Style",
     "Unnormed",
     "Untold",
+    "conditions",
     "conv_down",
     "conv_up",
     "fan_average",
     "group_norm",
+    "refuse_unknown",
     "zero_init",
 ]

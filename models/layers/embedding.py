@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Condition", "Embedding", "Fourier", "NoiseEmbedding", "Octaves", "Sinusoid"]
+__all__ = ["Condition", "Embedding", "Fourier", "NoiseEmbedding", "Octaves", "Sinusoid", "conditions", "refuse_unknown"]
 
 
 class Octaves(nn.Module):
@@ -148,6 +148,25 @@ class Condition(nn.Module):
             raise ValueError(f"y names class {int(y.max())}, and the network knows 0 to {classes - 1}, and -1 for none") from None
 
 
+def conditions(size: int, width: int, dropout: float, bias: bool = False) -> dict[str, Condition]:
+    """The condition y of so many numbers or classes by its name, or none where size is 0.
+
+    >>> conditions(0, 16, 0.1), list(conditions(10, 16, 0.1))
+    ({}, ['y'])
+    """
+    return {"y": Condition(size, width, dropout, bias)} if size else {}
+
+
+def refuse_unknown(cond: Mapping[str, Tensor | None], known: Collection[str]) -> None:
+    """Raise ValueError for a condition that a network was not built for.
+
+    >>> refuse_unknown({"y": None}, known=())
+    """
+    for name, value in cond.items():
+        if value is not None and name not in known:
+            raise ValueError(f"the network got {name!r}, and was built without: build it with the size of that condition")
+
+
 class Embedding(nn.Module):
     """act(linear(act(linear(features(label))))): (B,) to (B, width).
 
@@ -173,9 +192,7 @@ class Embedding(nn.Module):
 
     def forward(self, label: Tensor, **cond: Tensor | None) -> Tensor:
         """Embed labels (B,) and conditions. Raises ValueError for a condition that the network was not built for."""
-        for name, value in cond.items():
-            if value is not None and name not in self.early and name not in self.late:
-                raise ValueError(f"the network got {name!r}, and was built without: build it with the size of that condition")
+        refuse_unknown(cond, (*self.early, *self.late))
         rows = len(label)
         e = self.features(label).to(self.first.weight.dtype)
         for name, condition in self.early.items():

@@ -71,7 +71,7 @@ MISMADE = [
         lambda path: import_checkpoint(path({"model": 5, "ema": {"shadow_params": []}, "step": 1}), config=CONFIG),
         "not made as those of score_sde",
     ),
-    (lambda path: import_classifier(path(weights_of("net_improved_unet_ddpm")), {"num_heads": 1}), "use import_checkpoint"),
+    (lambda path: import_classifier(path(weights_of("net_improved_unet_ddpm")), OPENAI), "use import_checkpoint"),
     (lambda path: import_classifier(path(weights_of("net_ncsnv2")), {"num_heads": 1}), "does not hold weights of guided-diffusion"),
     (
         lambda path: import_checkpoint(

@@ -83,7 +83,7 @@ def test_a_config_as_an_object_and_processes_of_every_kind(tmp_path):
         import_checkpoint(TINY, config=config)
 
 
-FLAGS = {"noise_schedule": "linear", "diffusion_steps": 1000}
+FLAGS = {"image_size": 8, "noise_schedule": "linear", "diffusion_steps": 1000}
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -118,7 +118,7 @@ def test_guided_diffusion_s_classifier_gives_its_recorded_logits_and_gradient(tm
 
 def test_steps_of_improved_diffusion_are_told_as_they_were_in_training(tmp_path):
     torch.save(weights_of("net_improved_unet_ddpm"), tmp_path / "model.pt")
-    config = {"num_heads": 1, "noise_schedule": "cosine", "diffusion_steps": 4000}
+    config = {"image_size": 8, "num_heads": 1, "noise_schedule": "cosine", "diffusion_steps": 4000}
     with pytest.raises(ValueError, match="add rescale_timesteps"):
         import_checkpoint(tmp_path / "model.pt", config=config)
     for rescale, label in ((True, "index_of_1000"), (False, "index")):
@@ -132,22 +132,26 @@ def test_ncsnv2_gives_its_recorded_outputs_and_knows_its_sigmas(tmp_path):
     ema = {key: value for key, value in raw.items() if key != "sigmas"}
     spoiled = {f"module.{key}": value + (key == "end_conv.bias") for key, value in raw.items()}
     torch.save([spoiled, {"state": {}, "param_groups": []}, 3, 7, ema], tmp_path / "checkpoint.pth")
-    model = import_checkpoint(tmp_path / "checkpoint.pth")
+    with pytest.raises(ValueError, match="'image_size' is missing"):
+        import_checkpoint(tmp_path / "checkpoint.pth")
+    model = import_checkpoint(tmp_path / "checkpoint.pth", config={"image_size": 8})
     assert (model.sde, model.parameterization) == (ncsn(0.1, 10.0, 12), Score(label="index"))
     assert_near(model.network(golden["x"].float(), golden["y"]).detach(), golden["out"], 2e-5)
     save(model, tmp_path / "ours.safetensors")
     for network in (model.network, load(tmp_path / "ours.safetensors").network):  # whose sigmas, in the file, are float32
         assert_near(network.double()(golden["x"], golden["y"]).detach(), golden["out_f64"], 1e-9)
-    other = import_checkpoint(tmp_path / "checkpoint.pth", weights="raw").network(golden["x"].float(), golden["y"])
+    other = import_checkpoint(tmp_path / "checkpoint.pth", config={"image_size": 8}, weights="raw").network(
+        golden["x"].float(), golden["y"]
+    )
     assert (other - golden["out"]).abs().max() > 1
 
 
 def test_ncsn_asks_for_its_sigmas(tmp_path):
     golden = recorded("networks/ncsn_v1")
     torch.save([weights_of("ncsn_v1"), {"state": {}, "param_groups": []}], tmp_path / "checkpoint.pth")
-    with pytest.raises(ValueError, match="sigma_begin"):
-        import_checkpoint(tmp_path / "checkpoint.pth")
-    model = import_checkpoint(tmp_path / "checkpoint.pth", config={"sigma_begin": 1.0, "sigma_end": 0.01})
+    with pytest.raises(ValueError, match="'sigma_end' is missing"):
+        import_checkpoint(tmp_path / "checkpoint.pth", config={"image_size": 8})
+    model = import_checkpoint(tmp_path / "checkpoint.pth", config={"image_size": 8, "sigma_begin": 1.0, "sigma_end": 0.01})
     assert model.sde == ncsn(0.01, 1.0, 10)
     assert_near(model.network(golden["x"].float(), golden["labels"]).detach(), golden["out"], 2e-5)
 
@@ -168,8 +172,17 @@ def test_edm_s_network_and_denoiser_are_the_recorded_ones(sort, tmp_path):
     assert_near(denoised.detach(), golden["D"], 1e-3)  # its c_noise is 1 % off at small sigma, in float32
     model = import_checkpoint(tmp_path / "edm.pt", config=options | {"sigma_data": 0.4})
     assert (model.sde, model.parameterization) == (KarrasSDE(), EDM(sigma_data=0.4))
-    with pytest.raises(ValueError, match="'EDMPrecond' or 'VPPrecond' was needed"):
-        import_checkpoint(tmp_path / "edm.pt", config=options | {"class_name": "VEPrecond"})
+    model = import_checkpoint(tmp_path / "edm.pt", config=options | {"class_name": "VEPrecond"})
+    t = torch.tensor([0.3, 0.6], dtype=torch.float64)
+    x, sigma = golden["x"][:2].float(), model.sde.at(t).sigma.float()
+    denoised = x + sigma[:, None, None, None] * model.network(x, (sigma / 2).log())
+    torch.testing.assert_close(model.predict(x, t).x0, denoised, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="'VEPrecond' or 'iDDPMPrecond' .* was needed"):
+        import_checkpoint(tmp_path / "edm.pt", config=options | {"class_name": "LearnedPrecond"})
+    doubled = {key: torch.cat([value, value]) if "aux_conv" in key else value for key, value in state.items()}
+    torch.save(doubled, tmp_path / "two.pt")
+    model = import_checkpoint(tmp_path / "two.pt", config=options | {"class_name": "iDDPMPrecond"})
+    assert (model.sde, model.parameterization) == (ddpm("cosine"), WithVariance(of=Epsilon(label="index")))
     with pytest.raises(ValueError, match="the options that the network was made with"):
         import_checkpoint(tmp_path / "edm.pt")
 
@@ -319,7 +332,7 @@ def test_what_a_file_does_not_say_is_asked_for(tmp_path):
         ),
         (lambda: import_checkpoint(tmp_path / "other.pt"), "pass family"),
         (lambda: import_checkpoint(tmp_path / "model.pt"), "how many heads"),
-        (lambda: import_checkpoint(tmp_path / "model.pt", config={"num_heads": 1}), "'noise_schedule' is missing"),
+        (lambda: import_checkpoint(tmp_path / "model.pt", config={"image_size": 8, "num_heads": 1}), "'noise_schedule' is missing"),
         (lambda: import_checkpoint(tmp_path / "model.pt", family="diffusers"), "does not hold weights of diffusers"),
     ]
     for make, words in cases:
@@ -329,12 +342,12 @@ def test_what_a_file_does_not_say_is_asked_for(tmp_path):
         import_checkpoint(tmp_path / "nothing.pth")
     del weights["middle_block.0.in_layers.0.weight"]
     with pytest.raises(ValueError, match="the file holds"):
-        openai.weights_of(weights, openai.network_of(weights, {"num_heads": 1}))
+        openai.weights_of(weights, openai.network_of(weights, {"image_size": 8, "num_heads": 1}))
 
 
 def test_a_weight_of_another_shape_is_named():
     weights = weights_of("net_improved_unet_ddpm")
-    network = openai.network_of(weights, {"num_heads": 1})
+    network = openai.network_of(weights, {"image_size": 8, "num_heads": 1})
     weights["middle_block.0.in_layers.0.weight"] = torch.zeros(31)
     with pytest.raises(ValueError, match=r"shape \(31,\) meets body.encoder.middle.0.block.norm1.weight of ADM, of shape \(32,\)"):
         openai.weights_of(weights, network)

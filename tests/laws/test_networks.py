@@ -144,9 +144,20 @@ def test_a_signal_is_an_image_of_one_row():
     torch.testing.assert_close(out, line(x, LABELS[:2])[..., None].expand_as(out), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("make", [UNet, ADM, SongUNet, DhariwalUNet])
+CONDITIONED = {
+    UNet: SMALL,
+    DDPM: WIDE,
+    NCSNpp: SMALL,
+    ADM: SMALL | {"head_channels": 8},
+    SongUNet: SMALL,
+    DhariwalUNet: SMALL | {"head_channels": 8},
+    MLP: {"width": 16},
+}
+
+
+@pytest.mark.parametrize("make", CONDITIONED)
 def test_conditions_by_class_and_by_vector(make):
-    arguments = SMALL | ({"head_channels": 8} if make in (ADM, DhariwalUNet) else {})
+    arguments = CONDITIONED[make]
     network = randomized(make(SHAPE, **arguments, condition=4))
     x, y = torch.randn(3, *SHAPE), torch.tensor([3, -1, 0])
     out = network(x, LABELS, y=y)
@@ -213,6 +224,7 @@ REFUSED = [
     (lambda: DDPM(SHAPE, activation="gelu"), "use one of 'swish'"),
     (lambda: NCSNpp(SHAPE, embedding="sine"), "'positional' or 'fourier'"),
     (lambda: SongUNet(SHAPE, embedding="sine"), "'positional' or 'fourier'"),
+    (lambda: NCSNpp(SHAPE, conditional=False, condition=3), "told nothing has no condition"),
     (lambda: DDPM(SHAPE, resample="mean"), "use one of 'block', 'conv', 'pool'"),
     (lambda: NCSNpp(SHAPE, block="ddpm", resample="mean"), "use one of 'block', 'conv', 'pool'"),
     (lambda: ADM(SHAPE, modulation="film"), "use 'add' or 'scale_shift'"),

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from samplers import LogSNR, Quadratic, Uniform
-from sde_lib import EDM, VESDE, VPSDE, Epsilon, ImportanceTime, ReverseSDE, Score, ScoreModel, SubVPSDE
+from sde_lib import EDM, VESDE, VPSDE, Epsilon, ImportanceTime, ReverseSDE, ScaledScore, Score, ScoreModel, SubVPSDE
+from sde_lib.tabulated import ddpm
 from tests.recorded import load, same, same_state
 
 SONG = {"vp": VPSDE(), "subvp": SubVPSDE(), "ve50": VESDE()}
@@ -162,6 +163,23 @@ def test_edm_preconditioning_is_edm_s():
     same(out.flatten(), g["edm/c_out"], rtol=1e-6)
     same(reading.scale(sde.at(t)), g["edm/c_in"], rtol=1e-6)
     same(reading.noise_label(sde, t), g["edm/c_noise"], rtol=1e-6, atol=1e-7)
+
+
+def test_preconditioning_of_ve_and_of_iddpm_are_edm_s():
+    """VE's state is theirs; iDDPM's is divided by alpha, and its sigmas are those of a table but for their rounding to float32."""
+    g = load("edm/edm_precond")
+    sigma, sde, reading = g["sigma"], VESDE(sigma_min=1e-3, sigma_max=100.0), ScaledScore("log_half_sigma")
+    t = sde.t_of_log_snr(-2 * sigma.log())
+    one = torch.ones(len(sigma), 1, dtype=torch.float64)
+    out = ScoreModel(lambda x, label: torch.ones_like(x), sde, reading).predict(0 * one, t).x0
+    same(out.flatten(), g["ve/c_out"], rtol=1e-6)
+    same(reading.noise_label(sde, t), g["ve/c_noise"], rtol=1e-6, atol=1e-7)
+    table = ddpm("cosine", 1000)
+    level = table.at(table.times)
+    same(level.sigma / level.alpha, g["iddpm/u"][:-1].flip(0), rtol=1e-3)
+    labels = Epsilon(label="index").noise_label(table, table.times)
+    nearest = (level.sigma / level.alpha - sigma[1:, None]).abs().argmin(1)
+    same(labels[nearest].double(), g["iddpm/c_noise"][1:], rtol=0)
 
 
 def test_vp_noise_to_signal_and_its_inverse_are_edm_s():
