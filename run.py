@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     except Interrupted as stop:
         if os.environ.get("RANK", "0") == "0":  # of several processes the first speaks
             print(f"\nstopped at step {stop.step} and saved; go on with:\n  {_command(arguments, 'train')} --resume")
+            print(f"the run is in {arguments.workdir.resolve()}")
         return 130
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)

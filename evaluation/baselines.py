@@ -15,6 +15,8 @@ from torch import Tensor
 from sde_lib import Images, RowNoise
 from sde_lib.noise import Stream
 
+CHUNK = 1 << 24  # numbers that are looked at at once
+
 __all__ = ["Baseline", "baselines", "categorical", "gaussian_mixture", "standard_normal"]
 
 
@@ -29,20 +31,23 @@ class Baseline(NamedTuple):
 def baselines(train: Tensor, test: Tensor, images: Images, seed: int) -> list[Baseline]:
     """The three baselines on integer images (N, *shape), each fitted to train and scored on test.
 
-    Without the mixture where its covariances would take hours: 10 N d^2 is 6e7 for the digits, which take seconds.
+    Without the mixture where its covariances would take hours: 10 N d^2 is 6e7 for the digits, which take seconds; and without the
+    frequencies where their table would have more than 2^27 entries.
     """
     mixture = [gaussian_mixture(train, test, images, seed)] if 10 * len(train) * train[0].numel() ** 2 < 1e9 else []
-    return [categorical(train, test, images), *mixture, standard_normal(test, images, seed)]
+    table = [categorical(train, test, images)] if train[0].numel() * images.levels <= 1 << 27 else []
+    return [*table, *mixture, standard_normal(test, images, seed)]
 
 
 def categorical(train: Tensor, test: Tensor, images: Images) -> Baseline:
     """Independent pixels, each with the frequencies of its levels in train; half a count is added to each level."""
-    pixels = train.flatten(1).long().T
-    counts = torch.full((len(pixels), images.levels), 0.5, dtype=torch.float64)
-    counts.scatter_add_(1, pixels, torch.ones(1, 1, dtype=torch.float64).expand(pixels.shape))
+    counts = torch.full((train[0].numel(), images.levels), 0.5, dtype=torch.float64)
+    for part in _parts(train):  # which may be mapped, and more than the memory holds
+        pixels = part.flatten(1).long().T
+        counts.scatter_add_(1, pixels, torch.ones(1, 1, dtype=torch.float64).expand(pixels.shape))
     log_p = (counts / counts.sum(1, keepdim=True)).log2()
-    bits = -log_p.expand(len(test), -1, -1).gather(2, test.flatten(1).long()[..., None])[..., 0].mean(1)
-    return _summary("independent categorical pixels", bits)
+    of_part = (log_p.expand(len(part), -1, -1).gather(2, part.flatten(1).long()[..., None]) for part in _parts(test))
+    return _summary("independent categorical pixels", -torch.cat([each[..., 0].mean(1) for each in of_part]))
 
 
 def gaussian_mixture(train: Tensor, test: Tensor, images: Images, seed: int) -> Baseline:
@@ -68,13 +73,22 @@ def gaussian_mixture(train: Tensor, test: Tensor, images: Images, seed: int) -> 
 
 def standard_normal(test: Tensor, images: Images, seed: int) -> Baseline:
     """N(0, 1) in the units of the states: what a model scores that has learned nothing."""
-    y = torch.from_numpy(_dequantized(test, images, seed + 1))
-    nats = -0.5 * (y**2 + math.log(2 * math.pi)).sum(1)
-    return _summary("standard normal", _bits(nats, images, y.shape[1]))
+    nats, first = [], 0
+    for part in _parts(test):
+        y = torch.from_numpy(_dequantized(part, images, seed + 1, first))
+        nats.append(-0.5 * (y**2 + math.log(2 * math.pi)).sum(1))
+        first += len(part)
+    return _summary("standard normal", _bits(torch.cat(nats), images, test[0].numel()))
 
 
-def _dequantized(codes: Tensor, images: Images, seed: int) -> np.ndarray:
-    u = RowNoise(seed, len(codes), Stream.DEQUANTIZE).uniform(torch.empty(codes.shape, dtype=torch.float64))
+def _parts(codes: Tensor) -> tuple[Tensor, ...]:
+    return codes.split(max(1, CHUNK // codes[0].numel()))
+
+
+def _dequantized(codes: Tensor, images: Images, seed: int, first: int = 0) -> np.ndarray:
+    u = RowNoise(seed, torch.arange(first, first + len(codes)), Stream.DEQUANTIZE).uniform(
+        torch.empty(codes.shape, dtype=torch.float64)
+    )
     return images.dequantize(codes, u).flatten(1).numpy()
 
 

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib import pyplot as plt
 from torch import Tensor
 
@@ -17,13 +18,13 @@ from sde_lib import LinearSDE
 __all__ = ["facts", "sheet", "suspicions"]
 
 FEW = 1000
-MOST = 20_000  # rows that are looked at for constant entries and for copies
+MOST, ENTRIES = 20_000, 1 << 26  # rows, and numbers in them, that are looked at for constant entries and for copies
 
 
 def facts(data: Any) -> str:
     """Rows, shape, type, range and meaning of a data set."""
     train: Tensor = data.train
-    shape, part = tuple(train.shape[1:]), train[:MOST]
+    shape, part = tuple(train.shape[1:]), train[: _most(train)]
     size = train.numel() * train.element_size() / 2**20
     low, high = part.min().item(), part.max().item()
     x = data.transform.encode(part)
@@ -39,9 +40,14 @@ def facts(data: Any) -> str:
     return "\n".join(f"{key:<11}{value}" for key, value in lines.items())
 
 
+def _most(rows: Tensor) -> int:
+    """How many rows to look at, so that what is larger than the memory is looked at too."""
+    return min(MOST, max(1, ENTRIES // math.prod(rows.shape[1:])))
+
+
 def suspicions(sde: LinearSDE, data: Any) -> list[str]:
     """A sentence for each thing that may be wrong: with the data, and with the process for them."""
-    train, test = data.train[:MOST].flatten(1), data.test[:MOST].flatten(1)
+    train, test = (rows[: _most(rows)].flatten(1) for rows in (data.train, data.test))
     found = []
     if len(data.train) < FEW:
         found.append(f"{len(data.train)} rows are few: a network may learn them by heart; look at what the test set says")
@@ -54,12 +60,13 @@ def suspicions(sde: LinearSDE, data: Any) -> list[str]:
     copies = _in_common(train, test)
     if copies:
         found.append(f"{copies} of {len(test)} test rows are among the rows to train on: the test would flatter")
-    return found + warnings_about(sde, data.train, data.transform)
+    return found + warnings_about(sde, data.train[: _most(data.train)], data.transform)
 
 
 def _in_common(train: Tensor, test: Tensor) -> int:
-    seen = {row.tobytes() for row in train.contiguous().numpy()}
-    return sum(row.tobytes() in seen for row in test.contiguous().numpy())
+    ours, theirs = (rows.contiguous().view(torch.uint8).numpy() for rows in (train, test))  # numpy knows no bfloat16
+    seen = {row.tobytes() for row in ours}
+    return sum(row.tobytes() in seen for row in theirs)
 
 
 def sheet(data: Any, path: Path) -> None:

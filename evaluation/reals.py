@@ -97,8 +97,9 @@ def score_reals(
 def real_baselines(train: Tensor, test: Tensor, truth: Any) -> list[Baseline]:
     """log p in nats of the truth where it is known, and of a Gaussian with the mean and covariance of train where that is cheap."""
     found = [] if truth is None else [_summary("the truth", truth.log_prob(test))]
-    x, dims = train[:100_000].flatten(1).double(), train[0].numel()
-    if dims <= 1000 and len(x) > 2 * dims:
+    dims = train[0].numel()
+    if dims <= 1000 and len(train[:100_000]) > 2 * dims:
+        x = train[:100_000].flatten(1).double()
         mean = x.mean(0)
         covariance = (x - mean).T @ (x - mean) / len(x) + 1e-6 * x.var() * torch.eye(dims, dtype=x.dtype)
         gaussian = GaussianOracle(mean, covariance=covariance)

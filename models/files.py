@@ -105,6 +105,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     apart.mkdir(parents=True, exist_ok=True)
     try:
         write(apart / path.name)
+        os.chmod(apart / path.name, apart.stat().st_mode & 0o666)  # as open does; safetensors has its files for their owner alone
         _sync(apart / path.name)
         os.replace(apart / path.name, path)
         if os.name == "posix":

@@ -2,7 +2,9 @@
 
 import io
 import pickle
+import struct
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 from PIL import Image
 
 import run
+from evaluation.baselines import categorical, standard_normal
 from sde_lib import Images, Standardize
 from training.data import CIFAR10, Arrays, Folder, Toy
 from training.data.arrays import as_rows, levels_of, read_like
@@ -57,6 +60,22 @@ def test_types_that_torch_does_not_have_keep_their_values(dtype):
     array = (RNG.uniform(0, 200, (30, 4)) > 50).astype(dtype) * np.ones((), dtype=dtype)
     np.save("a.npy", array)
     assert np.array_equal(read_array("a.npy").double().numpy(), array.astype(float))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint16])
+def test_tensors_in_a_file_may_be_of_any_type(dtype):
+    numbers = torch.from_numpy(RNG.integers(0, 2, (20, 3)))
+    torch.save(numbers.to(dtype), "a.pt")
+    assert Arrays("a.pt").transform == Images(2) and torch.equal(read_array("a.pt").long(), numbers)
+
+
+def test_arrays_in_groups_are_found():
+    h5py = pytest.importorskip("h5py")
+    with h5py.File("a.h5", "w") as file:
+        file["images/train"], file["images/test"] = np.ones((20, 3)), np.zeros((20, 3))
+    with pytest.raises(ValueError, match="holds images/test, images/train: say which"):
+        read_array("a.h5")
+    assert read_array("a.h5", "images/train").sum() == 60
 
 
 def test_what_is_mapped_is_not_read(monkeypatch):
@@ -224,7 +243,27 @@ def test_many_pictures_are_decoded_by_several_processes_to_the_same_bytes(tmp_pa
     assert torch.equal(Folder("p").train, alone)
 
 
-@pytest.mark.parametrize("how", ["truncated", "text", "16 bits", "empty"])
+def deep(path):
+    """A PNG of colours of 16 bits, which Pillow cannot write, and of which it reads the upper byte."""
+
+    def part(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head, rows = struct.pack(">IIBBBBB", 10, 6, 16, 2, 0, 0, 0), zlib.compress((b"\0" + bytes(60)) * 6)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", rows) + part(b"IEND", b""))
+
+
+def test_hidden_files_are_no_pictures(tmp_path):
+    (tmp_path / "p/.thumbnails").mkdir(parents=True)
+    for i in range(12):
+        picture(f"p/{i:02d}.png")
+    (tmp_path / "p/._00.png").write_text("what a Mac keeps beside a file")
+    picture("p/.thumbnails/00.png")
+    data = Folder("p")
+    assert len(data.train) + len(data.test) == 12
+
+
+@pytest.mark.parametrize("how", ["truncated", "text", "16 bits", "16 bits of colour", "empty"])
 def test_pictures_that_cannot_be_used_are_told_by_name(tmp_path, how):
     (tmp_path / "p").mkdir()
     for i in range(0 if how == "empty" else 12):
@@ -236,10 +275,13 @@ def test_pictures_that_cannot_be_used_are_told_by_name(tmp_path, how):
         file.write_text("not a picture")
     elif how == "16 bits":
         Image.fromarray(np.zeros((6, 10), np.uint16)).save(file)
+    elif how == "16 bits of colour":
+        deep(file)
     words = {
         "truncated": "03.png is damaged",
         "text": "03.png is damaged",
         "16 bits": "more than 8 bits",
+        "16 bits of colour": "more than 8 bits",
         "empty": "holds no pictures",
     }
     with pytest.raises(ValueError, match=words[how]):
@@ -290,6 +332,9 @@ def test_what_data_names(tmp_path):
     assert data_of("photos") == "folder(path='photos')" and data_of("mine.npy") == "arrays(train='mine.npy')"
     assert data_of("t10k-images-idx3-ubyte.gz") == "idx(train='t10k-images-idx3-ubyte.gz')"
     assert data_of("toy(name=ring)") == "toy(name=ring)" and data_of("my:Data") == "my:Data"
+    for name in ("train_idx.npy", "cifar-10-mine.npy"):
+        (tmp_path / name).touch()
+        assert data_of(name) == f"arrays(train='{name}')"
     assert name_of("photos/") == "photos" and name_of("a/mine.npy") == "mine"
 
 
@@ -358,3 +403,18 @@ def test_a_density_on_the_plane_is_learned_to_its_truth(capsys):
     truth, gaussian = (line["mean"] for line in record["baselines"])
     assert gaussian < -1.9 and truth - 0.15 < record["nats"] < truth + 0.03
     assert drawn("runs/vp-toy/samples.png") and "the truth" in capsys.readouterr().out
+
+
+def test_baselines_read_large_sets_in_parts(monkeypatch):
+    train, test, images = torch.randint(0, 9, (70, 2, 3)), torch.randint(0, 9, (20, 2, 3)), Images(9)
+    whole = [categorical(train, test, images), standard_normal(test, images, 0)]
+    monkeypatch.setattr("evaluation.baselines.CHUNK", 40)
+    for found, expected in zip((categorical(train, test, images), standard_normal(test, images, 0)), whole, strict=True):
+        assert found.mean == pytest.approx(expected.mean, rel=1e-12)
+
+
+def test_inspect_looks_at_a_part_of_what_is_large(monkeypatch, capsys):
+    monkeypatch.setattr("evaluation.inspection.ENTRIES", 64)
+    torch.save(torch.from_numpy(RNG.normal(size=(60, 1, 4, 4))).bfloat16(), "large.pt")
+    assert run.main(["--mode", "inspect", "--data", "large.pt"]) == 0
+    assert "(first 4 rows)" in capsys.readouterr().out

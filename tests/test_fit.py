@@ -6,7 +6,7 @@ import torch
 from models import MLP, load
 from sde_lib import VPSDE, GaussianOracle, Images, ScoreModel, Standardize, V
 from training.data import Digits
-from training.errors import Failure
+from training.errors import Failure, Usage
 from training.fit import fit
 
 
@@ -59,3 +59,21 @@ def test_mistakes():
         fit(model(data, Images(4)), data)
     with pytest.raises(Failure, match="there is no folder to go on from"):
         fit(model(data, Images(17)), data, resume=True)
+
+
+def test_a_run_is_not_overwritten_and_does_not_go_back(tmp_path):
+    data = Digits()
+    options = {"steps": 4, "save_every": 2, "folder": tmp_path}
+    kept = weights(fit(model(data.train, data.transform), data.train, **options))
+    with pytest.raises(Usage, match="holds a run: give resume=True"):
+        fit(model(data.train, data.transform), data.train, seed=1, **options)
+    with pytest.raises(Usage, match="is at step 4, and steps is 2"):
+        fit(model(data.train, data.transform), data.train, resume=True, **options | {"steps": 2})
+    assert torch.equal(weights(load(tmp_path)), kept)
+
+
+def test_what_the_data_mean_has_to_be_said():
+    data = torch.randn(100, 2)
+    for given, transform in ((data, None), (data.numpy(), Standardize(0.0, 1.0))):
+        with pytest.raises(TypeError, match="a tensor as data, and a ScoreModel that knows what they mean"):
+            fit(model(data, transform), given)

@@ -141,6 +141,12 @@ def test_runs_of_older_versions_go_on(tmp_path):
     assert run.main(["--resume", "--workdir", "run"]) == 2
 
 
+def test_files_are_as_readable_as_others(tmp_path):
+    write_tensors(tmp_path / "a.safetensors", {"x": torch.zeros(1)}, {})
+    (tmp_path / "b").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
 @pytest.mark.parametrize("keep", [1, 2, 3])
 def test_the_last_ones_are_kept_and_no_more(keep, tmp_path):
     trained("run", dataclasses.replace(OFTEN, keep=keep))

@@ -33,10 +33,13 @@ def told(folder: Path, config: Any) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not _is_of_memory(error):
             raise
+        train = config.train
+        fewer = max(1, (train.micro_batch or train.batch_size) // 4)
         raise Failure(
-            f"the memory does not suffice to train ({in_a_line(error)}): give a smaller --config.train.batch_size than "
-            f"{config.train.batch_size}, a smaller --config.network than {config.network!r} (fewer channels, or attention "
-            "at fewer levels), or another --device"
+            f"the memory does not suffice to train ({in_a_line(error)}): pass fewer of the {train.batch_size} rows at once by "
+            f"--config.train.micro_batch={fewer}, for the same gradient; keep less of each by "
+            "--config.train.checkpointing=True, or half by --config.train.autocast=bf16; or give another --device, "
+            f"or a smaller network than {config.network!r}"
         ) from error
 
 

@@ -11,9 +11,13 @@ import torch
 from torch import Tensor
 
 from configs import default
+from models.checkpoint import FILE_NAME
 from sde_lib import DenoisingScoreMatching, ImportanceTime, ScoreModel
+from training.errors import Usage
+from training.folders import CONFIG_NAME
 from training.lock import alone_in
 from training.settings import Settings
+from training.state import STATE_NAME
 from training.trainer import Progress, Trainer
 
 __all__ = ["fit"]
@@ -43,8 +47,9 @@ def fit(
     as best.safetensors. y and test_y are conditions of the rows, which the network gets by the name y. The result depends on the
     seed and the model alone, and torch's random state is left as it was.
 
-    Raises TypeError for a setting that is not known, ValueError for one that is out of range, Failure when the loss diverges, Usage
-    when another process is training in the folder.
+    Raises TypeError for a setting that is not known and for data that are no tensor, ValueError for a setting that is out of range,
+    Failure when the loss diverges, Usage when the folder holds a run and resume is not asked for, when that run is beyond these
+    steps, or when another process is training in it.
 
     >>> from models import MLP
     >>> from sde_lib import Standardize, V, VPSDE
@@ -55,6 +60,9 @@ def fit(
     >>> len(losses), model(torch.zeros(1, 2), 0.5).shape
     (20, torch.Size([1, 2]))
     """
+    if not isinstance(data, Tensor) or model.data is None:
+        needed = "a tensor as data, and a ScoreModel that knows what they mean, such as ScoreModel(..., Standardize.of(data))"
+        raise TypeError(f"got data of type {type(data).__name__}, with {model.data} as the model's: {needed}, were needed")
     chosen = Settings(**{**default.get_config().train.to_dict(), **settings})
     where = None if folder is None else Path(folder)
     model.data.check(data[:1000])
@@ -63,9 +71,13 @@ def fit(
         if where is not None:
             where.mkdir(parents=True, exist_ok=True)
             held.enter_context(alone_in(where))
+            if not resume and any((where / name).exists() for name in (CONFIG_NAME, STATE_NAME, FILE_NAME)):
+                raise Usage(f"{where} holds a run: give resume=True to go on with it, or name another folder")
         trainer = Trainer(model, data, objective, chosen, seed, where, test, y=y, test_y=test_y)
         if resume:
             trainer.resume()
+            if trainer.step > chosen.steps:
+                raise Usage(f"the run in {where} is at step {trainer.step}, and steps is {chosen.steps}: give more to go on")
             trainer.mend()
         for progress in trainer.run():
             if callback is not None:

@@ -59,7 +59,8 @@ def data_of(text: str) -> str:
         batches = any((folder / "data_batch_1").is_file() for folder in (path, path / "cifar-10-batches-py"))
         return f"cifar10(path={text!r})" if batches else f"folder(path={text!r})"
     if path.exists():
-        kind = "cifar10" if path.name.startswith("cifar-10") else "idx" if "idx" in path.name else "arrays"
+        named = "cifar10" if path.name.startswith("cifar-10") else "idx" if "idx" in path.name else "arrays"
+        kind = "arrays" if path.suffix in ENDINGS else named
         return f"{kind}({'path' if kind == 'cifar10' else 'train'}={text!r})"
     if path.suffix in ENDINGS or "/" in text.split("(")[0]:
         raise Usage(f"--data {text}: there is no such file or folder")

@@ -93,7 +93,8 @@ def _files_of(path: str) -> list[Path]:
     if not root.is_dir():
         raise ValueError(f"there is no folder {path}")
     known = Image.registered_extensions()
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in known and file.is_file())
+    shown = (file for file in root.rglob("*") if not any(part.startswith(".") for part in file.relative_to(root).parts))
+    files = sorted(file for file in shown if file.suffix.lower() in known and file.is_file())
     if not files:
         raise ValueError(f"{path} holds no pictures of a format that Pillow reads")
     return files
@@ -158,7 +159,7 @@ def _opened(file: Path) -> Iterator[Image.Image]:
     try:
         with open(file, "rb") as stream:
             picture = Image.open(stream)
-            if picture.mode.startswith(("I", "F")):
+            if picture.mode.startswith(("I", "F")) or ";16" in str(picture.tile):  # of colours Pillow drops the lower byte
                 raise ValueError(
                     f"{file} has more than 8 bits (mode {picture.mode}): give such pictures as an array, with arrays(...)"
                 )

@@ -22,6 +22,7 @@ __all__ = ["ENDINGS", "cached", "chunks", "read_array"]
 
 CACHE = Path("runs/data")
 SMALL = 1 << 30  # bytes of a compressed array that are simply held in memory
+WIDENED = {torch.bool, torch.uint16, torch.uint32, torch.uint64}  # of which torch knows no maximum
 CHUNK = 1 << 24  # entries that are looked at at once
 
 
@@ -59,7 +60,7 @@ def read_array(path: str | Path, key: str | None = None, axes: int = 2) -> Tenso
     try:
         found = ENDINGS[path.suffix](path)
         array = _one(path, found, key) if isinstance(found, Mapping) or hasattr(found, "keys") else found
-        data = array if isinstance(array, Tensor) else _mapped(path, array)
+        data = array if isinstance(array, Tensor) and array.dtype not in WIDENED else _mapped(path, array)
     except ImportError as error:
         raise ValueError(f"{path} needs the package {error.name}: pip install {error.name}") from None
     except (OSError, EOFError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
@@ -84,8 +85,10 @@ def _one(path: Path, found: Any, key: str | None) -> Any:
 
 def _mapped(path: Path, array: Any) -> Tensor:
     """A numpy array as it is; one of h5py or zarr mapped, read, or unpacked into a file that is."""
-    if isinstance(array, np.ndarray):
-        return _tensor(array)
+    if isinstance(array, (np.ndarray, Tensor)):
+        return _tensor(np.asarray(array))
+    if not hasattr(array, "shape"):
+        raise TypeError(f"it holds a {type(array).__name__}, and an array was needed")
     offset = array.id.get_offset() if getattr(array, "chunks", None) is None and hasattr(array, "id") else None
     if offset is not None:
         return _tensor(np.memmap(path, array.dtype, "r", offset, array.shape))
@@ -117,7 +120,9 @@ def _tensor(array: np.ndarray) -> Tensor:
 def _hdf5(path: Path) -> Any:
     import h5py
 
-    return h5py.File(path, "r")
+    found: dict[str, Any] = {}
+    h5py.File(path, "r").visititems(lambda name, item: found.update({name: item} if hasattr(item, "shape") else {}))
+    return found
 
 
 def _zarr(path: Path) -> Any:
