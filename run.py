@@ -213,10 +213,13 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
     """Bits/dim of images under a run's model, those of its test set unless others are given, beside the baselines."""
     from evaluation.report import compare, keep, score_images
     from evaluation.scoring import draw_scores, planned, save_scores, scored
+    from training.errors import Usage
     from training.processes import processes
 
     folder, config = _run(arguments, overrides)
     model, scoring, codes, train, truth, y = scored(folder, config, _device(arguments), arguments.data, arguments.split or "test")
+    if arguments.out is not None and arguments.out.is_dir():
+        raise Usage(f"--out {arguments.out} is a folder: a file's name was needed, to which the endings are added")
     stem = folder / "likelihood" if arguments.out is None else arguments.out.with_suffix("")
     with processes() as here:
         say = print if here.rank == 0 else (lambda *_: None)
