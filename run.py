@@ -17,12 +17,12 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # read when torch is imported
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command and give its exit code: 0, 1 for failure, 2 for usage, 130 when interrupted."""
-    from training.arguments import overrides_of, parser, refuse_unused
+    from training.arguments import overrides_of, parser, refuse_strangers, refuse_unused
 
     flags = parser()
     arguments, rest = flags.parse_known_args(argv)
     overrides = overrides_of(flags, rest)
-    _refuse_strangers(flags)
+    refuse_strangers(flags)
     from training.errors import Usage, in_a_line
     from training.session import Interrupted
 
@@ -46,15 +46,6 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"run.py: {in_a_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, Usage) else 1
-
-
-def _refuse_strangers(parser: argparse.ArgumentParser) -> None:
-    """The names of our packages are names that other folders have too."""
-    import models
-
-    here = Path(__file__).resolve().parent
-    if not Path(models.__file__ or "").resolve().is_relative_to(here):
-        parser.error(f"'models' was found at {models.__file__}, which is not part of this project: run from another folder")
 
 
 def _command(arguments: argparse.Namespace, mode: str) -> str:
@@ -177,8 +168,6 @@ def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> N
     folder, config = _run(arguments, overrides)
     choose_sampler(config, arguments)
     stem = folder / "samples" if arguments.out is None else stem_of(arguments.out)
-    if not stem.name:
-        raise Usage(f"--out {arguments.out} is a folder: a file's name was needed, to which the ending of the format is added")
     model, shape, sampling = trained(folder, config, choose_device(arguments.device))
     if arguments.num is not None:
         if arguments.num < 1:
@@ -202,14 +191,18 @@ def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> N
 def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Bits/dim of images under a run's model, those of its test set unless others are given, beside the baselines."""
     from evaluation.report import compare, keep, score_images
+    from evaluation.sampling import named, stem_of
     from evaluation.scoring import draw_scores, planned, save_scores, scored
     from training.devices import choose_device
+    from training.errors import Usage
     from training.processes import processes
 
     folder, config = _run(arguments, overrides)
     device, split = choose_device(arguments.device), arguments.split or "test"
     model, scoring, codes, train, truth, y = scored(folder, config, device, arguments.data, split)
-    stem = folder / "likelihood" if arguments.out is None else arguments.out.with_suffix("")
+    if arguments.out is not None and arguments.out.is_dir():
+        raise Usage(f"--out {arguments.out} is a folder: a file's name was needed, to which the endings are added")
+    stem = folder / "likelihood" if arguments.out is None else stem_of(arguments.out)
     with processes() as here:
         say = print if here.rank == 0 else (lambda *_: None)
         say(f"run        {folder.resolve()}\nscoring    {scoring!r}")
@@ -225,13 +218,13 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
             return
         seconds = time.perf_counter() - start
         text, record = compare(result, model, config.seed, train, codes, arguments.data or split, truth)
-        keep(record | {"seconds": round(seconds, 2)}, stem.with_suffix(".json"))
-        draw_scores(result, codes, model.data, stem.with_suffix(".png"))
+        keep(record | {"seconds": round(seconds, 2)}, named(stem, ".json"))
+        draw_scores(result, codes, model.data, named(stem, ".png"))
         print(f"{text}\n  {seconds:.1f} s")
-        written = [stem.with_suffix(".json"), stem.with_suffix(".png")]
+        written = [named(stem, ".json"), named(stem, ".png")]
         if arguments.out is not None:
-            save_scores(result, stem.with_suffix(".npz"))
-            written.append(stem.with_suffix(".npz"))
+            save_scores(result, named(stem, ".npz"))
+            written.append(named(stem, ".npz"))
         print("\n".join(f"  {path.resolve()}" for path in written))
 
 

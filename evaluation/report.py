@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -113,5 +114,14 @@ def compare(
 
 
 def keep(record: dict[str, Any], path: Path) -> None:
-    """Write a record as JSON."""
-    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(record, indent=2) + "\n"))
+    """Write a record as JSON, which has no NaN: null stands for it."""
+    text = json.dumps(_known(record), indent=2, allow_nan=False)
+    write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _known(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_known(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -23,7 +23,7 @@ from training.errors import Usage
 from training.experiment import Sampling
 from training.processes import Processes
 
-__all__ = ["FORMATS", "Drawn", "classes_of", "digest", "draw_samples", "fingerprint", "stem_of", "under"]
+__all__ = ["FORMATS", "Drawn", "classes_of", "digest", "draw_samples", "fingerprint", "named", "stem_of", "under"]
 
 FORMATS = ("npy", "npz", "grid", "png", "gif")
 GRID, FILM = 256, 64  # images that they show at most
@@ -37,12 +37,15 @@ class Drawn(NamedTuple):
 
 
 def stem_of(path: Path) -> Path:
-    """A path without the ending of a format. Another ending stays.
+    """A path without the ending of a format; another ending stays. Raises Usage for a path without a name, such as a dot.
 
     >>> str(stem_of(Path("runs/at1.5"))), str(stem_of(Path("runs/mine.png")))
     ('runs/at1.5', 'runs/mine')
     """
-    return path.with_suffix("") if path.suffix in (".npy", ".npz", ".png", ".gif") else path
+    stem = path.with_suffix("") if path.suffix in (".npy", ".npz", ".png", ".gif", ".json") else path
+    if not stem.name:
+        raise Usage(f"--out {path} is a folder: a file's name was needed, to which the endings are added")
+    return stem
 
 
 def draw_samples(
@@ -88,7 +91,7 @@ def draw_samples(
         codes, nfe = _gather(parts, starts)
         drawn = Drawn(_write(formats, codes, nfe, model, sampling, seed, stem, score_fn), nfe)
         if "npy" in formats:
-            os.replace(parts / "all.npy", _named(stem, ".npy"))
+            os.replace(parts / "all.npy", named(stem, ".npy"))
         shutil.rmtree(parts)
     here.wait()
     return drawn
@@ -164,7 +167,7 @@ def _write(
     levels: Any = getattr(model.data, "levels", None)
     paths = []
     for name in sorted(set(formats), key=FORMATS.index):
-        path = stem if name == "png" else _named(stem, ".png" if name == "grid" else f".{name}")
+        path = stem if name == "png" else named(stem, ".png" if name == "grid" else f".{name}")
         paths.append(path)
         if name == "npz":
             save_npz(path, samples=codes, seed=seed, nfe=nfe)
@@ -183,7 +186,8 @@ def _write(
     return paths
 
 
-def _named(stem: Path, ending: str) -> Path:
+def named(stem: Path, ending: str) -> Path:
+    """The file that a stem and an ending name, whatever dots the stem has."""
     return stem.with_name(stem.name + ending)
 
 

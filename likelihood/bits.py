@@ -14,7 +14,7 @@ from torch import Tensor
 from likelihood.dequantize import Dequantizer, Uniform
 from likelihood.divergence import Divergence, Hutchinson
 from likelihood.flow import log_likelihood
-from sde_lib.data import Images
+from sde_lib.data import Images, require_levels
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise, Stream
 
@@ -152,6 +152,7 @@ def bits_per_dim(
     >>> result.per_image.shape, round(result.mean, 2)
     (torch.Size([3]), 7.33)
     """
+    require_levels(images)
     solve = partial(log_likelihood, sde, divergence=divergence, t_min=t_min)
     level = sde.at(sde.valid_t_min(t_min))
     results, left = [], solver_images

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from sde_lib.data import Images
+from sde_lib.data import Images, require_levels
 from sde_lib.noise import RowNoise, Stream
 from sde_lib.reverse import ReverseSDE
 from sde_lib.tabulated import Tabulated
@@ -94,9 +94,12 @@ def variational_bound(
     """
     if not hasattr(sde, "before"):
         raise ValueError(f"the variational bound needs a process with levels, and got {sde!r}: use bits_per_dim, or Tabulated")
+    require_levels(images)
     reverse = ReverseSDE(sde, score_fn)
     terms, prior, squares = [], [], []
     for codes in [batches] if isinstance(batches, Tensor) else batches:
+        if not len(codes):
+            continue
         x0 = images.encode(codes)
         noise = RowNoise(seed, torch.arange(index, index + len(codes)), Stream.BOUND)
         each, square = [], []

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from likelihood.dequantize import Dequantizer, Uniform
-from sde_lib.data import Images
+from sde_lib.data import Images, require_levels
 from sde_lib.jacobian import quadratic_form
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise, Stream
@@ -142,6 +142,7 @@ def sde_bits_per_dim(
     torch.Size([3])
     """
     _check(sde, form, draws)
+    require_levels(images)
     reverse = ReverseSDE(sde, score_fn)
     per_image, variances, prior = [], [], []
     level = sde.at(sde.valid_t_min(t_min))

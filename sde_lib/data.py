@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -86,6 +86,12 @@ class Images:
     def log_det(self, dims: int) -> float:
         """Nats to add to log p(state) for the log-density in units of levels: dims log w."""
         return dims * math.log(self.bin_width)
+
+
+def require_levels(images: Any) -> None:
+    """Refuse what has no levels, whose densities are no bits/dim: raises TypeError."""
+    if not hasattr(images, "levels"):
+        raise TypeError(f"images is {images!r}, which has no levels, and bits/dim are of levels: use log_likelihood, in nats")
 
 
 @dataclass(frozen=True)

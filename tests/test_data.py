@@ -104,6 +104,7 @@ def test_what_is_compressed_and_large_is_unpacked_once(monkeypatch):
         (None, "none.npy", "there is no file none.npy"),
         (b"nonsense", "a.npy", "a.npy is damaged, or holds no array"),
         (b"nonsense", "a.npz", "a.npz is damaged"),
+        (b"PK\x03\x04 and no more", "a.npz", "a.npz is damaged"),
         (b"nonsense", "a.pt", "a.pt is damaged"),
         (b"nonsense", "a.h5", "a.h5 is damaged"),
         (b"nonsense", "a.csv", "a.csv is of no kind that is known here"),

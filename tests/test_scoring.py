@@ -83,6 +83,13 @@ def test_other_images_and_the_other_part(folder, capsys):
         assert file["bits_per_dim"].shape == (360,)
 
 
+def test_one_image_has_no_error_and_its_record_is_json(folder):
+    np.save("one.npy", np.load(folder / "own.npy")[:1])
+    assert score(folder, "--out", "one.npz", "--data", "one.npy") == 0
+    refuse = lambda word: pytest.fail(f"{word} is not JSON")
+    assert json.loads(Path("one.json").read_text(), parse_constant=refuse)["standard_error"] is None
+
+
 def test_a_target_is_planned_and_kept(folder, capsys):
     assert score(folder, "--target-error", "0.02", "--out", "a.npz") == 0
     out = capsys.readouterr().out
@@ -110,6 +117,7 @@ MISTAKES = [
     (["--data", "digits"], "has shape (360, 1, 8, 8)"),
     (["--target-error", "0"], "a positive number of bits/dim was needed"),
     (["--target-error", "1e-9"], "aim higher"),
+    (["--out", "."], "--out . is a folder"),
     (["--num", "5"], "--num belongs to --mode sample"),
 ]
 

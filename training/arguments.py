@@ -7,7 +7,7 @@ from pathlib import Path
 
 from training.errors import Usage
 
-__all__ = ["overrides_of", "parser", "refuse_unused"]
+__all__ = ["overrides_of", "parser", "refuse_strangers", "refuse_unused"]
 
 FORMATS = ("npy", "npz", "grid", "png", "gif")
 MODES = ("train", "sample", "likelihood", "dequantize", "certify", "describe", "suggest", "inspect", "import")
@@ -116,3 +116,12 @@ def refuse_unused(arguments: argparse.Namespace) -> None:
     for flag in ("config", "data", *PARTS, *SAMPLER):
         if arguments.resume and getattr(arguments, flag):
             raise Usage(f"--resume goes on with the config in the run's folder, and has no use for --{flag}")
+
+
+def refuse_strangers(flags: argparse.ArgumentParser) -> None:
+    """Refuse to run beside a `models` that is not ours: it is a name that other folders have too."""
+    import models
+
+    found, here = Path(models.__file__ or "").resolve(), Path(__file__).resolve().parents[1]
+    if not found.is_relative_to(here):
+        flags.error(f"'models' was found at {found}, which is not part of this project: run from another folder")

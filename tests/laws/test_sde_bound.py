@@ -8,7 +8,7 @@ import torch
 from scipy import integrate, stats
 
 from likelihood import Uniform, bits_per_dim, log_likelihood, sde_bits_per_dim, sde_bound, variational_bound
-from sde_lib import VESDE, VPSDE, Epsilon, GaussianOracle, Images, RowNoise, ScoreModel, SubVPSDE, Tabulated
+from sde_lib import VESDE, VPSDE, Epsilon, GaussianOracle, Images, RowNoise, ScoreModel, Standardize, SubVPSDE, Tabulated
 from tests.laws.test_densities import correlated, mixture
 from tests.registry import PROCESSES, name
 
@@ -247,3 +247,22 @@ def test_what_has_no_bound_is_refused():
         sde_bits_per_dim(sde, score, x, images=Images())
     with pytest.raises(ValueError, match="no images"):
         sde_bits_per_dim(sde, score, [], images=Images())
+
+
+def test_data_without_levels_have_no_bits_by_any_estimator():
+    """Standardize has points and no bins: its densities passed for bits/dim here."""
+    table = Tabulated.from_betas([0.1, 0.5, 0.9])
+    for estimate, sde in ((bits_per_dim, VPSDE()), (sde_bits_per_dim, VPSDE()), (variational_bound, table)):
+        with pytest.raises(TypeError, match="use log_likelihood"):
+            estimate(sde, lambda x, t: -x, torch.zeros(3, 2), images=Standardize(0.0, 1.0))
+
+
+def test_empty_batches_are_passed_over_by_the_variational_bound():
+    table, codes = Tabulated.from_betas([0.1, 0.5, 0.9]), torch.full((3, 2), 7)
+    whole, cut = (
+        variational_bound(table, lambda x, t: -x, batches, images=Images()).per_image
+        for batches in (codes, [codes[:0], codes[:2], codes[:0], codes[2:]])
+    )
+    torch.testing.assert_close(cut, whole, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="no images"):
+        variational_bound(table, lambda x, t: -x, codes[:0], images=Images())

@@ -7,6 +7,7 @@ import json
 import math
 import pickle
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def read_array(path: str | Path, key: str | None = None, axes: int = 2) -> Tenso
         data = array if isinstance(array, Tensor) and array.dtype not in WIDENED else _mapped(path, array)
     except ImportError as error:
         raise ValueError(f"{path} needs the package {error.name}: pip install {error.name}") from None
-    except (OSError, EOFError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
+    except (OSError, EOFError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         if str(path) in str(error):
             raise ValueError(str(error)) from None
         raise ValueError(
@@ -117,6 +118,11 @@ def _tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array)
 
 
+def _npz(path: Path) -> Any:
+    with open(path, "rb") as file:  # of a damaged file numpy leaves its own open
+        return dict(np.load(file, allow_pickle=False))
+
+
 def _hdf5(path: Path) -> Any:
     import h5py
 
@@ -134,7 +140,7 @@ def _zarr(path: Path) -> Any:
 
 ENDINGS: dict[str, Callable[[Path], Any]] = {
     ".npy": lambda path: np.load(path, mmap_mode="r", allow_pickle=False),
-    ".npz": lambda path: dict(np.load(path, allow_pickle=False)),
+    ".npz": _npz,
     ".pt": lambda path: torch.load(path, map_location="cpu", weights_only=True, mmap=True),
     ".h5": _hdf5,
     ".hdf5": _hdf5,
