@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from likelihood.dequantize import Dequantizer, Uniform
 from likelihood.divergence import Divergence, Hutchinson
 from likelihood.flow import log_likelihood
+from likelihood.joined import join, standard_error
 from sde_lib.data import Images, require_levels
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise, Stream
@@ -64,13 +65,7 @@ class BitsPerDim:
     @classmethod
     def join(cls, results: Sequence[BitsPerDim]) -> BitsPerDim:
         """Results of parts of a set as one. Raises ValueError where there is none."""
-        if not results:
-            raise ValueError("there are no images: batches is empty")
-        columns: dict[str, Any] = {}
-        for name in (field.name for field in fields(cls)):
-            values = [getattr(result, name) for result in results]
-            columns[name] = torch.cat(values) if isinstance(values[0], Tensor) else values[0]
-        return cls(**columns | {"nfe": sum(result.nfe for result in results)})
+        return join(results)
 
     @property
     def mean(self) -> float:
@@ -80,8 +75,7 @@ class BitsPerDim:
     @property
     def standard_error(self) -> float:
         """Of the mean, over the images: it contains their own spread and the noise of probes and points in the bins."""
-        n = len(self.per_image)
-        return (self.per_image.std() / n**0.5).item() if n > 1 else math.nan
+        return standard_error(self.per_image)
 
     @property
     def parts(self) -> Parts:

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from likelihood.joined import join, standard_error
 from sde_lib.data import Images, require_levels
 from sde_lib.noise import RowNoise, Stream
 from sde_lib.reverse import ReverseSDE
@@ -39,18 +40,44 @@ class RateDistortion(NamedTuple):
 class VariationalBits:
     """An upper bound on the mean bits/dim of a set of images, with its standard error over the images.
 
-    per_image (N,) float64 are its values; terms (levels,) its mean terms, terms[0] the decoder's; prior the mean cost of the
-    prior's not being the law of x_T; rate_distortion the curve of lossy codes that stop before the end. The error contains,
-    besides the images' own spread, that of one draw of noise at each level.
+    Float64 of each image: per_image (N,), the values; each_term (N, levels), the terms, entry 0 the decoder's; prior_mismatch (N,),
+    the cost of the prior's not being the law of x_T; squares (N, levels), mean squares of the guess less the image, in levels.
+    The error contains, besides the images' own spread, that of one draw of noise at each level. nfe is in network calls.
     """
 
-    mean: float
-    standard_error: float
     per_image: Tensor
-    terms: Tensor
-    prior: float
+    each_term: Tensor
+    prior_mismatch: Tensor
+    squares: Tensor
     nfe: int
-    rate_distortion: RateDistortion
+
+    @property
+    def mean(self) -> float:
+        """Of per_image."""
+        return self.per_image.mean().item()
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean, over the images."""
+        return standard_error(self.per_image)
+
+    @property
+    def terms(self) -> Tensor:
+        """Mean terms of the bound, (levels,), entry 0 the decoder's."""
+        return self.each_term.mean(0)
+
+    @property
+    def prior(self) -> float:
+        """Mean cost of the prior."""
+        return self.prior_mismatch.mean().item()
+
+    @property
+    def rate_distortion(self) -> RateDistortion:
+        """The curve of lossy codes that stop before the end."""
+        paid = _paid(self.each_term, self.prior_mismatch)
+        rates = torch.cat([paid[:, 1:], self.prior_mismatch[:, None]], dim=1)
+        distortion = self.squares.mean(0).sqrt()
+        return RateDistortion(rates.mean(0), distortion, _error(rates), _error(self.squares) / (2 * distortion))
 
     def record(self) -> dict[str, Any]:
         """The numbers, as JSON can keep them."""
@@ -96,39 +123,30 @@ def variational_bound(
         raise ValueError(f"the variational bound needs a process with levels, and got {sde!r}: use bits_per_dim, or Tabulated")
     require_levels(images)
     reverse = ReverseSDE(sde, score_fn)
-    terms, prior, squares = [], [], []
+    results = []
     for codes in [batches] if isinstance(batches, Tensor) else batches:
         if not len(codes):
             continue
-        x0 = images.encode(codes)
+        x0, calls = images.encode(codes), reverse.calls
         noise = RowNoise(seed, torch.arange(index, index + len(codes)), Stream.BOUND)
-        each, square = [], []
+        terms, squares = [], []
         for place, t in enumerate(sde.times):
             noise.draw = place
             prediction = reverse.predict(sde.kernel(x0, t).sample(noise(x0)), t)
-            each.append(bound_term(sde, prediction, x0, t, images, variance).double())
-            square.append((prediction.x0 - x0).double().flatten(1).square().mean(1) / images.bin_width**2)
-        squares.append(torch.stack(square, dim=1))
-        terms.append(torch.stack(each, dim=1))
-        prior.append(sde.prior_mismatch(x0).double() / (x0[0].numel() * math.log(2)))
+            terms.append(bound_term(sde, prediction, x0, t, images, variance).double())
+            squares.append((prediction.x0 - x0).double().flatten(1).square().mean(1) / images.bin_width**2)
+        each_term = torch.stack(terms, dim=1)
+        prior = sde.prior_mismatch(x0).double() / (x0[0].numel() * math.log(2))
+        results.append(
+            VariationalBits(_paid(each_term, prior)[:, 0], each_term, prior, torch.stack(squares, dim=1), reverse.calls - calls)
+        )
         index += len(codes)
-    if not terms:
-        raise ValueError("there are no images: batches is empty")
-    L, L_T, squared = torch.cat(terms), torch.cat(prior), torch.cat(squares)
-    sums = L.flip(1).cumsum(1).flip(1) + L_T[:, None]  # what each level and all above it cost, with the prior
-    bits = sums[:, 0]
-    rates = torch.cat([sums[:, 1:], L_T[:, None]], dim=1)
-    distortion = squared.mean(0).sqrt()
-    curve = RateDistortion(rates.mean(0), distortion, _error(rates), _error(squared) / (2 * distortion))
-    return VariationalBits(
-        mean=bits.mean().item(),
-        standard_error=_error(bits).item(),
-        per_image=bits,
-        terms=L.mean(0),
-        prior=L_T.mean().item(),
-        nfe=reverse.calls,
-        rate_distortion=curve,
-    )
+    return join(results)
+
+
+def _paid(terms: Tensor, prior: Tensor) -> Tensor:
+    """What each level and all above it cost, with the prior: (N, levels)."""
+    return terms.flip(1).cumsum(1).flip(1) + prior[:, None]
 
 
 def _error(values: Tensor) -> Tensor:

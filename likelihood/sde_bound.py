@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from likelihood.dequantize import Dequantizer, Uniform
+from likelihood.joined import join, standard_error
 from sde_lib.data import Images, require_levels
 from sde_lib.jacobian import quadratic_form
 from sde_lib.linear import LinearSDE
@@ -53,15 +54,31 @@ class BoundParts(NamedTuple):
 class SDEBits:
     """An upper bound on the mean bits/dim of a set of images, with its standard error over the images.
 
-    per_image is (N,) float64. standard_error contains, besides the images' own spread, that of the draws of time, noise and
-    dequantization. nfe is in network calls.
+    Float64 of each image, (N,): per_image; draws_variance, of a value, from the draws of time and noise; prior_mismatch, the bound
+    on the prior's cost. standard_error contains, besides the images' own spread, that of all draws. nfe is in network calls.
     """
 
-    mean: float
-    standard_error: float
-    parts: BoundParts
     per_image: Tensor
+    draws_variance: Tensor
+    prior_mismatch: Tensor
     nfe: int
+
+    @property
+    def mean(self) -> float:
+        """Of per_image."""
+        return self.per_image.mean().item()
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean, over the images."""
+        return standard_error(self.per_image)
+
+    @property
+    def parts(self) -> BoundParts:
+        """What is known about the error of the mean."""
+        return BoundParts(
+            draws=self.draws_variance.sum().sqrt().item() / len(self.per_image), prior=self.prior_mismatch.mean().item()
+        )
 
     def record(self) -> dict[str, Any]:
         """The parts of the error, as JSON can keep them."""
@@ -144,11 +161,12 @@ def sde_bits_per_dim(
     _check(sde, form, draws)
     require_levels(images)
     reverse = ReverseSDE(sde, score_fn)
-    per_image, variances, prior = [], [], []
+    results = []
     level = sde.at(sde.valid_t_min(t_min))
     for codes in [batches] if isinstance(batches, Tensor) else batches:
         if not len(codes):
             continue
+        calls = reverse.calls
         noise, places = _noise(seed, index, len(codes)), RowNoise(seed, _rows(index, len(codes)), Stream.DEQUANTIZE)
         to_bits = 1 / (codes[0].numel() * math.log(2))
         bounds, variance = [], torch.zeros(len(codes), dtype=torch.float64, device=codes.device)
@@ -157,21 +175,16 @@ def sde_bits_per_dim(
             bound, of_draws = _estimate(reverse, x, form, draws, t_min, noise)
             bounds.append(bound + log_det)
             variance += of_draws
-        per_image.append(-torch.stack(bounds).mean(0) * to_bits)
-        variances.append(variance * (to_bits / dequantize.draws) ** 2)
-        prior.append(sde.prior_mismatch(x).double() * to_bits)
+        results.append(
+            SDEBits(
+                per_image=-torch.stack(bounds).mean(0) * to_bits,
+                draws_variance=variance * (to_bits / dequantize.draws) ** 2,
+                prior_mismatch=sde.prior_mismatch(x).double() * to_bits,
+                nfe=reverse.calls - calls,
+            )
+        )
         index += len(codes)
-    if not per_image:
-        raise ValueError("there are no images: batches is empty")
-    bits = torch.cat(per_image)
-    n = len(bits)
-    return SDEBits(
-        mean=bits.mean().item(),
-        standard_error=(bits.std() / n**0.5).item() if n > 1 else math.nan,
-        parts=BoundParts(torch.cat(variances).sum().sqrt().item() / n, torch.cat(prior).mean().item()),
-        per_image=bits,
-        nfe=reverse.calls,
-    )
+    return join(results)
 
 
 def _check(sde: LinearSDE, form: Form, draws: int) -> None:

@@ -1,0 +1,36 @@
+"""What results image by image have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["join", "standard_error"]
+
+Result = TypeVar("Result")
+
+
+def join(results: Sequence[Result]) -> Result:
+    """Results of parts of a set, dataclasses of one kind, as one: rows one after another, and the sum of the network calls.
+
+    Raises ValueError where there is none.
+    """
+    if not results:
+        raise ValueError("there are no images: batches is empty")
+    columns: dict[str, Any] = {}
+    for name in (field.name for field in fields(results[0])):  # type: ignore[arg-type]
+        values = [getattr(result, name) for result in results]
+        columns[name] = torch.cat(values) if isinstance(values[0], Tensor) else values[0]
+    columns["nfe"] = sum(result.nfe for result in results)  # type: ignore[attr-defined]
+    return type(results[0])(**columns)
+
+
+def standard_error(values: Tensor) -> float:
+    """Of the mean over the images, (N,): NaN for a single one."""
+    n = len(values)
+    return (values.std() / n**0.5).item() if n > 1 else math.nan
