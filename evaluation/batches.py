@@ -28,7 +28,7 @@ def do_batches(
     """
     _claim(folder, job)
     mine = starts[here.rank :: here.world]
-    left = [start for start in mine if not _file(folder, start).exists()]
+    left = [start for start in mine if not _is_whole(_file(folder, start))]
     options: Any = {"unit": " batches", "leave": False, "disable": here.rank > 0, "initial": len(mine) - len(left)}
     for start in tqdm(left, desc=what, total=len(mine), **options):
         save_npz(_file(folder, start), **make(start))
@@ -68,10 +68,22 @@ def _file(folder: Path, start: int) -> Path:
     return folder / f"{start:09d}.npz"
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether a batch is there to be read; one that was damaged is done again."""
+    try:
+        with np.load(path) as part:
+            return all(part[name] is not None for name in part.files)  # each with its checksum
+    except Exception:  # whatever damage makes numpy and zipfile say
+        return False
+
+
 def _claim(folder: Path, job: dict[str, Any]) -> None:
     record = folder / "job.json"
     if record.exists():
-        found = json.loads(record.read_text())
+        try:
+            found = dict(json.loads(record.read_text()))
+        except (TypeError, ValueError):
+            raise Usage(f"{record} is damaged: delete the folder {folder}, or name another --out") from None
         for key, value in job.items():
             if found.get(key) != value:
                 raise Usage(

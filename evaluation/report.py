@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from evaluation.baselines import baselines
+from evaluation.estimators import score_set
 from evaluation.figures import image_grid, is_drawable, save_picture
 from evaluation.reals import LogDensity, real_baselines, score_reals
 from evaluation.sampling import classes_of, under
-from evaluation.scoring import score_set
-from evaluation.side_by_side import Estimate, SideBySide, side_by_side
-from likelihood import sde_bits_per_dim, variational_bound
+from evaluation.side_by_side import Estimate, SideBySide
 from models.files import write_atomically
 from samplers import EulerMaruyama, LogSNR, Sampler
 from sde_lib import ScoreModel
@@ -63,21 +60,8 @@ def score_images(
 
     See score_set for parts, here and y.
     """
-    if not hasattr(model.data, "levels"):
-        return score_reals(model, scoring, codes, seed, parts, here, keep_latents, y)
-    if scoring.estimator == "all":
-        return side_by_side(
-            model.sde,
-            lambda name: score_images(model, replace(scoring, estimator=name), codes, seed, parts, here, keep_latents),  # type: ignore[arg-type,return-value]
-        )
-    if scoring.estimator == "flow":
-        return score_set(model, scoring, codes, seed, parts, here, keep_latents, y)
-    device = next(model.parameters()).device
-    batches = tqdm(codes.to(device).split(scoring.batch_size), desc="likelihood", unit=" batches", leave=False)
-    if scoring.estimator == "sde":
-        return sde_bits_per_dim(model.sde, model, batches, images=model.data, dequantize=scoring.dequantize, seed=seed)
-    sde: Any = model.sde
-    return variational_bound(sde, model, batches, images=model.data, variance=scoring.variance, seed=seed)
+    score = score_set if hasattr(model.data, "levels") else score_reals
+    return score(model, scoring, codes, seed, parts, here, keep_latents, y)
 
 
 def compare(

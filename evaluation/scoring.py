@@ -1,4 +1,4 @@
-"""Bits/dim of a set by the flow, in batches that outlive a kill; and the pictures and files of the result."""
+"""What is to be scored and how, what a wanted error costs, and the pictures and files of the result."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from matplotlib import pyplot as plt
 from torch import Tensor
 
-from evaluation.batches import in_batches, save_npz
+from evaluation.batches import save_npz
 from evaluation.figures import image_grid, is_drawable
-from evaluation.sampling import digest, fingerprint, under
-from likelihood import BitsPerDim, bits_per_dim, plan
+from evaluation.sampling import under
+from likelihood import plan
 from models import load
 from models.checkpoint import FILE_NAME
 from models.files import write_atomically
@@ -24,10 +23,9 @@ from training.data.reading import ENDINGS
 from training.errors import Usage
 from training.experiment import Scoring, assemble
 from training.kept import first_sound
-from training.processes import Processes
 from training.trained import trained
 
-__all__ = ["draw_scores", "planned", "save_scores", "score_set", "scored"]
+__all__ = ["draw_scores", "planned", "save_scores", "scored"]
 
 PLANNED = 16  # images on which a plan is made
 
@@ -88,61 +86,20 @@ def planned(
     return dataclasses.replace(scoring, divergence=budget.divergence, **bought), str(budget)
 
 
-def score_set(
-    model: ScoreModel,
-    scoring: Scoring,
-    codes: Tensor,
-    seed: int,
-    parts: Path,
-    here: Processes = Processes(),  # noqa: B008  (a value)
-    keep_latents: bool = False,
-    y: Tensor | None = None,
-) -> BitsPerDim:
-    """Bits/dim of integer images by the flow, given their classes y if there are any.
-
-    Each batch is kept in the folder parts until all are done. The same call, after a kill, computes the rest; several processes
-    share the batches, and all get the whole result.
-    """
-    device = next(model.parameters()).device
-    starts = range(0, len(codes), scoring.batch_size)
-
-    def score(index: int) -> dict[str, Any]:
-        rows = slice(index, index + scoring.batch_size)
-        batch = codes[rows].to(device)
-        result = bits_per_dim(
-            model.sde,
-            under(model, y, rows),
-            batch,
-            images=model.data,
-            dequantize=scoring.dequantize,
-            divergence=scoring.divergence,
-            rtol=scoring.rtol,
-            atol=scoring.atol,
-            seed=seed,
-            index=index,
-            solver_images=16 if index == 0 else 0,
-            keep_latents=keep_latents,
-        )
-        return {f.name: _array(getattr(result, f.name)) for f in dataclasses.fields(result) if getattr(result, f.name) is not None}
-
-    job = {"seed": seed, "scoring": repr(scoring), "latents": keep_latents, "data": digest(codes, y), "model": fingerprint(model)}
-    return BitsPerDim.join([_result(part) for part in in_batches(parts, job, starts, score, here, "likelihood")])
-
-
-def _result(arrays: dict[str, Any]) -> BitsPerDim:
-    values: Any = {"latents": None} | {name: torch.from_numpy(value) for name, value in arrays.items()}
-    return BitsPerDim(**values | {"sigma_over_bin": float(arrays["sigma_over_bin"]), "nfe": int(arrays["nfe"])})
-
-
-def _array(value: Any) -> Any:
-    return value.cpu().numpy() if isinstance(value, Tensor) else value
-
-
 def save_scores(result: Any, path: Path) -> None:
-    """The values of each image as arrays: bits_per_dim, or nats, and, by the flow, its parts and latents."""
-    values = {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
-    arrays = {name: value.cpu().numpy() for name, value in values.items() if isinstance(value, Tensor) and name != "per_image"}
-    save_npz(path, **{getattr(result, "unit", "bits_per_dim"): _array(result.per_image)}, nfe=result.nfe, **arrays)
+    """The values of each image as arrays: bits_per_dim, or nats, and what else is known of each; of several estimators, by name."""
+    arrays: dict[str, Any] = {"nfe": result.nfe}
+    for prefix, one in _named(result):
+        values = {f.name: getattr(one, f.name) for f in dataclasses.fields(one) if f.name != "per_image"}
+        arrays |= {prefix + name: value.cpu().numpy() for name, value in values.items() if isinstance(value, Tensor)}
+        arrays[prefix + getattr(one, "unit", "bits_per_dim")] = one.per_image.cpu().numpy()
+    save_npz(path, **arrays)
+
+
+def _named(result: Any) -> list[tuple[str, Any]]:
+    """Each estimator's result, and what stands before the names of its arrays: nothing for the first, which stands for all."""
+    results = getattr(result, "results", {"": result})
+    return [("" if i == 0 else f"{name}_", one) for i, (name, one) in enumerate(results.items())]
 
 
 def draw_scores(result: Any, codes: Tensor, data: Any, path: Path) -> None:

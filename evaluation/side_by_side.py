@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +9,8 @@ import torch
 from torch import Tensor
 
 from likelihood import BitsPerDim, SDEBits, VariationalBits
-from sde_lib import LinearSDE
 
-__all__ = ["Estimate", "SideBySide", "side_by_side"]
+__all__ = ["Estimate", "SideBySide"]
 
 Estimate = BitsPerDim | SDEBits | VariationalBits
 
@@ -81,9 +79,3 @@ class SideBySide:
             beside = "" if name == "flow" else f"   | {mean:+.4f} +- {error:.4f}"
             lines.append(f"  {result.mean:7.4f} +- {result.standard_error:.4f}   {MEANINGS[name]}{beside}")
         return "\n  ".join([*lines, *(f"{name}: {result}" for name, result in self.results.items())])
-
-
-def side_by_side(sde: LinearSDE, estimate: Callable[[str], Estimate]) -> SideBySide:
-    """The results of estimate(name) for the flow, the bound of the reverse SDE and, where the process has levels, their bound."""
-    names = ("flow", "sde", "bound") if hasattr(sde, "before") else ("flow", "sde")
-    return SideBySide({name: estimate(name) for name in names})
