@@ -192,14 +192,18 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
     """Bits/dim of images under a run's model, those of its test set unless others are given, beside the baselines."""
     from evaluation.report import compare, keep, score_images
     from evaluation.sampling import named, stem_of
-    from evaluation.scoring import draw_scores, planned, save_scores, scored
+    from evaluation.scoring import beside_target, draw_scores, planned, save_scores, scored
     from training.devices import choose_device
     from training.errors import Usage
     from training.processes import processes
 
     folder, config = _run(arguments, overrides)
-    device, split = choose_device(arguments.device), arguments.split or "test"
-    model, scoring, codes, train, truth, y = scored(folder, config, device, arguments.data, split)
+    settled = [key for key, _ in overrides if key.split(".")[-1] in ("divergence", "rtol", "atol")]
+    if arguments.target_error is not None and settled:
+        raise Usage(f"--target-error chooses divergence, rtol and atol, and --config.{settled[0]} does so too: leave one out")
+    model, scoring, codes, train, truth, y = scored(
+        folder, config, choose_device(arguments.device), arguments.data, arguments.split
+    )
     if arguments.out is not None and arguments.out.is_dir():
         raise Usage(f"--out {arguments.out} is a folder: a file's name was needed, to which the endings are added")
     stem = folder / "likelihood" if arguments.out is None else stem_of(arguments.out)
@@ -210,17 +214,18 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
             return
         start = time.perf_counter()
         if arguments.target_error is not None:
-            scoring, text = planned(model, scoring, codes, y, arguments.target_error, config.seed)
+            scoring, text = here.agree(planned(model, scoring, codes, y, arguments.target_error, config.seed))
             say(f"for +-{arguments.target_error:g}: {text}")
         parts = stem.with_name(f"{stem.name}.parts")
         result = score_images(model, scoring, codes, config.seed, parts, here, keep_latents=arguments.out is not None, y=y)
         if here.rank > 0:
             return
         seconds = time.perf_counter() - start
-        text, record = compare(result, model, config.seed, train, codes, arguments.data or split, truth)
+        text, record = compare(result, model, config.seed, train, codes, arguments.data or arguments.split or "test", truth)
         keep(record | {"seconds": round(seconds, 2)}, named(stem, ".json"))
         draw_scores(result, codes, model.data, named(stem, ".png"))
-        print(f"{text}\n  {seconds:.1f} s")
+        missed = "" if arguments.target_error is None else beside_target(result, arguments.target_error)
+        print(f"{text}\n{missed}  {seconds:.1f} s")
         written = [named(stem, ".json"), named(stem, ".png")]
         if arguments.out is not None:
             save_scores(result, named(stem, ".npz"))

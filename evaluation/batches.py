@@ -71,7 +71,7 @@ def _file(folder: Path, start: int) -> Path:
 def _is_whole(path: Path) -> bool:
     """Whether a batch is there to be read; one that was damaged is done again."""
     try:
-        with np.load(path) as part:
+        with open(path, "rb") as file, np.load(file) as part:
             return all(part[name] is not None for name in part.files)  # each with its checksum
     except Exception:  # whatever damage makes numpy and zipfile say
         return False

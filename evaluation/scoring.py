@@ -21,13 +21,13 @@ from training.build import build
 from training.data.arrays import read_like
 from training.data.reading import ENDINGS
 from training.errors import Usage
-from training.experiment import Scoring, assemble
+from training.experiment import Scoring, assemble, require_estimator
 from training.kept import first_sound
 from training.trained import trained
 
-__all__ = ["draw_scores", "planned", "save_scores", "scored"]
+__all__ = ["beside_target", "draw_scores", "planned", "save_scores", "scored"]
 
-PLANNED = 16  # images on which a plan is made
+PLANNED = 32  # images on which a plan is made
 
 
 class Scored(NamedTuple):
@@ -41,11 +41,14 @@ class Scored(NamedTuple):
     y: Tensor | None
 
 
-def scored(folder: Path, config: Any, device: str, data: str | None, split: str) -> Scored:
-    """What a run's folder holds and the data that are asked for: of its own data set, of another one, or in a file.
+def scored(folder: Path, config: Any, device: str, data: str | None, split: str | None) -> Scored:
+    """What a run's folder holds and the data that are asked for: a part of its own data set or of another one, or a file.
 
-    Raises Usage for data that are not of the kind and shape of the model's.
+    Raises Usage for data that are not of the kind and shape of the model's, and for a part of a file.
     """
+    if split is not None and data is not None and Path(data).suffix in ENDINGS:
+        raise Usage(f"--split {split} is a part of a data set, and --data {data} is a file, of which all is scored: leave one out")
+    split = split or "test"
     if data is None:
         experiment = assemble(config)
         own_parts = {"network": experiment.model.network, "sde": experiment.model.sde}
@@ -64,18 +67,27 @@ def scored(folder: Path, config: Any, device: str, data: str | None, split: str)
         model.data.check(codes)
     except (ValueError, TypeError) as error:
         raise Usage(f"--data {error}") from None
-    if tuple(codes.shape[1:]) != shape or not len(codes):
+    if tuple(codes.shape[1:]) != shape:
         raise Usage(f"--data {data} has shape {tuple(codes.shape)}, and the model's data are {shape}")
-    return Scored(model, Scoring.of(config.likelihood), codes, None, None, y)
+    if not len(codes):
+        raise Usage(f"--data {data} has no rows: there is nothing to score")
+    scoring = Scoring.of(config.likelihood)
+    require_estimator(scoring, model, classes=y is not None)
+    return Scored(model, scoring, codes, None, None, y)
 
 
 def planned(
     model: ScoreModel, scoring: Scoring, codes: Tensor, y: Tensor | None, target_error: float, seed: int
 ) -> tuple[Scoring, str]:
-    """The scoring that leaves target_error of noise and solver error in the mean, at the least cost, and what it spends."""
+    """The scoring that leaves target_error of noise and solver error in the mean, at the least cost, and what it spends.
+
+    Raises Usage for data without levels, another estimator than the flow, and a target that cannot be reached.
+    """
     device = next(model.parameters()).device
     if not hasattr(model.data, "levels"):
         raise Usage("--target-error is for bits/dim, and these data have no levels: set --config.likelihood.divergence and rtol")
+    if scoring.estimator != "flow":
+        raise Usage(f"--target-error is spent on the flow, and likelihood.estimator is {scoring.estimator!r}: leave one out")
     try:
         options: Any = {"images": model.data, "dequantize": scoring.dequantize, "seed": seed}
         score_fn = under(model, y, slice(0, PLANNED))
@@ -84,6 +96,14 @@ def planned(
         raise Usage(f"--target-error {target_error}: {error}") from None
     bought: Any = {"rtol": budget.tolerance, "atol": budget.tolerance, "dequantize": budget.dequantize}
     return dataclasses.replace(scoring, divergence=budget.divergence, **bought), str(budget)
+
+
+def beside_target(result: Any, target_error: float) -> str:
+    """A sentence where the noise in the mean is found to be above what was wanted; nothing where it is not."""
+    noise = result.parts.noise or 0.0
+    if noise <= target_error:
+        return ""
+    return f"  the noise in the mean came out at {noise:.2g}, above the {target_error:g} that was wanted: ask for less\n"
 
 
 def save_scores(result: Any, path: Path) -> None:

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import run
+from evaluation.scoring import beside_target
 from models import MLP
 from models.checkpoint import save
 from sde_lib import VPSDE, Epsilon, Images, ScoreModel
@@ -91,9 +93,14 @@ def test_one_image_has_no_error_and_its_record_is_json(folder):
 
 
 def test_a_target_is_planned_and_kept(folder, capsys):
-    assert score(folder, "--target-error", "0.02", "--out", "a.npz") == 0
+    flags = ["--mode", "likelihood", "--workdir", str(folder), "--out", "a.npz", "--target-error"]
+    assert run.main([*flags, "0.02"]) == 0
     out = capsys.readouterr().out
-    assert "for +-0.02: " in out and "probes" in out and "draws" in out
+    assert "for +-0.02: " in out and "probes" in out and "draws" in out and "above the" not in out
+    result = SimpleNamespace(parts=SimpleNamespace(noise=0.03))
+    assert "came out at 0.03, above the 0.02 that was wanted" in beside_target(result, 0.02) and not beside_target(result, 0.04)
+    for target, words in (("0", "a positive number of bits/dim was needed"), ("1e-9", "aim higher")):
+        assert run.main([*flags, target]) == 2 and words in capsys.readouterr().err
 
 
 def test_a_dequantizer_is_fitted_and_used(folder, capsys):
@@ -115,8 +122,11 @@ MISTAKES = [
     (["--data", "small.npy"], "has shape (20, 1, 3, 3), and the model's data are (1, 4, 4)"),
     (["--data", "shelf"], "data 'shelf' is not known"),
     (["--data", "digits"], "has shape (360, 1, 8, 8)"),
-    (["--target-error", "0"], "a positive number of bits/dim was needed"),
-    (["--target-error", "1e-9"], "aim higher"),
+    (["--target-error", "0.1"], "--target-error chooses divergence, rtol and atol, and --config.likelihood.rtol does so too"),
+    (["--config.likelihood.estimator=bound"], "needs a process with levels"),
+    (["--data", "own.npy", "--config.likelihood.estimator=bound"], "needs a process with levels"),
+    (["--data", "own.npy", "--split", "train"], "is a file, of which all is scored"),
+    (["--data", "none.npy"], "has no rows"),
     (["--out", "."], "--out . is a folder"),
     (["--num", "5"], "--num belongs to --mode sample"),
 ]
@@ -125,12 +135,50 @@ MISTAKES = [
 @pytest.mark.parametrize(("flags", "words"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_a_mistake_is_one_sentence(flags, words, folder, capsys):
     np.save("floats.npy", np.zeros((20, 1, 4, 4)))
+    np.save("own.npy", np.zeros((20, 1, 4, 4), dtype=int))
+    np.save("none.npy", np.zeros((0, 1, 4, 4), dtype=int))
     np.save("bright.npy", np.arange(320).reshape(20, 1, 4, 4) % 256)
     np.save("small.npy", np.zeros((20, 1, 3, 3), dtype=int))
     assert score(folder, "--out", "x.npz", *flags) == 2
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1
     assert not list(Path().glob("x*"))
+
+
+def test_several_estimators_are_all_in_the_file(folder):
+    assert score(folder, "--out", "all.npz", "--config.likelihood.estimator=all") == 0
+    with np.load("all.npz") as file:
+        assert {"bits_per_dim", "latents", "sde_bits_per_dim", "sde_draws_variance"} <= set(file)
+        assert not np.allclose(file["bits_per_dim"], file["sde_bits_per_dim"])
+    assert not Path("all.parts").exists()
+
+
+@pytest.mark.parametrize("estimator", ["flow", "sde", "all"])
+def test_a_damaged_batch_is_done_again(estimator, folder, monkeypatch, capsys):
+    flags = [f"--config.likelihood.estimator={estimator}", "--config.likelihood.batch_size=10"]
+    assert score(folder, "--out", "whole.npz", *flags) == 0
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    def cut():
+        with monkeypatch.context() as before_the_end:
+            before_the_end.setattr("evaluation.estimators.read_batches", stop)
+            assert score(folder, "--out", "cut.npz", *flags) == 130
+
+    cut()
+    first, second, *_ = sorted(Path("cut.parts").glob("*/0*.npz"))
+    first.write_bytes(first.read_bytes()[:-30])
+    whole, middle = bytearray(second.read_bytes()), second.stat().st_size // 2
+    whole[middle] ^= 1
+    second.write_bytes(whole)
+    assert score(folder, "--out", "cut.npz", *flags) == 0
+    with np.load("whole.npz") as a, np.load("cut.npz") as b:
+        assert set(a) == set(b) and all(np.array_equal(a[name], b[name], equal_nan=True) for name in a)
+    cut()
+    next(Path("cut.parts").glob("*/job.json")).write_text("{")
+    capsys.readouterr()
+    assert score(folder, "--out", "cut.npz", *flags) == 2 and "job.json is damaged: delete" in capsys.readouterr().err
 
 
 def idx(path, images):
@@ -176,11 +224,11 @@ def test_what_was_killed_goes_on_and_two_processes_find_the_same(folder, tmp_pat
     command = [sys.executable, *slow_to_score(folder, tmp_path / "killed.npz")]
     process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     parts = tmp_path / "killed.parts"
-    while len(list(parts.glob("0*.npz"))) < 3 and process.poll() is None:
+    while len(list(parts.glob("*/0*.npz"))) < 3 and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    drawn = {path.name: path.stat().st_mtime_ns for path in parts.glob("0*.npz")}
+    drawn = {path.name: path.stat().st_mtime_ns for path in parts.glob("*/0*.npz")}
     assert 3 <= len(drawn) < 36 and not (tmp_path / "killed.npz").exists()
     assert subprocess.run(command, env=ENVIRONMENT, capture_output=True).returncode == 0
     assert np.array_equal(values(tmp_path / "killed.npz"), values(tmp_path / "whole.npz")) and not parts.exists()

@@ -19,7 +19,7 @@ from training.config import Reads, flat, require
 from training.errors import Usage, in_a_line
 from training.settings import Settings
 
-__all__ = ["Experiment", "Sampling", "Scoring", "assemble", "parts_of_model", "require_rows", "try_sampler"]
+__all__ = ["Experiment", "Sampling", "Scoring", "assemble", "parts_of_model", "require_estimator", "require_rows", "try_sampler"]
 
 
 @dataclass(frozen=True)
@@ -135,14 +135,11 @@ def assemble(config: ConfigDict) -> Experiment:
         raise Usage(f"config.{error}") from None
     sampling, scoring = Sampling.of(reads.sample), Scoring.of(reads.likelihood)
     objective = build("objective", reads.objective)
-    if not hasattr(data.transform, "levels"):
-        _refuse_levels(reads, objective, scoring)
-    if hasattr(data, "train_y") and scoring.estimator != "flow":
-        raise Usage(f"likelihood.estimator={scoring.estimator!r} knows no classes, and these data have some: use 'flow'")
+    if not hasattr(data.transform, "levels") and getattr(objective, "of_levels", False):
+        raise Usage(f"{objective!r} is about integers, and these data are real numbers: use dsm")
+    require_estimator(scoring, model, classes=hasattr(data, "train_y"))
     if settings.dequantize and getattr(objective, "of_levels", False):
         raise Usage(f"{objective!r} is about integer data as they are: set train.dequantize=False")
-    if scoring.estimator == "bound" and not hasattr(model.sde, "before"):
-        raise Usage(f"likelihood.estimator='bound' needs a process with levels, and got {model.sde!r}: use 'flow', 'sde' or 'all'")
     if settings.flip and len(shape) != 3:
         raise Usage(f"train.flip mirrors pictures, (channels, height, width), and the data are {shape}: leave it out")
     if Path(f"-{reads.name}").name != f"-{reads.name}":
@@ -164,14 +161,15 @@ def assemble(config: ConfigDict) -> Experiment:
     return experiment
 
 
-def _refuse_levels(config: Any, objective: Any, scoring: Scoring) -> None:
-    """What is about levels, for data that have none."""
-    if getattr(objective, "of_levels", False):
-        raise Usage(f"{objective!r} is about integers, and these data are real numbers: use dsm")
-    if scoring.estimator != "flow":
-        raise Usage(
-            f"likelihood.estimator={config.likelihood.estimator!r} gives bits/dim, and these data are real numbers: use 'flow'"
-        )
+def require_estimator(scoring: Scoring, model: ScoreModel, classes: bool) -> None:
+    """Raise Usage for an estimator that the model's data, which may have classes, or its process do not have."""
+    given = f"likelihood.estimator={scoring.estimator!r}"
+    if scoring.estimator != "flow" and not hasattr(model.data, "levels"):
+        raise Usage(f"{given} gives bits/dim, and these data are real numbers: use 'flow'")
+    if scoring.estimator != "flow" and classes:
+        raise Usage(f"{given} knows no classes, and these data have some: use 'flow'")
+    if scoring.estimator == "bound" and not hasattr(model.sde, "before"):
+        raise Usage(f"{given} needs a process with levels, and got {model.sde!r}: use 'flow', 'sde' or 'all'")
 
 
 def require_rows(data: Any, name: str) -> Any:
