@@ -47,6 +47,10 @@ class Exact:
     channels: ClassVar[int] = 1
     noisy: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        if not _counts(self.chunk, self.max_dims):
+            raise ValueError(f"{self!r}: whole numbers of at least one are needed")
+
     def probe(self, noise: RowNoise, like: Tensor) -> Tensor:
         """Nothing: the trace needs no probes."""
         return like.new_empty(0)
@@ -85,8 +89,8 @@ class Hutchinson:
     noisy: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.probes < 1 or self.kind not in ("rademacher", "normal"):
-            raise ValueError(f"{self!r}: at least one probe, of kind 'rademacher' or 'normal', is needed")
+        if not _counts(self.probes) or self.kind not in ("rademacher", "normal"):
+            raise ValueError(f"{self!r}: a whole number of probes, at least one, of kind 'rademacher' or 'normal', is needed")
 
     @property
     def channels(self) -> int:
@@ -107,6 +111,10 @@ class Hutchinson:
             options = [{"retain_graph": k < len(probe), "create_graph": keep} for k in range(1, len(probe) + 1)]
             estimates = [quadratic_form(y, x, v, **option) for v, option in zip(probe, options, strict=True)]
         return y if keep else y.detach(), torch.stack(estimates, dim=1)
+
+
+def _counts(*numbers: int) -> bool:
+    return all(isinstance(number, int) and number >= 1 for number in numbers)
 
 
 def _differentiable(x: Tensor, keep: bool) -> Tensor:
@@ -137,8 +145,8 @@ class Probing:
     noisy: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.probes < 1 or self.probes & (self.probes - 1) or self.repeats < 1:
-            raise ValueError(f"{self!r}: a power of two of probes, and at least one repeat, are needed")
+        if not _counts(self.probes, self.repeats) or self.probes & (self.probes - 1):
+            raise ValueError(f"{self!r}: whole numbers, a power of two of probes and at least one repeat, are needed")
 
     @property
     def channels(self) -> int:

@@ -57,11 +57,12 @@ def log_likelihood(
 ) -> LogLikelihood:
     """log p_{t_min}(x) in nats under the probability flow of a score: log p_T(x_T) + integral of div(dx/dt) dt.
 
-    x is (B, *shape), floating-point; score_fn any callable (x, t) -> score that can be differentiated with respect to x.
+    x is (B, *shape), float32 or float64; score_fn any callable (x, t) -> score that can be differentiated with respect to x.
     divergence is Exact() or Hutchinson(probes=K), whose probes for row i depend on (seed, index + i) alone. Each row has its
-    own step sizes, and a row's value does not depend on its batch. t_min is the process's own unless given. With gradients,
-    log_prob and latent can be differentiated with respect to x and to what the score depends on; all steps are kept for it.
-    Raises ValueError for x that is not finite or t_min outside (0, T), and TypeError for x that is not floating-point;
+    own step sizes, so that its value does not depend on its batch, but for the round-off of the network. t_min is the process's
+    own unless given. With gradients, log_prob and latent can be differentiated with respect to x and to what the score depends
+    on; all steps are kept for it.
+    Raises ValueError for x that is not finite or t_min outside (0, T), and TypeError for x that is not float32 or float64;
     RuntimeError under torch.inference_mode; sde_lib.Unfinished, a RuntimeError, when rows cannot be carried to T: it has the
     reason for each, and the others' values.
 
@@ -74,6 +75,8 @@ def log_likelihood(
     (tensor([-2.8379], dtype=torch.float64), tensor([-2.8379], dtype=torch.float64))
     """
     check_state(x)
+    if x.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"x has dtype {x.dtype}, in which a solver loses its way: give it as float32 or float64")
     if torch.is_inference_mode_enabled():
         raise RuntimeError("log_likelihood differentiates the score and cannot run under inference_mode: use torch.no_grad")
     start = sde.valid_t_min(t_min)

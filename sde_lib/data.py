@@ -44,8 +44,8 @@ class Images:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.levels < 2 or self.high <= self.low:
-            raise ValueError(f"{self!r}: at least two levels and low < high are needed")
+        if not isinstance(self.levels, int) or self.levels < 2 or not self.low < self.high:
+            raise ValueError(f"{self!r}: a whole number of levels, at least two, and low < high are needed")
 
     @property
     def bin_width(self) -> float:

@@ -170,6 +170,11 @@ def test_what_has_no_likelihood_is_refused():
         log_likelihood(sde, score, torch.tensor([[0.0, math.nan]]))
     with pytest.raises(TypeError, match="encode"):
         log_likelihood(sde, score, torch.zeros(2, 2, dtype=torch.int64))
+    with pytest.raises(TypeError, match="float16, in which a solver"):
+        log_likelihood(sde, score, torch.zeros(2, 2).half())
+    for mistake in (lambda: Exact(chunk=0), lambda: Hutchinson(1.5), lambda: Probing(2.0), lambda: Images(2.5), lambda: Images(1)):
+        with pytest.raises(ValueError, match="whole number"):
+            mistake()
     with pytest.raises(ValueError, match="missing axis"):
         log_likelihood(sde, score, torch.zeros(2))
     with pytest.raises(ValueError, match="use Hutchinson"):
