@@ -17,6 +17,7 @@ from likelihood.flow import log_likelihood
 from sde_lib.data import Images
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise, Stream
+from sde_lib.reverse import ReverseSDE
 
 __all__ = ["BitsPerDim", "Parts", "bits_per_dim"]
 
@@ -153,6 +154,7 @@ def bits_per_dim(
     (torch.Size([3]), 7.33)
     """
     solve = partial(log_likelihood, sde, divergence=divergence, t_min=t_min)
+    ReverseSDE(sde, score_fn)  # which refuses the two when they are swapped
     level = sde.at(sde.valid_t_min(t_min))
     results, left = [], solver_images
     for codes in [batches] if isinstance(batches, Tensor) else batches:

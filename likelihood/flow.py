@@ -76,8 +76,8 @@ def log_likelihood(
     check_state(x)
     if torch.is_inference_mode_enabled():
         raise RuntimeError("log_likelihood differentiates the score and cannot run under inference_mode: use torch.no_grad")
-    start = sde.valid_t_min(t_min)
     rsde = ReverseSDE(sde, score_fn)
+    start = sde.valid_t_min(t_min)
     B, dims = x.shape[0], math.prod(x.shape[1:])
     probe = divergence.probe(RowNoise(seed, torch.arange(index, index + B), Stream.PROBE), x)
 
