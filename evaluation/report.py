@@ -18,6 +18,7 @@ from evaluation.sampling import classes_of, under
 from evaluation.scoring import score_set
 from evaluation.side_by_side import Estimate, SideBySide, side_by_side
 from likelihood import sde_bits_per_dim, variational_bound
+from likelihood.flow import with_error
 from models.files import write_atomically
 from samplers import EulerMaruyama, LogSNR, Sampler
 from sde_lib import ScoreModel
@@ -108,7 +109,7 @@ def compare(
         "baselines": [other._asdict() for other in others],
     }
     lines = [("this model", result.mean, result.standard_error), *others]
-    table = "\n".join(f"  {mean:7.4f} +- {error:.4f}   {name}" for name, mean, error in lines)
+    table = "\n".join(f"  {with_error(mean, error):>17}   {name}" for name, mean, error in lines)
     return f"{title}\n{table}\n  {result}", record
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from likelihood import BitsPerDim, SDEBits, VariationalBits
+from likelihood.flow import with_error
 from sde_lib import LinearSDE
 
 __all__ = ["Estimate", "SideBySide", "side_by_side"]
@@ -78,8 +79,8 @@ class SideBySide:
         lines = [f"one model, the same {len(self.per_image)} images (and, behind |, how far from the flow's number):"]
         for name, result in self.results.items():
             mean, error = self.from_flow(name)
-            beside = "" if name == "flow" else f"   | {mean:+.4f} +- {error:.4f}"
-            lines.append(f"  {result.mean:7.4f} +- {result.standard_error:.4f}   {MEANINGS[name]}{beside}")
+            beside = "" if name == "flow" else f"   | {'+' * (mean >= 0)}{with_error(mean, error)}"
+            lines.append(f"  {with_error(result.mean, result.standard_error):>17}   {MEANINGS[name]}{beside}")
         return "\n  ".join([*lines, *(f"{name}: {result}" for name, result in self.results.items())])
 
 

@@ -37,8 +37,19 @@ class LogLikelihood:
 
     def __str__(self) -> str:
         n = len(self.log_prob)
-        error = self.log_prob.std().item() / n**0.5 if n > 1 else float("nan")
-        return f"log p = {self.log_prob.mean().item():.4f} +- {error:.4f} nats (mean of {n} rows, {self.nfe} network calls)"
+        error = self.log_prob.std().item() / n**0.5 if n > 1 else math.nan
+        number = with_error(self.log_prob.mean().item(), error)
+        return f"log p = {number} nats ({so_many(n, 'row')}; {self.nfe} network calls)"
+
+
+def with_error(mean: float, error: float, digits: int = 4) -> str:
+    """A mean and its standard error, or the mean alone where there is none (NaN)."""
+    return f"{mean:.{digits}f}" + ("" if math.isnan(error) else f" +- {error:.{digits}f}")
+
+
+def so_many(n: int, one: str = "image", many: str | None = None) -> str:
+    """How many a mean is of, and that a single one has no standard error."""
+    return f"{n} {many or one + 's'}, standard error" if n > 1 else f"1 {one}, which has no standard error"
 
 
 def log_likelihood(

@@ -54,10 +54,15 @@ def read(path: Path) -> Any:
 
 
 def as_config(config: Mapping[str, Any] | str | Path | None) -> dict[str, Any] | None:
-    """A config as nested dictionaries, from those, from anything with to_dict, or from a JSON file. None stays None."""
+    """A config as nested dictionaries, from those, from anything with to_dict, or from a JSON file. None stays None.
+
+    Raises FileNotFoundError where there is no such file, ValueError for what is no config.
+    """
     if config is None or isinstance(config, dict):
         return config
     if isinstance(config, (str, Path)):
+        if not Path(config).exists():
+            raise FileNotFoundError(f"there is no config at {config}: give a JSON file, or a dictionary")
         try:
             return dict(json.loads(Path(config).read_text()))
         except (OSError, TypeError, ValueError) as error:
