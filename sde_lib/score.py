@@ -105,7 +105,7 @@ def refuse_misfit(network: Any, x: Tensor, error: RuntimeError) -> None:
 
     Looked at after a failure alone: networks of convolutions take images of other sizes, and those under autocast other dtypes.
     """
-    modules = list(network.modules()) if isinstance(network, nn.Module) else []
+    modules: list[Any] = list(network.modules()) if isinstance(network, nn.Module) else []
     shape = next((tuple(m.arguments["shape"]) for m in modules if "shape" in getattr(m, "arguments", ())), x.shape[1:])
     weight = next((p for m in modules for p in m.parameters() if p.is_floating_point()), x)
     pairs = {
