@@ -43,7 +43,6 @@ setup(
             *("pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "mypy>=1.14"),
             *("h5py>=3.10", "zarr>=2.16", "tensorboard>=2.14", "diffusers>=0.32"),
         ],
-        "docs": ["sphinx>=7", "furo>=2024.8"],
         "metrics": ["diffusers>=0.32", "torchdiffeq>=0.2.4"],
     },
 )

@@ -14,6 +14,7 @@ from evaluation.baselines import Baseline
 from evaluation.batches import in_batches
 from evaluation.sampling import digest, fingerprint, under
 from likelihood import log_likelihood
+from likelihood.joined import so_many, with_error
 from sde_lib import GaussianOracle, ScoreModel
 from training.experiment import Scoring
 from training.processes import Processes
@@ -57,8 +58,8 @@ class LogDensity:
 
     def __str__(self) -> str:
         probe = "" if math.isnan(self.probe) else f"; parts: probe {self.probe:.1g}"
-        number = f"{self.mean:.4f} +- {self.standard_error:.4f} nats a datum"
-        return f"{number} ({len(self.per_image)} data, standard error{probe}; {self.nfe} network calls)"
+        number = f"{with_error(self.mean, self.standard_error)} nats a datum"
+        return f"{number} ({so_many(len(self.per_image), 'datum', 'data')}{probe}; {self.nfe} network calls)"
 
 
 def score_reals(

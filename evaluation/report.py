@@ -16,6 +16,7 @@ from evaluation.figures import image_grid, is_drawable, save_picture
 from evaluation.reals import LogDensity, real_baselines, score_reals
 from evaluation.sampling import classes_of, under
 from evaluation.side_by_side import Estimate, SideBySide
+from likelihood.joined import with_error
 from models.files import write_atomically
 from samplers import EulerMaruyama, LogSNR, Sampler
 from sde_lib import ScoreModel
@@ -93,7 +94,7 @@ def compare(
         "baselines": [other._asdict() for other in others],
     }
     lines = [("this model", result.mean, result.standard_error), *others]
-    table = "\n".join(f"  {mean:7.4f} +- {error:.4f}   {name}" for name, mean, error in lines)
+    table = "\n".join(f"  {with_error(mean, error):>17}   {name}" for name, mean, error in lines)
     return f"{title}\n{table}\n  {result}", record
 
 

@@ -13,6 +13,7 @@ from evaluation.batches import save_npz
 from evaluation.figures import image_grid, is_drawable
 from evaluation.sampling import under
 from likelihood import plan
+from likelihood.joined import with_error
 from models import load
 from models.checkpoint import FILE_NAME
 from models.files import write_atomically
@@ -134,10 +135,11 @@ def draw_scores(result: Any, codes: Tensor, data: Any, path: Path) -> None:
     histogram = axes[0, 0]
     histogram.hist(result.per_image.numpy(), bins="auto", color="tab:blue", alpha=0.8)
     histogram.axvline(result.mean, color="black", linewidth=1)
+    mean = with_error(result.mean, result.standard_error, digits=3)
     histogram.set(
         xlabel=f"{unit} ({better}: more likely)",
         ylabel="data" if levels is None else "images",
-        title=f"{len(codes)} {'data' if levels is None else 'images'}, mean {result.mean:.3f} +- {result.standard_error:.3f}",
+        title=f"{len(codes)} {'data' if levels is None else 'images'}, mean {mean}",
     )
     if drawable:
         for axis, which, name in ((axes[1, 0], order[:10], "most likely"), (axes[2, 0], order[::-1][:10], "least likely")):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from likelihood import BitsPerDim, SDEBits, VariationalBits
+from likelihood.joined import with_error
 
 __all__ = ["Estimate", "SideBySide"]
 
@@ -76,6 +77,6 @@ class SideBySide:
         lines = [f"one model, the same {len(self.per_image)} images (and, behind |, how far from the flow's number):"]
         for name, result in self.results.items():
             mean, error = self.from_flow(name)
-            beside = "" if name == "flow" else f"   | {mean:+.4f} +- {error:.4f}"
-            lines.append(f"  {result.mean:7.4f} +- {result.standard_error:.4f}   {MEANINGS[name]}{beside}")
+            beside = "" if name == "flow" else f"   | {'+' * (mean >= 0)}{with_error(mean, error)}"
+            lines.append(f"  {with_error(result.mean, result.standard_error):>17}   {MEANINGS[name]}{beside}")
         return "\n  ".join([*lines, *(f"{name}: {result}" for name, result in self.results.items())])

@@ -6,7 +6,8 @@ A model of the 8x8 digits (the run in --workdir, or one trained here) scores tes
 them: inverted, turned by a quarter, faint (a quarter of the contrast) and blank images. Two numbers tell an image of the data
 from another: -log p(x), and typicality, |log p(x) - mean of log p over held-out digits|, since a law in many dimensions has its
 mass where log p is near its mean and not where it is greatest. Printed is the AUROC of each, the chance that it is greater for a
-strange image than for a digit, with DeLong's standard error; the picture has the histograms.
+strange image than for a digit, with DeLong's standard error, or the 95 % bound on it (>=, <=) where the two sets do not overlap;
+the picture has the histograms.
 
 Reference: Nalisnick, Matsukawa, Teh, Gorur, Lakshminarayanan, 2019, arXiv 1810.09136 (likelihoods of strange images);
 Nalisnick, Matsukawa, Teh, Lakshminarayanan, 2019, arXiv 1906.02994, section 3 (typicality, here of one image at a time).
@@ -25,6 +26,8 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from imported import count, mistakes
 
 from evaluation.auroc import auroc
 from likelihood import Hutchinson, bits_per_dim
@@ -90,14 +93,15 @@ def main() -> None:
     """Score, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--workdir", type=Path, help="the folder of a run on the digits (default: train a model here)")
-    parser.add_argument("--steps", type=int, default=600, help="of the training without --workdir")
+    parser.add_argument("--steps", type=count, default=600, help="of the training without --workdir")
     parser.add_argument("--images", type=int, default=180, help="how many of each set; twice as many digits: half is held out")
     parser.add_argument("--out", type=Path, default=Path("anomaly.png"), help="the picture")
     options = parser.parse_args()
     n = options.images
     if not 2 <= n <= 180:
         parser.error(f"--images {n}: there are 360 test digits, of which 2 to 180 can be scored and as many held out")
-    model = load(options.workdir) if options.workdir else trained_here(options.steps)
+    with mistakes(parser):
+        model = load(options.workdir) if options.workdir else trained_here(options.steps)
     digits = Digits()
     if model.data != digits.transform:
         parser.error(f"--workdir {options.workdir}: its data are {model.data!r}, and a run on the digits was needed")

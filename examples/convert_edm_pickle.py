@@ -41,6 +41,8 @@ def main() -> None:
     parser.add_argument("pickle", type=Path)
     parser.add_argument("out", type=Path, help="without ending: OUT.pt and OUT.json are written")
     options = parser.parse_args()
+    if not options.pickle.is_file():
+        parser.error(f"there is no pickle at {options.pickle}: give a file of EDM")
     print(f"running the code in {options.pickle}: it should be a file that you trust")
     content = pickle.loads(options.pickle.read_bytes())
     network = content["ema"] if isinstance(content, dict) else content

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imported import options_of, sample_and_score
+from imported import count, mistakes, options_of, sample_and_score
 
 from models import import_checkpoint
 from samplers import DPMSolver, LogSNR, Sampler
@@ -22,11 +22,12 @@ def main() -> None:
     parser = options_of(__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("config", type=Path)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=count, default=20)
     options = parser.parse_args()
-    model = import_checkpoint(options.checkpoint, "edm", options.config)
-    sampler = Sampler(DPMSolver(order=2), times=LogSNR(options.steps))
-    sample_and_score(model, sampler, options)
+    with mistakes(parser):
+        model = import_checkpoint(options.checkpoint, "edm", options.config)
+        sampler = Sampler(DPMSolver(order=2), times=LogSNR(options.steps))
+        sample_and_score(model, sampler, options)
 
 
 if __name__ == "__main__":

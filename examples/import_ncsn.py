@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imported import options_of, sample_and_score
+from imported import count, mistakes, options_of, sample_and_score
 
 from models import import_checkpoint
 from samplers import AnnealedLangevin, Sampler, Table
@@ -23,16 +23,17 @@ def main() -> None:
     parser = options_of(__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--ncsn", type=float, nargs=2, metavar=("FIRST", "LAST"))
-    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--size", type=count, default=32)
     parser.add_argument("--epsilon", type=float, default=6.2e-6)
-    parser.add_argument("--moves", type=int, default=5)
+    parser.add_argument("--moves", type=count, default=5)
     options = parser.parse_args()
-    ends = dict(zip(("sigma_begin", "sigma_end"), options.ncsn, strict=True)) if options.ncsn else {}
-    model = import_checkpoint(options.checkpoint, "ncsn", {"image_size": options.size, **ends})
-    published = "ncsn" if options.ncsn else "ncsnv2"
-    langevin = AnnealedLangevin(options.epsilon, options.moves, published=published)
-    sampler = Sampler(None, langevin, times=Table(), last="sample" if options.ncsn else "denoise")
-    sample_and_score(model, sampler, options)
+    with mistakes(parser):
+        ends = dict(zip(("sigma_begin", "sigma_end"), options.ncsn, strict=True)) if options.ncsn else {}
+        model = import_checkpoint(options.checkpoint, "ncsn", {"image_size": options.size, **ends})
+        published = "ncsn" if options.ncsn else "ncsnv2"
+        langevin = AnnealedLangevin(options.epsilon, options.moves, published=published)
+        sampler = Sampler(None, langevin, times=Table(), last="sample" if options.ncsn else "denoise")
+        sample_and_score(model, sampler, options)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from imported import options_of, sample_and_score
+from imported import count, mistakes, options_of, sample_and_score
 
 from likelihood import variational_bound
 from models import import_checkpoint
@@ -35,12 +35,13 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("flags", type=json.loads)
     parser.add_argument("--class", dest="y", type=int)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=count, default=20)
     options = parser.parse_args()
-    model = import_checkpoint(options.checkpoint, config=options.flags)
-    score_fn = model if options.y is None else model.bind(y=torch.tensor(options.y))
-    sampler = Sampler(DPMSolver(order=2), times=LogSNR(options.steps))
-    sample_and_score(model, sampler, options, score_fn=score_fn, bits=by_the_bound)
+    with mistakes(parser):
+        model = import_checkpoint(options.checkpoint, config=options.flags)
+        score_fn = model if options.y is None else model.bind(y=torch.tensor(options.y))
+        sampler = Sampler(DPMSolver(order=2), times=LogSNR(options.steps))
+        sample_and_score(model, sampler, options, score_fn=score_fn, bits=by_the_bound)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ your own.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,27 @@ from samplers import Sampler
 from sde_lib import ScoreModel
 
 
+def count(text: str) -> int:
+    """A whole number of something, at least 1, from the command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} were asked for, and at least 1 is needed")
+    return number
+
+
+@contextlib.contextmanager
+def mistakes(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """What is wrong with files and options, in the sentence that the library says of it and without a traceback."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+
+
 def options_of(description: str) -> argparse.ArgumentParser:
     """Options that every example has."""
     parser = argparse.ArgumentParser(description=description.split("\n")[0])
-    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--images", type=count, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("samples.png"))
     return parser

@@ -19,6 +19,8 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from imported import count
+
 from likelihood import Hutchinson, Images, bits_per_dim, log_likelihood, sde_bits_per_dim, sde_bound
 from sde_lib import VPSDE
 
@@ -48,7 +50,7 @@ def log_density(x: Tensor) -> Tensor:
 def main() -> None:
     """Print estimates, their errors, and the truth."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rows", type=int, default=200)
+    parser.add_argument("--rows", type=count, default=200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     generator = torch.Generator().manual_seed(options.seed)

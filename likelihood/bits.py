@@ -14,10 +14,11 @@ from torch import Tensor
 from likelihood.dequantize import Dequantizer, Uniform
 from likelihood.divergence import Divergence, Hutchinson
 from likelihood.flow import log_likelihood
-from likelihood.joined import join, standard_error
+from likelihood.joined import join, so_many, standard_error, with_error
 from sde_lib.data import Images, require_levels
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise, Stream
+from sde_lib.reverse import ReverseSDE
 
 __all__ = ["BitsPerDim", "Parts", "bits_per_dim"]
 
@@ -99,9 +100,12 @@ class BitsPerDim:
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {value:.1g}" for name, value in self.parts._asdict().items() if value is not None)
         text = (
-            f"{self.mean:.4f} +- {self.standard_error:.4f} bits/dim "
-            f"({len(self.per_image)} images, standard error; parts: {parts}; {self.nfe} network calls)"
+            f"{with_error(self.mean, self.standard_error)} bits/dim "
+            f"({so_many(len(self.per_image))}; parts: {parts}; {self.nfe} network calls)"
         )
+        for name, remedy in (("solver", "tighten rtol and atol"), ("prior", "take a process with more noise at T")):
+            if (getattr(self.parts, name) or 0.0) > self.standard_error:
+                text += f"; {name}'s part exceeds the standard error: {remedy}"
         if self.sigma_over_bin > 0.15:
             text += f"; sigma(t_min) is {self.sigma_over_bin:.2f} of a level: a smaller t_min may lower this number"
         return text
@@ -148,6 +152,7 @@ def bits_per_dim(
     """
     require_levels(images)
     solve = partial(log_likelihood, sde, divergence=divergence, t_min=t_min)
+    ReverseSDE(sde, score_fn)  # which refuses the two when they are swapped
     level = sde.at(sde.valid_t_min(t_min))
     results, left = [], solver_images
     for codes in [batches] if isinstance(batches, Tensor) else batches:

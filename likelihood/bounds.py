@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from likelihood.joined import join, standard_error
+from likelihood.joined import join, so_many, standard_error, with_error
 from sde_lib.data import Images, require_levels
 from sde_lib.noise import RowNoise, Stream
 from sde_lib.reverse import ReverseSDE
@@ -86,8 +86,8 @@ class VariationalBits:
 
     def __str__(self) -> str:
         return (
-            f"{self.mean:.4f} +- {self.standard_error:.4f} bits/dim at most, by the variational bound "
-            f"({len(self.per_image)} images, standard error; decoder {self.terms[0]:.3f}, prior {self.prior:.1g}; "
+            f"{with_error(self.mean, self.standard_error)} bits/dim at most, by the variational bound "
+            f"({so_many(len(self.per_image))}; decoder {self.terms[0]:.3f}, prior {self.prior:.1g}; "
             f"{self.nfe} network calls)"
         )
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from likelihood.divergence import Divergence, Exact
+from likelihood.joined import so_many, with_error
 from sde_lib.base import SDE
 from sde_lib.noise import RowNoise, Stream
 from sde_lib.ode import Unfinished, integrate_on_clock
@@ -37,8 +38,9 @@ class LogLikelihood:
 
     def __str__(self) -> str:
         n = len(self.log_prob)
-        error = self.log_prob.std().item() / n**0.5 if n > 1 else float("nan")
-        return f"log p = {self.log_prob.mean().item():.4f} +- {error:.4f} nats (mean of {n} rows, {self.nfe} network calls)"
+        error = self.log_prob.std().item() / n**0.5 if n > 1 else math.nan
+        number = with_error(self.log_prob.mean().item(), error)
+        return f"log p = {number} nats ({so_many(n, 'row')}; {self.nfe} network calls)"
 
 
 def log_likelihood(
@@ -79,8 +81,8 @@ def log_likelihood(
         raise TypeError(f"x has dtype {x.dtype}, in which a solver loses its way: give it as float32 or float64")
     if torch.is_inference_mode_enabled():
         raise RuntimeError("log_likelihood differentiates the score and cannot run under inference_mode: use torch.no_grad")
-    start = sde.valid_t_min(t_min)
     rsde = ReverseSDE(sde, score_fn)
+    start = sde.valid_t_min(t_min)
     B, dims = x.shape[0], math.prod(x.shape[1:])
     probe = divergence.probe(RowNoise(seed, torch.arange(index, index + B), Stream.PROBE), x)
 

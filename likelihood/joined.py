@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["join", "standard_error"]
+__all__ = ["join", "so_many", "standard_error", "with_error"]
 
 Result = TypeVar("Result")
 
@@ -34,3 +34,13 @@ def standard_error(values: Tensor) -> float:
     """Of the mean over the images, (N,): NaN for a single one."""
     n = len(values)
     return (values.std() / n**0.5).item() if n > 1 else math.nan
+
+
+def with_error(mean: float, error: float, digits: int = 4) -> str:
+    """A mean and its standard error, or the mean alone where there is none (NaN)."""
+    return f"{mean:.{digits}f}" + ("" if math.isnan(error) else f" +- {error:.{digits}f}")
+
+
+def so_many(n: int, one: str = "image", many: str | None = None) -> str:
+    """How many a mean is of, and that a single one has no standard error."""
+    return f"{n} {many or one + 's'}, standard error" if n > 1 else f"1 {one}, which has no standard error"

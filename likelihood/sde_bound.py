@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from likelihood.dequantize import Dequantizer, Uniform
-from likelihood.joined import join, standard_error
+from likelihood.joined import join, so_many, standard_error, with_error
 from sde_lib.data import Images, require_levels
 from sde_lib.jacobian import quadratic_form
 from sde_lib.linear import LinearSDE
@@ -40,7 +40,8 @@ class SDEBound:
     def __str__(self) -> str:
         n = len(self.log_prob)
         error = self.log_prob.std().item() / n**0.5 if n > 1 else math.nan
-        return f"log p >= {self.log_prob.mean().item():.4f} +- {error:.4f} nats (mean of {n} rows, {self.nfe} network calls)"
+        number = with_error(self.log_prob.mean().item(), error)
+        return f"log p >= {number} nats ({so_many(n, 'row')}; {self.nfe} network calls)"
 
 
 class BoundParts(NamedTuple):
@@ -86,8 +87,8 @@ class SDEBits:
 
     def __str__(self) -> str:
         return (
-            f"{self.mean:.4f} +- {self.standard_error:.4f} bits/dim at most, by the bound of the reverse SDE "
-            f"({len(self.per_image)} images, standard error; parts: draws {self.parts.draws:.1g}, prior {self.parts.prior:.1g}; "
+            f"{with_error(self.mean, self.standard_error)} bits/dim at most, by the bound of the reverse SDE "
+            f"({so_many(len(self.per_image))}; parts: draws {self.parts.draws:.1g}, prior {self.parts.prior:.1g}; "
             f"{self.nfe} network calls)"
         )
 

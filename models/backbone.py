@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from sde_lib.tensors import as_shape
+
 from .layers import COMBINE, EMITTERS, JOINS, ResidualBlock, SelfAttention, Style, Untold
 
 __all__ = ["Backbone", "Encoder", "Plan"]
@@ -220,7 +222,7 @@ class Backbone(nn.Module):
 
 def space_of(shape: Sequence[int]) -> int:
     """How many axes of space data of a shape (C, *space) have. Raises ValueError for none, or more than three."""
-    if not 2 <= len(shape) <= 4:
+    if not 2 <= len(as_shape(shape, "(channels, *space)")) <= 4:
         raise ValueError(
             f"a network of convolutions got data of shape {tuple(shape)}, and (channels, *1 to 3 axes) was needed: use MLP, "
             "--config.network=mlp"

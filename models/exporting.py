@@ -211,7 +211,7 @@ def _scheduler_of(model: ScoreModel) -> dict[str, Any]:
     if not (back == sde or (config["_class_name"] == "DDPMScheduler" and _near(back, sde))):
         raise ValueError(
             f"diffusers' {config['_class_name']} cannot describe {sde!r}, and would take it for {back!r}: export a process with "
-            "all of its levels, and with T and t_min as they are unless told"
+            "all of its levels, and with T as it is unless told"
         )
     if getattr(meant, "kind", "fraction") != "fraction" or getattr(meant, "of", meant) != reading:
         raise ValueError(f"diffusers has no counterpart for {meant!r} under {sde!r}: its network would be asked for {reading!r}")

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sde_lib.tensors import as_shape
+
 from .layers import NoiseEmbedding, conditions, refuse_unknown, zero_init
 from .registry import arguments_of
 
@@ -19,7 +21,7 @@ class MLP(nn.Module):
 
     outputs is how many numbers it answers for each entry, along axis 1: 2 with a learned variance. condition: the size of a vector
     y, or the number of classes y, of which a row in training loses its own with probability condition_dropout.
-    Raises ValueError for an empty shape.
+    Raises ValueError for an empty shape, TypeError for a number.
 
     >>> MLP((7, 3), width=16)(torch.zeros(2, 7, 3), torch.zeros(2)).shape
     torch.Size([2, 7, 3])
@@ -37,6 +39,7 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         self.arguments = arguments_of(locals())
+        shape = as_shape(shape, "that of one datum, such as data.shape[1:],")
         if not shape:
             raise ValueError("MLP needs the shape of one datum, such as data.shape[1:], and got ()")
         dims = math.prod(shape)

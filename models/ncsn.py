@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import elu
 
 from .layers import InstanceNormPlus, NormedBlock, RefineBlock, Unnormed
-from .ncsnpp import SigmaTable, counted, divided
+from .ncsnpp import SigmaTable, counted, divided, outside
 from .registry import arguments_of
 
 __all__ = ["NCSN", "NCSNv2"]
@@ -138,7 +138,10 @@ class NCSN(nn.Module):
 
     def forward(self, x: Tensor, noise_label: Tensor) -> Tensor:
         """The output at states x, (B, C, H, W), and indices (B,)."""
-        return self.body(2 * x - 1 if self.unit_range else x, counted(noise_label))
+        try:
+            return self.body(2 * x - 1 if self.unit_range else x, counted(noise_label))
+        except IndexError:
+            raise ValueError(outside(self.arguments["levels"])) from None
 
 
 def _images(shape: Sequence[int]) -> int:

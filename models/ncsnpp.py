@@ -14,7 +14,7 @@ from .backbone import Backbone, Plan, space_of
 from .layers import Embedding, Fourier, Sinusoid, Style, conditions, fan_average
 from .registry import arguments_of
 
-__all__ = ["DDPM", "NCSNpp", "SigmaTable", "counted", "divided"]
+__all__ = ["DDPM", "NCSNpp", "SigmaTable", "counted", "divided", "outside"]
 
 
 class SigmaTable(nn.Module):
@@ -39,8 +39,11 @@ class SigmaTable(nn.Module):
         self.register_buffer("sigmas", sigmas, persistent=False)
 
     def forward(self, label: Tensor) -> Tensor:
-        """The sigma of each index."""
-        return self.sigmas[counted(label)]
+        """The sigma of each index. Raises ValueError for one that is not in the table, where the device tells."""
+        try:
+            return self.sigmas[counted(label)]
+        except IndexError:
+            raise ValueError(outside(len(self.sigmas))) from None
 
 
 def counted(label: Tensor) -> Tensor:
@@ -51,6 +54,14 @@ def counted(label: Tensor) -> Tensor:
             "use a process with a table, such as Tabulated, and a parameterization with label='index'"
         )
     return label
+
+
+def outside(levels: int) -> str:
+    """What is said of labels beyond the last level. Nobody looks for them, which would stall a GPU: the look-up itself fails."""
+    return (
+        f"the network has {levels} noise levels, 0 to {levels - 1}, and got a label outside of them: "
+        "use the process that it was trained with, which has as many"
+    )
 
 
 def divided(out: Tensor, sigma: Tensor) -> Tensor:

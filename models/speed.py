@@ -20,10 +20,12 @@ def autocast(network: Callable[..., Tensor], dtype: torch.dtype = torch.bfloat16
 
     The weights stay the network's own, in float32; what follows it, the loss and the steps of a process, is in float32 or better
     as it was. Round-off is 2^-8 of a number in each layer, in float16 2^-11, where that of float32 is 2^-24; float16 ends at 65504,
-    and gradients below 6e-8 vanish in it.
+    and gradients below 6e-8 vanish in it. Raises ValueError for another dtype.
 
     Reference: Micikevicius et al., 2018, arXiv 1710.03740; Kalamkar et al., 2019, arXiv 1905.12322 (bfloat16).
     """
+    if dtype not in (torch.bfloat16, torch.float16):
+        raise ValueError(f"autocast to {dtype} was asked for: give torch.bfloat16 or torch.float16")
     return _Autocast(network, dtype)
 
 

@@ -16,9 +16,9 @@ from sde_lib.base import SDE
 from sde_lib.noise import Noise, RowNoise, Stream
 from sde_lib.ode import Unfinished, check_options, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
-from sde_lib.tensors import check_state, on_grid
+from sde_lib.tensors import as_shape, check_state, on_grid
 
-__all__ = ["FlowSampler", "Frame", "Sampler", "Samples", "start"]
+__all__ = ["FlowSampler", "Frame", "Sampler", "Samples", "like_of", "start"]
 
 
 class Frame(NamedTuple):
@@ -127,7 +127,7 @@ class Sampler:
             if algorithm is not None:
                 rsde.require(algorithm.requires, type(algorithm).__name__)
                 algorithm.check(rsde)
-        like = torch.empty(tuple(shape), device=device, dtype=dtype)
+        like = like_of(shape, device, dtype)
         source = _sources(seed, index, like.shape[0], noise)
         times = on_grid(self.times(sde))
         x = mean = start(sde, like, x_T, source[Stream.PRIOR])
@@ -218,13 +218,13 @@ class FlowSampler:
         nfe is the number of batched calls, that of the slowest sample. Raises ValueError for a t_min outside (0, T), and
         sde_lib.Unfinished, with the others and a reason for each, when samples cannot be carried to t_min.
         """
-        like = torch.empty(tuple(shape), device=device, dtype=dtype)
+        rsde, like = ReverseSDE(sde, score_fn), like_of(shape, device, dtype)
         x_T = start(sde, like, x_T, _sources(seed, index, like.shape[0], noise)[Stream.PRIOR])
         t_min = sde.valid_t_min(self.t_min)
-        x, nfe = self._carry(sde, score_fn, x_T, sde.T, t_min)
+        x, nfe = self._carry(rsde, x_T, sde.T, t_min)
         if self.last == "sample":
             return Samples(x, nfe)
-        return Samples(ReverseSDE(sde, score_fn).predict(x, torch.tensor(t_min, dtype=torch.float64)).x0, nfe + 1)
+        return Samples(rsde.predict(x, torch.tensor(t_min, dtype=torch.float64)).x0, nfe + 1)
 
     @torch.no_grad()
     def encode(self, sde: SDE, score_fn: Any, x0: Tensor) -> Samples:
@@ -237,18 +237,18 @@ class FlowSampler:
         Reference: Song et al., 2021, arXiv 2011.13456, section 4.3 and appendix D.5.
         """
         check_state(x0, "x0")
-        return self._carry(sde, score_fn, x0, sde.valid_t_min(self.t_min), sde.T)
-
-    def _carry(self, sde: SDE, score_fn: Any, x: Tensor, t: float, s: float) -> Samples:
-        """The states that the flow leads to at time s from those at time t, earlier or later, and the calls."""
         rsde = ReverseSDE(sde, score_fn)
+        return self._carry(rsde, x0, sde.valid_t_min(self.t_min), sde.T)
+
+    def _carry(self, rsde: ReverseSDE, x: Tensor, t: float, s: float) -> Samples:
+        """The states that the flow leads to at time s from those at time t, earlier or later, and the calls."""
 
         def flow(state: Tensor, t: Tensor, rows: Tensor) -> Tensor:
             return (rsde if len(rows) == len(x) else rsde.take(rows)).flow(state, t)
 
-        keep = not hasattr(score_fn, "take")
+        keep = not hasattr(rsde.score_fn, "take")
         options: dict[str, Any] = {"rtol": self.rtol, "atol": self.atol, "method": self.method, "keep_rows": keep}
-        solution = integrate_on_clock(sde.clock_power, flow, x, t, s, **options)
+        solution = integrate_on_clock(rsde.sde.clock_power, flow, x, t, s, **options)
         result = Samples(solution.reached(), solution.calls)
         if solution.failures():
             raise Unfinished(f"the probability flow could not be solved: {solution.failures()}", solution.status, result)
@@ -271,12 +271,18 @@ def _sources(seed: int, index: int, rows: int, noise: Noise | None) -> dict[Stre
     return {stream: RowNoise(seed, numbers, stream) for stream in streams}
 
 
-def start(sde: SDE, like: Tensor, x_T: Tensor | None, noise: Noise) -> Tensor:
-    """The given start, or one from the prior; refuses shapes and dtypes that cannot be sampled."""
+def like_of(shape: Sequence[int], device: torch.device | str | None, dtype: torch.dtype | None) -> Tensor:
+    """A tensor like the samples that are asked for; refuses shapes and dtypes that cannot be sampled."""
+    like = torch.empty(as_shape(shape, "(samples, *shape)"), device=device, dtype=dtype)
     if like.ndim < 2:
         raise ValueError(f"a shape of {tuple(like.shape)} was asked for, and (samples, *shape) is needed")
     if not like.is_floating_point():
         raise TypeError(f"samples of dtype {like.dtype} were asked for, and a floating-point one is needed: decode them afterwards")
+    return like
+
+
+def start(sde: SDE, like: Tensor, x_T: Tensor | None, noise: Noise) -> Tensor:
+    """The given start, or one from the prior."""
     if x_T is None:
         return sde.prior(like).sample(noise(like))
     if x_T.shape != like.shape:

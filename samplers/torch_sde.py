@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samplers.sampler import Samples, start
+from samplers.sampler import Samples, like_of, start
 from sde_lib.base import SDE
 from sde_lib.noise import RowNoise, Stream
 from sde_lib.reverse import ReverseSDE
@@ -64,11 +64,12 @@ class TorchSDE:
             import torchsde
         except ImportError:
             raise ImportError("TorchSDE needs the package torchsde, which is not installed: pip install torchsde") from None
-        like = torch.empty(tuple(shape), device=device, dtype=dtype)
+        rsde = ReverseSDE(sde, score_fn)
+        like = like_of(shape, device, dtype)
         rows = torch.arange(index, index + like.shape[0])
         first = start(sde, like, x_T, RowNoise(seed, rows, Stream.PRIOR))
         span = sde.T - sde.valid_t_min(self.t_min)
-        equation = _Equation(ReverseSDE(sde, score_fn), like.shape)
+        equation = _Equation(rsde, like.shape)
         path = _brownian(torchsde, RowBrownian(seed, rows, first.flatten(1), span))
         ts = torch.tensor([0.0, span], dtype=torch.float64)
         options: dict[str, Any] = {"dt": span / self.steps, "dt_min": span * 2.0**-24, "adaptive": self.adaptive}

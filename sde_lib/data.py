@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sde_lib.tensors import check_state
+from sde_lib.tensors import check_state, check_tensor
 
 __all__ = ["DataTransform", "Images", "Standardize"]
 
@@ -54,6 +54,7 @@ class Images:
 
     def check(self, codes: Tensor) -> None:
         """Refuse what are not integers 0..levels-1."""
+        check_tensor(codes, "images")
         if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
             raise TypeError(
                 f"images have dtype {codes.dtype}, and integers 0..{self.levels - 1} were needed: "

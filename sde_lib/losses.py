@@ -12,7 +12,7 @@ from sde_lib.linear import LinearSDE
 from sde_lib.noise import unseeded_normal, unseeded_uniform
 from sde_lib.prediction import Prediction
 from sde_lib.score import ScoreModel
-from sde_lib.tensors import as_time, expand
+from sde_lib.tensors import as_time, check_floating, expand
 from sde_lib.times import TimeLaw, UniformTime
 from sde_lib.weightings import Weighting, weighting_of
 
@@ -64,8 +64,7 @@ class DenoisingScoreMatching:
 
 def draw(times: TimeLaw, sde: LinearSDE, x0: Tensor, t: Tensor | None, z: Tensor | None) -> tuple[Tensor, Tensor]:
     """Training times (B,), at levels where the process has levels, and noise shaped like x0, each drawn unless given."""
-    if not x0.is_floating_point():
-        raise TypeError(f"data have dtype {x0.dtype}, and floats were needed: encode them, for example with Images().encode")
+    check_floating(x0, "x0")
     if x0.ndim < 2:
         raise ValueError(f"data have shape {tuple(x0.shape)}, and (rows, *shape) was needed: add the missing axis")
     if z is not None and z.shape != x0.shape:

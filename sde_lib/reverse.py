@@ -11,7 +11,7 @@ from sde_lib.base import SDE
 from sde_lib.linear import LinearSDE
 from sde_lib.parameterizations import Score
 from sde_lib.prediction import Prediction
-from sde_lib.tensors import as_time
+from sde_lib.tensors import as_time, check_tensor
 
 __all__ = ["ReverseSDE"]
 
@@ -23,7 +23,8 @@ class ReverseSDE:
 
     eta = 1 is the reverse SDE, eta = 0 the probability-flow ODE, and every eta in between has the same laws p_t.
     score_fn is any callable (x, t) -> score; if it has predict(x, t), that is what is asked. calls and rows count what the
-    network was asked: batched calls, and rows in all. Raises ValueError when score_fn carries another process than sde.
+    network was asked: batched calls, and rows in all. Raises ValueError when score_fn carries another process than sde, and
+    TypeError where the two are swapped.
 
     Reference: Anderson, 1982; Song et al., 2021, arXiv 2011.13456, equations 6 and 13; Huang, Lim, Courville, 2021, arXiv
     2106.02808, theorem 4 (eta).
@@ -35,6 +36,11 @@ class ReverseSDE:
     """
 
     def __init__(self, sde: SDE, score_fn: Any) -> None:
+        if not hasattr(sde, "prior") or not callable(score_fn):
+            raise TypeError(
+                f"the process was given as {type(sde).__name__} and the score function as {type(score_fn).__name__}: "
+                "give the process first and then a function (x, t) -> score, as in sample(model.sde, model, ...)"
+            )
         theirs = getattr(score_fn, "sde", sde)
         if theirs != sde:
             raise ValueError(f"the score function belongs to {theirs!r} and was used with {sde!r}: pass its own process")
@@ -49,8 +55,8 @@ class ReverseSDE:
     def score(self, x: Tensor, t: Tensor) -> Tensor:
         """The score at x and t, shaped like x: one network call.
 
-        Raises ValueError when the answer has another shape, and when a gradient with respect to x is wanted and the score
-        carries none: what is computed from it, such as a divergence, would be silently wrong.
+        Raises TypeError when the answer is no tensor, ValueError when it has another shape, and when a gradient with respect to
+        x is wanted and the score carries none: what is computed from it, such as a divergence, would be silently wrong.
         """
         self._count(x)
         score = self._answer(x, t)
@@ -73,6 +79,7 @@ class ReverseSDE:
 
     def _answer(self, x: Tensor, t: Tensor) -> Tensor:
         score = self.score_fn(x, t)
+        check_tensor(score, "the score function's answer")
         if score.shape != x.shape:
             raise ValueError(
                 f"the score function answered with shape {tuple(score.shape)} to a state of shape {tuple(x.shape)}: "

@@ -12,7 +12,7 @@ from sde_lib.data import DataTransform
 from sde_lib.linear import Level, LinearSDE
 from sde_lib.parameterizations import Parameterization
 from sde_lib.prediction import Coefficient, Prediction, Readings, solve
-from sde_lib.tensors import Time, as_time, check_time, expand, of_time
+from sde_lib.tensors import Time, as_time, check_tensor, check_time, expand, of_time
 
 __all__ = ["Conditioned", "ScoreFn", "ScoreModel"]
 
@@ -53,7 +53,11 @@ class ScoreModel(nn.Module):
         return self.predict(x, t, **cond).score
 
     def predict(self, x: Tensor, t: Time, **cond: Any) -> Prediction:
-        """Everything the network says about x at time t. Raises ValueError when it answers in another shape, or t has another."""
+        """Everything the network says about x at time t.
+
+        Raises ValueError when it answers in another shape or t has another, and TypeError when it answers with no tensor; where
+        the network fails on a state whose shape, dtype or device are not its own, ValueError that says so.
+        """
         t = as_time(t)
         check_time(t, x)
         level, scale, label, (a, b), readings = of_time(self, self._of_time, t)
@@ -61,7 +65,13 @@ class ScoreModel(nn.Module):
             label = label.to(x.dtype)
         label = label.to(x.device).expand(x.shape[0])
         inputs = x if isinstance(scale, float) and scale == 1 else expand(torch.as_tensor(scale), x) * x
-        output, variance = self.parameterization.split(self.network(inputs, label, **cond))
+        try:
+            answer = self.network(inputs, label, **cond)
+        except RuntimeError as error:
+            refuse_misfit(self.network, x, error)
+            raise
+        check_tensor(answer, "the network's answer")
+        output, variance = self.parameterization.split(answer)
         if output.shape != x.shape:
             raise ValueError(
                 f"the network answered with shape {tuple(output.shape)} to a state of shape {tuple(x.shape)}: "
@@ -88,6 +98,27 @@ class ScoreModel(nn.Module):
     def extra_repr(self) -> str:
         """The process, the parameterization and the meaning of the data."""
         return f"sde={self.sde!r}, parameterization={self.parameterization!r}, data={self.data!r}"
+
+
+def refuse_misfit(network: Any, x: Tensor, error: RuntimeError) -> None:
+    """Say why a network has failed on the state x: raises ValueError when shape, dtype or device are not the network's.
+
+    Looked at after a failure alone: networks of convolutions take images of other sizes, and those under autocast other dtypes.
+    """
+    modules: list[Any] = list(network.modules()) if isinstance(network, nn.Module) else []
+    shape = next((tuple(m.arguments["shape"]) for m in modules if "shape" in getattr(m, "arguments", ())), x.shape[1:])
+    weight = next((p for m in modules for p in m.parameters() if p.is_floating_point()), x)
+    pairs = {
+        "shape": ((*x.shape,), (x.shape[0], *shape)),
+        "dtype": (x.dtype, weight.dtype),
+        "device": (x.device, weight.device),
+    }
+    for what, (given, needed) in pairs.items():
+        if given != needed and "memory" not in str(error):
+            raise ValueError(
+                f"a state of {what} {given} met a network made for {needed} ({str(error).splitlines()[0]}): "
+                f"give the network states of the {what} that it was made for, or convert it"
+            ) from None
 
 
 class Conditioned:

@@ -12,8 +12,11 @@ from torch import Tensor
 
 __all__ = [
     "Time",
+    "as_shape",
     "as_time",
+    "check_floating",
     "check_state",
+    "check_tensor",
     "check_time",
     "expand",
     "grid_length",
@@ -102,8 +105,7 @@ def expand(c: Tensor, x: Tensor) -> Tensor:
 
 def check_time(c: Tensor, x: Tensor) -> None:
     """Refuse a function of time that is neither 0-d nor (B,), and a state of integers; looks at no value."""
-    if not x.is_floating_point():
-        raise TypeError(f"a state has dtype {x.dtype}, and a floating-point tensor was needed: encode integers first")
+    check_floating(x, "the state")
     if c.ndim and c.shape != x.shape[:1]:
         raise ValueError(
             f"a time of shape {tuple(c.shape)} meets a state of shape {tuple(x.shape)}: "
@@ -116,13 +118,33 @@ def sum_over_state(x: Tensor) -> Tensor:
     return x.flatten(1).sum(1)
 
 
-def check_state(x: Tensor, name: str = "x") -> None:
-    """Refuse what no algorithm can use: integers, a missing batch axis, and values that are not finite."""
+def as_shape(shape: Any, needed: str) -> tuple[int, ...]:
+    """A shape as a tuple. Raises TypeError, with what was needed, for a bare number."""
+    try:
+        return tuple(shape)
+    except TypeError:
+        raise TypeError(f"a shape of {shape!r} was given, and {needed} was needed") from None
+
+
+def check_tensor(x: Any, name: str) -> None:
+    """Refuse what is no tensor: arrays of numpy, lists, nothing at all."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} is of type {type(x).__name__}, and a tensor was needed: torch.as_tensor makes one of an array")
+
+
+def check_floating(x: Tensor, name: str) -> None:
+    """Refuse what is no tensor, and integers; looks at no value."""
+    check_tensor(x, name)
     if not x.is_floating_point():
         raise TypeError(
             f"{name} has dtype {x.dtype}, and a floating-point tensor was needed: "
             "encode integers first, for example with Images(levels=256).encode"
         )
+
+
+def check_state(x: Tensor, name: str = "x") -> None:
+    """Refuse what no algorithm can use: integers, a missing batch axis, and values that are not finite."""
+    check_floating(x, name)
     if x.ndim < 2:
         raise ValueError(f"{name} has shape {tuple(x.shape)}, and (rows, *shape) was needed: add the missing axis")
     bad = int((~torch.isfinite(x)).sum())

@@ -134,8 +134,8 @@ def test_what_is_learned_of_a_class_is_told_by_its_class():
 
 def test_what_classes_cannot_do_is_told(capsys):
     classes = ["--data", "digits(classes=True)"]
-    assert run.main([*classes, "--config.network=mlp", "--dry-run"]) == 2
-    assert "MLP has no 'condition'" in capsys.readouterr().err
+    assert run.main([*classes, "--sde", "ncsn", "--config.network=ncsnv2(channels=4)", "--dry-run"]) == 2
+    assert "NCSNv2 has no 'condition'" in capsys.readouterr().err
     assert run.main([*classes, "--config.likelihood.estimator=sde", "--dry-run"]) == 2
     assert "knows no classes, and these data have some: use 'flow'" in capsys.readouterr().err
     assert run.main([*classes, *TINY, "--workdir", "run", "--config.likelihood.rtol=1.0", "--config.likelihood.atol=1.0"]) == 0

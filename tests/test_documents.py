@@ -1,5 +1,6 @@
 """Every Python block of the documents runs, from a folder that is not the clone; and what they say is there."""
 
+import inspect
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+import likelihood
+import models
+import samplers
+import sde_lib
+import training.fit
 from models import MLP, save
 from sde_lib import VPSDE, Epsilon, Images, ScoreModel
 
@@ -73,6 +79,38 @@ def test_features_lead_to_code_and_tests():
             assert (ROOT / name).exists(), name
 
 
+def test_the_public_surface_is_what_is_public():
+    """Every public name of the library stands in docs/design.md, and what stands there is public, or said to be not yet."""
+    section = re.search(r"## The public surface\n(.*?)\n## ", (ROOT / "docs" / "design.md").read_text(), re.DOTALL).group(1)
+    names = {name for package in (sde_lib, samplers, likelihood, models) for name in package.__all__}
+    missing = {name for name in names if not re.search(rf"\b{name}\b", section)}
+    assert not missing, f"docs/design.md lacks {missing}"
+    surface, not_built = section.split("`Ancestral")[0].splitlines(), []
+    for line in surface:
+        if line.startswith("    "):
+            capitalised = set(re.findall(r"\b[A-Z]\w+", line)) - {"True", "False", "None", "Iterator"}
+            if line.strip().startswith("not yet"):
+                not_built += capitalised
+            else:
+                assert capitalised <= names, f"docs/design.md lists {capitalised - names}"
+    assert not_built and not set(not_built) & names  # what is built is no longer "not yet"
+
+
+SIGNATURES = [likelihood.log_likelihood, likelihood.bits_per_dim, likelihood.plan, likelihood.variational_bound, training.fit.fit]
+SIGNATURES += [likelihood.sde_bound, likelihood.sde_bits_per_dim, samplers.interpolate, models.import_checkpoint]
+
+
+@pytest.mark.parametrize("function", SIGNATURES, ids=lambda function: function.__name__)
+def test_arguments_in_the_public_surface_are_the_function_s(function):
+    """Those that are listed, in their order; the first ones, without a default, are all there."""
+    text = (ROOT / "docs" / "design.md").read_text()
+    listed = re.search(rf"(?<![\w.]){function.__name__}\((.*?)\) ->", text).group(1)
+    listed = re.findall(r"(?:^|, )\*{0,2}(\w+)", re.sub(r"\([^()]*\)", "", listed))
+    parameters = inspect.signature(function).parameters
+    assert [name for name in parameters if name in listed] == listed
+    assert {name for name, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD} <= set(listed)
+
+
 def test_every_case_of_reliability_has_its_test():
     written = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     cases = re.findall(r"^\| ([^|]+) \| [^|]+ \| (`test_[^|]+) \|$", (ROOT / "docs" / "reliability.md").read_text(), re.MULTILINE)
@@ -84,8 +122,6 @@ def test_every_case_of_reliability_has_its_test():
 
 def test_short_names_are_in_the_help_of_nobody_but_resolve():
     """Every short name leads to a class, and every public algorithm has one."""
-    import samplers
-    import sde_lib
     from configs.names import NAMES
     from training.build import resolve
 

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -27,17 +28,69 @@ def test_auroc_of_two_normals_and_its_error():
     """Phi(shift / sqrt 2); and DeLong's variance is the actual one over 600 repetitions."""
     rng, shift = np.random.default_rng(0), 0.8
     results = [auroc(rng.normal(shift, 1, 60), rng.normal(0, 1, 40)) for _ in range(600)]
-    values, errors = np.array(results).T
+    values, errors, _ = np.array(results).T
     assert abs(values.mean() - stats.norm.cdf(shift / 2**0.5)) < 4 * values.std() / 600**0.5
     assert (errors**2).mean() == pytest.approx(values.var(), rel=0.2)
 
 
 def test_auroc_at_its_ends():
     low, high = np.array([0.0, 1.0]), np.array([2.0, 3.0])
-    assert auroc(high, low) == (1, 0) and auroc(low, high) == (0, 0) and auroc(low, low).value == 0.5
+    assert auroc(high, low) == (1, 0, 2) and auroc(low, high) == (0, 0, 2) and auroc(low, low).value == 0.5
     for bad in (low[:1], np.array([np.nan, 1.0])):
         with pytest.raises(ValueError, match="two or more"):
             auroc(bad, low)
+
+
+def test_sets_that_do_not_overlap_bound_the_auroc():
+    """Of 8 pairs in one order the exact lower bound is that of 8 successes of 8; and it covers an area at which they are likely."""
+    apart = auroc(np.arange(10.0, 18.0), np.arange(9.0))
+    exact = stats.binomtest(8, 8, alternative="greater").proportion_ci(0.95, "exact").low
+    assert apart.bound == pytest.approx(exact, rel=1e-12) == pytest.approx(0.688, abs=5e-4)
+    assert str(apart) == "1.000 (>= 0.688)" and str(auroc(np.arange(8.0), np.arange(10.0, 18.0))) == "0.000 (<= 0.312)"
+    assert auroc(np.arange(300.0, 600.0), np.arange(300.0)).bound == pytest.approx(1 - 3 / 300, abs=1e-4)  # the rule of three
+    rng, area = np.random.default_rng(0), 0.6
+    shift = 2**0.5 * stats.norm.ppf(area)
+    found = [auroc(rng.normal(shift, 1, 4), rng.normal(0, 1, 4)) for _ in range(2000)]
+    assert sum(result.value == 1 and result.bound > area for result in found) <= 0.05 * len(found)
+
+
+EXAMPLE_MISTAKES = [
+    (("anomaly.py", "--workdir", "runs/nope"), "there is no checkpoint at runs/nope"),
+    (("anomaly.py", "--steps", "0"), "--steps: 0 were asked for, and at least 1 is needed"),
+    (("likelihood.py", "--rows", "0"), "--rows: 0 were asked for, and at least 1 is needed"),
+    (("import_diffusers.py", "nope"), "there is no checkpoint at nope"),
+    (("import_diffusers.py", "nope", "--images", "0"), "--images: 0 were asked for, and at least 1 is needed"),
+    (("import_ncsn.py", "nope.pth", "--moves", "0"), "--moves: 0 were asked for"),
+    (("import_ncsn.py", "nope.pth"), "there is no checkpoint at nope.pth"),
+    (("import_openai.py", "nope.pt", "{}"), "there is no checkpoint at nope.pt"),
+    (("import_score_sde.py", "nope.pth", "config.json"), "there is no checkpoint at nope.pth"),
+    (("import_score_sde.py", str(TINY), "nope.json"), "there is no config at nope.json"),
+    (("import_edm.py", str(TINY), "nope.json"), "there is no config at nope.json"),
+    (("convert_edm_pickle.py", "nope.pkl", "edm"), "there is no pickle at nope.pkl"),
+    (("emoji.py", "nope"), "nope has no emoji.json"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), EXAMPLE_MISTAKES, ids=lambda value: " ".join(value)[-40:] if isinstance(value, tuple) else ""
+)
+def test_a_mistake_with_an_example_is_one_sentence(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    monkeypatch.setattr(sys, "argv", list(arguments))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "examples" / arguments[0]), run_name="__main__")
+    said = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2 and words in said[-1] and not any("Traceback" in line for line in said)
+
+
+def test_one_row_has_no_standard_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    monkeypatch.setattr(sys, "argv", ["likelihood.py", "--rows", "1"])
+    runpy.run_path(str(ROOT / "examples" / "likelihood.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "nan" not in said and said.count("which has no standard error") == 4
 
 
 def run(script, folder, *flags):
@@ -62,7 +115,7 @@ def test_likelihood_example_is_near_the_truth_that_it_prints(tmp_path):
 def test_anomaly_example_trains_scores_and_draws(tmp_path):
     """After a few steps a model tells inverted digits already: most of a digit's pixels are black."""
     out = run("anomaly.py", tmp_path, "--steps", "40", "--images", "12", "--out", "drawn/it.png")
-    rows = dict(re.findall(r"^(inverted|turned|faint|blank) .*? \+- +\d+\.\d+ +(\d\.\d+) \+-", out, re.MULTILINE))
+    rows = dict(re.findall(r"^(inverted|turned|faint|blank) .*? \+- +\d+\.\d+ +(\d\.\d+) (?:\+-|\()", out, re.MULTILINE))
     assert list(rows) == ["inverted", "turned", "faint", "blank"] and float(rows["inverted"]) > 0.9
     assert "The caveat" in out and (tmp_path / "drawn/it.png").stat().st_size > 10_000
 

@@ -131,7 +131,7 @@ MISTAKES = [
         "comes without its data: give --data, pictures or arrays (N, 3, 32, 32)",
     ),
     (["--config", "cifar10_ddpmpp_continuous"], "but there is vp_cifar10_ddpmpp_continuous: use one of ddpm_digits, default"),
-    (["--config", "nothing"], "or a published experiment, of ddpm_bedroom, ddpm_cat"),
+    (["--config", "nothing"], "or a published experiment, of ddpm_bedroom, ddpm_bedroom_large, ddpm_cat"),
     (
         ["--config", "vp_ddpm_cifar10", "--dry-run", "--data", "few.npy"],
         "few.npy has data of shape (3, 8, 8), and (3, 32, 32) was needed",

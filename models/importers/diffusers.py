@@ -200,9 +200,11 @@ def process_of(scheduler: Mapping[str, Any]) -> tuple[LinearSDE, Parameterizatio
     """The process that a scheduler's config describes, and what the output means. Raises ValueError for another one."""
     name, steps = scheduler.get("_class_name", "DDPMScheduler"), scheduler.get("num_train_timesteps", 1000)
     if name == "ScoreSdeVeScheduler":
-        return VESDE(scheduler.get("sigma_min", 0.01), scheduler.get("sigma_max", 1348.0)), Score(label="sigma")
+        t_min = scheduler.get("sampling_eps", 1e-5)
+        return VESDE(scheduler.get("sigma_min", 0.01), scheduler.get("sigma_max", 1348.0), t_min=t_min), Score(label="sigma")
     if name == "ScoreSdeVpScheduler":
-        return VPSDE(scheduler.get("beta_min", 0.1), float(scheduler.get("beta_max", 20))), Epsilon(label="time")
+        ends, t_min = (scheduler.get("beta_min", 0.1), float(scheduler.get("beta_max", 20))), scheduler.get("sampling_eps", 1e-3)
+        return VPSDE(*ends, t_min=t_min), Epsilon(label="time")
     reading = scheduler.get("prediction_type", "epsilon")
     schedule = scheduler.get("beta_schedule", "linear" if name == "DDPMScheduler" else None)  # others may have no betas
     trained = scheduler.get("trained_betas")
@@ -212,5 +214,10 @@ def process_of(scheduler: Mapping[str, Any]) -> tuple[LinearSDE, Parameterizatio
             f"process that is known here: predictions {', '.join(READINGS)} and schedules {', '.join(BETAS)} are"
         )
     low, high = scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02)
-    betas = BETAS[schedule](steps, low, high) if trained is None else torch.tensor(trained, dtype=torch.float64)
+    try:
+        betas = BETAS[schedule](steps, low, high) if trained is None else torch.tensor(trained, dtype=torch.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"the scheduler's trained_betas are {trained!r:.60}: a list of numbers between 0 and 1 is needed"
+        ) from None
     return Tabulated.from_betas(betas), READINGS[reading](label="index")

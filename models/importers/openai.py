@@ -6,6 +6,7 @@ Reference: Nichol and Dhariwal, 2021, arXiv 2102.09672; Dhariwal and Nichol, 202
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,14 +25,33 @@ WORDS = (
     *("in_layers", "emb_layers", "out_layers", "skip_connection", "op", "conv", "norm", "qkv", "proj_out"),
     *("positional_embedding", "qkv_proj", "c_proj", "weight", "bias"),
 )
+# The flags that are read here, and the others of both projects' scripts, which weights show or sampling has no use for.
+INTEGERS = ("image_size", "num_heads", "num_head_channels", "num_res_blocks", "classifier_depth", "diffusion_steps")
+READ: dict[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(INTEGERS, ((int,), "an integer")),
+    **dict.fromkeys(("rescale_timesteps", "use_new_attention_order", "predict_xstart"), ((bool,), "true or false")),
+    "dropout": ((int, float), "a number"),
+    "noise_schedule": ((str,), "a word"),
+}
+OTHER = (
+    *("num_channels", "num_heads_upsample", "attention_resolutions", "channel_mult", "class_cond", "use_checkpoint", "use_fp16"),
+    *("use_scale_shift_norm", "resblock_updown", "learn_sigma", "sigma_small", "timestep_respacing", "use_kl", "large_size"),
+    *("small_size", "rescale_learned_sigmas", "classifier_use_fp16", "classifier_width", "classifier_attention_resolutions"),
+    *("classifier_use_scale_shift_norm", "classifier_resblock_updown", "classifier_pool", "classifier_scale", "classifier_path"),
+    *("data_dir", "val_data_dir", "schedule_sampler", "lr", "weight_decay", "lr_anneal_steps", "batch_size", "microbatch"),
+    *("ema_rate", "log_interval", "save_interval", "eval_interval", "resume_checkpoint", "fp16_scale_growth", "clip_denoised"),
+    *("num_samples", "use_ddim", "model_path", "base_samples", "noised", "iterations", "anneal_lr"),
+)
 LEGACY, NEW = (1, 0, 2), (0, 1, 2)  # where queries/keys/values (0), heads (1) and their channels (2) stand in the rows
 
 
 def network_of(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Any:
     """The network that has these weights. config: the flags that it was trained with, of which weights show most.
 
-    Raises ValueError where config says neither num_heads nor num_head_channels, or not num_res_blocks where that is not shown.
+    Raises ValueError where config says neither num_heads nor num_head_channels, or not num_res_blocks where that is not shown,
+    and for a flag that is nearly the name of one, or of another type.
     """
+    _check_flags(config)
     heads, head_channels = config.get("num_heads"), config.get("num_head_channels", -1)
     if heads is None and head_channels == -1:
         raise ValueError(
@@ -75,6 +95,16 @@ def weights_of(state: Mapping[str, Tensor], network: Any, new_order: bool = Fals
             value = heads_first(value, heads, NEW if new_order else LEGACY)
         tensors.append(value.T if key in ("label_emb.weight", "out.2.positional_embedding") else value)
     return fit(tensors, network)
+
+
+def _check_flags(config: Mapping[str, Any]) -> None:
+    for key, value in config.items():
+        near = [] if key in OTHER else get_close_matches(key, (*READ, *OTHER), n=1, cutoff=0.8)
+        if near and near[0] != key:
+            raise ValueError(f"the flag {key!r} is not known: write {near[0]!r}, or leave it out")
+        kinds, needed = READ.get(key, ((), ""))
+        if needed and value is not None and type(value) not in kinds:  # True is an int, and no number of heads
+            raise ValueError(f"the flag {key} is {value!r}: {needed} is needed, as the network was trained with")
 
 
 def _count(state: Mapping[str, Tensor]) -> int:

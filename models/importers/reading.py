@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ SAFE: list[Any] = [
 def read(path: Path) -> Any:
     """What a .safetensors file, or one that torch.save wrote, holds: tensors, numbers, strings, and lists and dicts of them.
 
-    Raises ValueError for what is damaged, and for a pickle that wants more than that: it could run code, and is not opened.
+    Raises ValueError for what is damaged, and for a pickle that wants more than that: it could run code, and is not opened. torch
+    does not look at the checksums that its own files, which are zip archives, have; here they are held to them.
     """
     if path.suffix == ".safetensors":
         try:
@@ -41,23 +43,47 @@ def read(path: Path) -> Any:
             "write torch.save(network.state_dict(), file) and give import_checkpoint that file, family='edm' and the "
             "network's options as config"
         )
+    if head[:2] == b"PK":
+        _check_sums(path)
     try:
         with torch.serialization.safe_globals(SAFE):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a foreign file makes torch say
         asked = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "not an allowed" in line]
-        why = f"it asks for more ({asked[0][:120]})" if asked else "it is damaged, or of another kind"
+        if b"\x80\x03" <= head[:2] <= b"\x80\x05":
+            asked.append(f"pickle protocol {head[1]}, and torch.save writes 2")
+        if not asked:
+            raise ValueError(f"{path} is damaged, or no file that torch.save wrote: use another copy") from None
         raise ValueError(
-            f"{path} was not opened, because it could run code: only tensors and numbers are read from a pickle, and {why}; "
-            "where you trust it, load it yourself and torch.save the weights alone"
+            f"{path} was not opened, because it could run code: only tensors and numbers are read from a pickle, and it asks for "
+            f"more ({asked[0][:120]}); where you trust it, load it yourself and torch.save the weights alone"
         ) from None
 
 
+def _check_sums(path: Path) -> None:
+    """Refuse a zip archive that is cut off, or of which a member differs from its checksum."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
+        raise ValueError(f"{path} is damaged ({error}): use another copy") from None
+    if bad is not None:
+        raise ValueError(
+            f"{path} is damaged: {bad} differs from its checksum; use another copy, or save it again if it was saved without "
+            "(torch.serialization.set_crc32_options(False))"
+        )
+
+
 def as_config(config: Mapping[str, Any] | str | Path | None) -> dict[str, Any] | None:
-    """A config as nested dictionaries, from those, from anything with to_dict, or from a JSON file. None stays None."""
+    """A config as nested dictionaries, from those, from anything with to_dict, or from a JSON file. None stays None.
+
+    Raises FileNotFoundError where there is no such file, ValueError for what is no config.
+    """
     if config is None or isinstance(config, dict):
         return config
     if isinstance(config, (str, Path)):
+        if not Path(config).exists():
+            raise FileNotFoundError(f"there is no config at {config}: give a JSON file, or a dictionary")
         try:
             return dict(json.loads(Path(config).read_text()))
         except (OSError, TypeError, ValueError) as error:

@@ -6,7 +6,17 @@ import pytest
 import torch
 from scipy import stats
 
-from likelihood import BitsPerDim, Exact, Hutchinson, TruncatedNormal, Uniform, bits_per_dim, log_likelihood
+from likelihood import (
+    BitsPerDim,
+    Exact,
+    Hutchinson,
+    TruncatedNormal,
+    Uniform,
+    bits_per_dim,
+    log_likelihood,
+    sde_bits_per_dim,
+    sde_bound,
+)
 from sde_lib import VPSDE, GaussianOracle, Images, PointsOracle, RowNoise
 from tests.laws.test_densities import correlated, discretised
 
@@ -186,3 +196,31 @@ def test_the_solvers_part_is_its_error():
     for tolerance in (1e-2, 1e-3, 1e-4):
         result = bits_per_dim(SDE, oracle.score(SDE), codes, rtol=tolerance, atol=tolerance, **settings)
         assert 0.5 < result.parts.solver / (result.per_image - fine).abs().mean().item() < 2
+
+
+def of_values(values, solver=0.0, prior=0.0):
+    each, nan = torch.tensor(values, dtype=torch.float64), torch.full((len(values),), math.nan, dtype=torch.float64)
+    parts = {"solver": torch.full_like(each, solver), "prior": torch.full_like(each, prior)}
+    return BitsPerDim(each, nan, nan, nan, latents=None, sigma_over_bin=0.0, nfe=1, **parts)
+
+
+def test_a_part_that_exceeds_the_standard_error_is_a_warning():
+    """1, 2 and 3 have the standard error sqrt(1 / 3): what it does not contain and is larger is said at the end."""
+    warning = "solver's part exceeds the standard error: tighten rtol and atol"
+    assert str(of_values([1, 2, 3], solver=0.58)).endswith(warning)
+    assert str(of_values([1, 2, 3], prior=0.58)).endswith(
+        "prior's part exceeds the standard error: take a process with more noise at T"
+    )
+    assert "exceeds" not in str(of_values([1, 2, 3], solver=0.57, prior=0.57)) and str(of_values([2, 2], solver=1e-9)).endswith(
+        warning
+    )
+
+
+def test_one_image_has_no_standard_error_and_that_is_said():
+    result, oracle, x = of_values([5.9796], solver=0.1), GaussianOracle(torch.zeros(2), 1.0), torch.zeros(1, 2)
+    assert str(result).startswith("5.9796 bits/dim (1 image, which has no standard error;") and "exceeds" not in str(result)
+    told = [log_likelihood(SDE, oracle.score(SDE), x), sde_bound(SDE, oracle.score(SDE), x)]
+    told += [sde_bits_per_dim(SDE, oracle.score(SDE), torch.zeros(1, 2, dtype=torch.int64), images=COARSE)]
+    for value in map(str, told):
+        assert "nan" not in value and "which has no standard error" in value
+    assert "(3 images, standard error;" in str(of_values([1, 2, 3]))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from models import import_checkpoint, import_classifier
+from models.importers import openai
 from models.importers.diffusers import process_of
 from models.importers.score_sde import process_of as process_of_score_sde
 from sde_lib import Data
@@ -54,6 +55,71 @@ def test_networks_of_openai_that_were_asked_for_the_data(tmp_path):
 def test_a_scheduler_without_betas_is_not_taken_for_ddpm_s(name):
     with pytest.raises(ValueError, match=f"a {name} with .* describes no process"):
         process_of({"_class_name": name, "num_train_timesteps": 1000})
+
+
+@pytest.mark.parametrize("name", ["ScoreSdeVeScheduler", "ScoreSdeVpScheduler"])
+def test_where_a_scheduler_stops_is_where_the_process_does(name):
+    """Its sampling_eps, and where a config does not name it diffusers' own: 1e-5 for VE, 1e-3 for VP."""
+    assert process_of({"_class_name": name, "sampling_eps": 0.02})[0].t_min == 0.02
+    assert process_of({"_class_name": name})[0].t_min == (1e-5 if "Ve" in name else 1e-3)
+
+
+@pytest.mark.parametrize("betas", ["cosine", [0.1, "x"], {"a": 1}, [[0.1], 0.2]])
+def test_betas_that_are_no_numbers_are_refused(betas):
+    with pytest.raises(ValueError, match="trained_betas are .* a list of numbers between 0 and 1"):
+        process_of({"trained_betas": betas})
+
+
+def test_a_byte_that_flipped_is_found(tmp_path):
+    """In the numbers of a weight, where nothing but the checksum can tell; and a file that is cut off is damaged, no danger."""
+    path, weight = tmp_path / "model.pt", torch.full((1000,), 0.7310586)
+    torch.save(weights_of("net_improved_unet_ddpm") | {"found": weight}, path)
+    whole = path.read_bytes()
+    place = whole.index(weight.numpy().tobytes()) + 123
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+    assert torch.load(path, weights_only=True)["found"].unique().numel() == 2  # torch does not see it
+    with pytest.raises(ValueError, match=r"model.pt is damaged: model/data/\d+ differs from its checksum"):
+        import_checkpoint(path, config=OPENAI)
+    for length in (len(whole) // 2, 100, 3):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="is damaged") as told:
+            import_checkpoint(path, config=OPENAI)
+        assert "run code" not in str(told.value)
+    for content in (b"", b"no checkpoint at all"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="is damaged, or no file that torch.save wrote"):
+            import_checkpoint(path, config=OPENAI)
+
+
+FLAG_MISTAKES = [
+    ({"num_head": 4}, "the flag 'num_head' is not known: write 'num_heads'"),
+    ({"rescale_timestep": True}, "write 'rescale_timesteps'"),
+    ({"image_size": "x"}, "the flag image_size is 'x': an integer is needed"),
+    ({"num_heads": True}, "the flag num_heads is True: an integer"),
+    ({"predict_xstart": "no"}, "true or false is needed"),
+    ({"dropout": "0.1"}, "a number is needed"),
+    ({"noise_schedule": 3}, "a word is needed"),
+]
+
+
+@pytest.mark.parametrize(("flags", "words"), FLAG_MISTAKES, ids=str)
+def test_a_flag_that_is_mistyped_is_refused(flags, words, tmp_path):
+    path = saved("net_improved_unet_ddpm", tmp_path)
+    with pytest.raises(ValueError, match=words):
+        import_checkpoint(path, config=OPENAI | flags)
+
+
+def test_flags_that_weights_show_and_those_of_the_training_are_no_mistake(tmp_path):
+    path = saved("net_improved_unet_ddpm", tmp_path)
+    known = dict.fromkeys(openai.OTHER, "whatever") | {"seed": 3, "dropout": 0, "num_head_channels": -1}
+    assert import_checkpoint(path, config=OPENAI | known).network.arguments["heads"] == 1
+
+
+@pytest.mark.parametrize("name", ["net_ncsnv2", "ncsn_v1"])
+def test_a_label_beyond_the_levels_is_one_sentence(name, tmp_path):
+    network = import_checkpoint(saved(name, tmp_path), config={"image_size": 8, "sigma_begin": 1.0, "sigma_end": 0.01}).network
+    with pytest.raises(ValueError, match=r"the network has \d+ noise levels, 0 to \d+, and got a label outside of them"):
+        network(torch.zeros(1, network.arguments["shape"][0], 8, 8), torch.tensor([999]))
 
 
 def changed(**values):

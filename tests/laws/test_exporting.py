@@ -60,6 +60,13 @@ MODELS = {
     ),
     "adm under vp": lambda: (ADM((3, 16, 16), **SMALL), VPSDE(0.2, 15.0), Epsilon(label="time"), EIGHT_BITS),
     "ncsnpp": lambda: (church(), VESDE(0.01, 380.0), Score(label="sigma"), Images(256, -0.5 / 255, 1 + 0.5 / 255)),
+    "adm under vp, stopped earlier": lambda: (ADM((3, 16, 16), **SMALL), VPSDE(t_min=2e-3), Epsilon(label="time"), EIGHT_BITS),
+    "ncsnpp, stopped earlier": lambda: (
+        church(),
+        VESDE(t_min=1e-3),
+        Score(label="sigma"),
+        Images(256, -0.5 / 255, 1 + 0.5 / 255),
+    ),
 }
 
 
@@ -93,7 +100,7 @@ def test_classes_of_diffusers_answer_as_the_exported_model(name, tmp_path, diffu
     theirs, report = diffusers.UNet2DModel.from_pretrained(tmp_path / "folder/unet", output_loading_info=True)
     assert not any(report.values())  # no weight is missing, and none left over
     x = torch.randn(2, *model.network.arguments["shape"])
-    label = torch.tensor([0.5, 7.0]) if name == "ncsnpp" else torch.tensor([3, 977])
+    label = torch.tensor([0.5, 7.0]) if name.startswith("ncsnpp") else torch.tensor([3, 977])
     y = torch.tensor([1, 4]) if "classes" in name else None
     with torch.no_grad():
         ours = model.network(x, label) if y is None else model.network(x, label, y=y)
@@ -160,7 +167,6 @@ REFUSED = {
     "no scheduler for SubVPSDE": lambda: (plain(), SubVPSDE(), Epsilon(label="time")),
     "whose alpha does not fall": lambda: (plain(), ncsn(), Score(label="index")),
     "all of its levels": lambda: (plain(), ddpm().respace(50), INDEX),
-    "t_min=0.001": lambda: (plain(), VPSDE(t_min=1e-3), Epsilon(label="time")),
     "would be asked for": lambda: (plain(), ddpm(), Epsilon(label="time")),
     "counterpart for PreviousMean": lambda: (plain(), ddpm(), PreviousMean(label="index")),
     "kind='log'": lambda: (plain(outputs=2), ddpm(), WithVariance(INDEX, kind="log")),

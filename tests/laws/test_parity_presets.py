@@ -41,6 +41,7 @@ OF_IDDPM = of_json("improved_diffusion/flags.json")
 IDDPM = {
     "iddpm_cifar10_hybrid": "cifar10_uncond_50M_500K",
     "iddpm_cifar10_vlb": "cifar10_uncond_vlb_50M_500K",
+    "iddpm_imagenet64_conditional": "imagenet64_cond_270M_250K",
     "iddpm_imagenet64_hybrid": "imagenet64_uncond_100M_1500K",
     "iddpm_imagenet64_vlb": "imagenet64_uncond_vlb_100M_1500K",
     "iddpm_bedroom": "lsun_uncond_100M_1200K_bs128",
@@ -70,10 +71,10 @@ def same_process(one, other):
 
 def test_every_experiment_has_a_preset_and_every_preset_an_experiment():
     own = {f"ncsnv2_{name}" for name in OF_NCSNV2.keys() - {"ncsn_original"}} | {"ncsn_cifar10"}
-    ho = {f"ddpm_{name}" for name in ("cifar10", "celebahq", "bedroom", "church", "cat")}
+    ho = {f"ddpm_{name}" for name in ("cifar10", "celebahq", "bedroom", "bedroom_large", "church", "cat")}
     assert PRESETS.keys() == OF_SCORE_SDE.keys() | own | ho | IDDPM.keys()
     assert set(IDDPM.values()) == OF_IDDPM.keys()
-    assert (len(CONFIGS), len(FULL_SIZE), len(PRESETS)) == (39, 30, 57)  # as docs/presets.md says
+    assert (len(CONFIGS), len(FULL_SIZE), len(PRESETS)) == (39, 30, 59)  # as docs/presets.md says
 
 
 @pytest.mark.parametrize("name", OF_SCORE_SDE)
@@ -193,19 +194,20 @@ def test_presets_are_improved_diffusion_s_released_flags(name):
         "modulation": "scale_shift" if flags["use_scale_shift_norm"] else "add",
         "resample": "conv",
         "outputs": 2,
+        "condition": 1000 if flags.get("class_cond") else 0,
     }
     assert theirs.items() <= network.arguments.items()
     sampler = build("sampler", config.sample.sampler)
     assert sampler.predictor.variance == "learned" and sampler.last == "denoise" and len(sampler.times(sde)) == levels
 
 
-@pytest.mark.parametrize(("name", "published"), [("ddpm_cifar10", 35.7), ("ddpm_bedroom", 114)])
+@pytest.mark.parametrize(("name", "published"), [("ddpm_cifar10", 35.7), ("ddpm_bedroom", 114), ("ddpm_bedroom_large", 256)])
 def test_ddpm_has_as_many_weights_as_its_paper_says(name, published):
     """Appendix B, in millions. Its steps, in millions, too."""
     _, data, sde, parameterization, network = built(name)
-    assert parameters(network) / 1e6 == pytest.approx(published, abs=0.5 if published == 114 else 0.05)
+    assert parameters(network) / 1e6 == pytest.approx(published, abs=0.05 if published == 35.7 else 0.5)
     assert (sde, parameterization, data.transform) == (ddpm("linear", 1000), Epsilon(label="index"), CENTRED)
-    steps = {"cifar10": 0.8, "celebahq": 0.5, "bedroom": 2.4, "cat": 1.8, "church": 1.2}
+    steps = {"cifar10": 0.8, "celebahq": 0.5, "bedroom": 2.4, "bedroom_large": 1.15, "cat": 1.8, "church": 1.2}
     for data, millions in steps.items():
         train = find_config(f"ddpm_{data}", None).train
         assert train.steps == round(millions * 1e6) and (train.warmup, train.clip, train.ema) == (5000, 1.0, 0.9999)
@@ -228,10 +230,15 @@ def of_diffusers(name, diffusers):
             resnet_time_scale_shift="scale_shift" if own.get("modulation") == "scale_shift" else "default",
             attn_norm_num_groups=32,
             sample_size=data.train.shape[-1],
+            num_class_embeds=own.get("condition") or None,
         )
 
 
-@pytest.mark.parametrize("name", ["ddpm_cifar10", "ddpm_church", "iddpm_cifar10_vlb", "iddpm_imagenet64_hybrid", "iddpm_bedroom"])
+ELSEWHERE = ["ddpm_cifar10", "ddpm_church", "ddpm_bedroom_large", "iddpm_cifar10_vlb", "iddpm_bedroom"]
+ELSEWHERE += ["iddpm_imagenet64_hybrid", "iddpm_imagenet64_conditional"]
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
 def test_presets_whose_weights_were_not_recorded_have_as_many_as_in_diffusers(name):
     diffusers = pytest.importorskip("diffusers")
     assert parameters(built(name)[-1]) == parameters(of_diffusers(name, diffusers))

@@ -94,4 +94,11 @@ MUTANTS = [
         "self.train_y[~held_out], self.train_y[~held_out]",
         "../test_classes.py -k folders_are",
     ),
+    Mutant(
+        "an AUROC bounded by a rule of one",
+        "evaluation/auroc.py",
+        "0.05 ** (1 / self.pairs)",
+        "1 - 1 / self.pairs",
+        "../test_examples.py -k do_not_overlap",
+    ),
 ]

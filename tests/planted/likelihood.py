@@ -6,8 +6,8 @@ MUTANTS = [
     Mutant(
         "divergence with the wrong sign",
         "likelihood/flow.py",
-        "prior[:, None] + solution",
-        "prior[:, None] - solution",
+        "prior[:, None] + end",
+        "prior[:, None] - end",
         "test_densities.py -k 'likelihood_is_the_density and VPSDE'",
     ),
     Mutant(
@@ -170,5 +170,12 @@ MUTANTS = [
         "-torch.stack(bounds).mean(0) * to_bits",
         "(math.log(len(bounds)) - torch.stack(bounds).logsumexp(0)) * to_bits",
         "test_sde_bound.py -k dequantizations",
+    ),
+    Mutant(
+        "a solver that is coarser than the error is not told",
+        "likelihood/bits.py",
+        "(getattr(self.parts, name) or 0.0) > self.standard_error",
+        "(getattr(self.parts, name) or 0.0) > 2 * self.standard_error",
+        "test_bits.py -k exceeds",
     ),
 ]

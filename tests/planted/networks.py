@@ -87,4 +87,18 @@ MUTANTS = [
         'False if kind.startswith("Attn") else',
         "test_exporting.py -k comes_back",
     ),
+    Mutant(
+        "damaged files are read",
+        "models/importers/reading.py",
+        "bad = archive.testzip()",
+        "bad = None",
+        "test_door.py -k flipped",
+    ),
+    Mutant(
+        "a scheduler's end is forgotten",
+        "models/importers/diffusers.py",
+        "VPSDE(*ends, t_min=t_min)",
+        "VPSDE(*ends)",
+        "test_door.py -k where_a_scheduler_stops",
+    ),
 ]
