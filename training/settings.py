@@ -19,7 +19,7 @@ class Settings:
     (blocks computed again for the gradient) and compile are about the network's time and memory alone: the loss is in float32, and
     weights are kept and saved as without. autocast "fp16" is for accelerators without bfloat16: its loss is scaled (`Guard`).
     ema is the rate of the average that is used, ema_rates are those of others, and ema_widths widths of power-function averages,
-    from two of which one of any width can be had afterwards (`post_hoc`).
+    from two of which one of any width can be had afterwards (`post_hoc`). flip, rotate, shift and augment: see `Augmentation`.
     """
 
     steps: int
@@ -36,6 +36,9 @@ class Settings:
     keep: int = 1
     held_out: int = 0
     flip: bool = False
+    rotate: bool = False
+    shift: int = 0
+    augment: float = 0.0
     autocast: Literal["none", "bf16", "fp16"] = "none"
     channels_last: bool = False
     checkpointing: bool = False
@@ -63,9 +66,11 @@ class Settings:
             [exponent_of(width) for width in self.ema_widths]
         except ValueError as error:
             raise ValueError(f"train.ema_widths={self.ema_widths}: {error}") from None
-        for name in ("held_out", "look_every"):
+        for name in ("held_out", "look_every", "shift"):
             if getattr(self, name) < 0:
                 raise ValueError(f"train.{name} is {getattr(self, name)}, and a positive number was needed, or 0 for none")
+        if not 0 <= self.augment <= 1:
+            raise ValueError(f"train.augment is {self.augment}, and a probability, from 0 to 1, was needed")
         if self.micro_batch < 0 or self.schedule not in ("constant", "cosine"):
             given = f"train.micro_batch={self.micro_batch} and train.schedule={self.schedule!r}"
             raise ValueError(f"{given}: a positive number, or 0, and 'constant' or 'cosine' were needed")

@@ -237,8 +237,8 @@ MUTANTS = [
     Mutant(
         "micro-batches with the classes of the first",
         "training/trainer.py",
-        '{"y": y[part]}',
-        '{"y": y[: len(x0[part])]}',
+        "name: value[part] for",
+        "name: value[: len(x0[part])] for",
         "../test_classes.py -k rows_keep",
     ),
     Mutant(
@@ -275,5 +275,47 @@ MUTANTS = [
         "1 - self._decay(updates))",
         "1 - self._decay(updates + 1))",
         "test_parity_training.py -k averages",
+    ),
+    Mutant(
+        "turns told the other way",
+        "training/augmentation.py",
+        "for of in ([1, 0, -1, 0], [0, 1, 0, -1]))",
+        "for of in ([1, 0, -1, 0], [0, -1, 0, 1]))",
+        "../test_augmentation.py -k edm_s_numbers",
+    ),
+    Mutant(
+        "moves told as their height, not their width",
+        "training/augmentation.py",
+        "by.flip(1), around=False",
+        "by, around=False",
+        "../test_augmentation.py -k edm_s_numbers",
+    ),
+    Mutant(
+        "moves that show the last entry twice",
+        "training/augmentation.py",
+        "n - 1 - (n - 1 - place % max(2 * n - 2, 1)).abs()",
+        "(n - 0.5 - (n - 0.5 - place % (2 * n)).abs()).long()",
+        "../test_augmentation.py -k numpys",
+    ),
+    Mutant(
+        "half of the turns",
+        "training/augmentation.py",
+        "quarters = happens[:, 2] * (4 * u[:, 2]).long()",
+        "quarters = happens[:, 2] * (2 * u[:, 2]).long()",
+        "../test_augmentation.py -k as_often",
+    ),
+    Mutant(
+        "every row done to alike",
+        "training/augmentation.py",
+        "return noise.uniform(torch.empty(len(x), count, dtype=dtype, device=x.device))",
+        "return noise.uniform(torch.empty(len(x), count, dtype=dtype, device=x.device))[:1].expand(len(x), count)",
+        "../test_augmentation.py -k 'as_often or two_processes'",
+    ),
+    Mutant(
+        "what was done is not told",
+        "training/trainer.py",
+        "t=t[part], z=z[part], **given)",
+        "t=t[part], z=z[part], **{k: v for k, v in given.items() if k == 'y'})",
+        "../test_augmentation.py -k not_learned",
     ),
 ]
