@@ -23,6 +23,7 @@ def get_config() -> ConfigDict:
     config.train.schedule = "constant"  # or "cosine": then it falls to 0 at the last step
     config.train.clip = 1.0  # largest norm of the gradient
     config.train.ema = 0.999  # of the average of the weights, which is what is used
+    config.train.ema_warmup = True  # after n steps n / (n + 10), while that is less; False: the rates are constant
     config.train.ema_rates = ()  # of other averages, kept beside it: load(run, weights="ema_0.9999")
     config.train.ema_widths = ()  # of averages by a power of the step; of two, (0.05, 0.1), any other can be had afterwards
     config.train.log_every = 50

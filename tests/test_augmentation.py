@@ -54,7 +54,7 @@ def trainer(folder=None, rows=PICTURES, **settings):
 
 
 def test_a_network_is_told_edm_s_numbers():
-    """What EDM's matrices make of them: after the mirrors pixel d, from the middle, is R(w) (d - moves of 1/8 of the size) before."""
+    """What EDM's matrices make of them: after the mirrors, what is at d from the middle was at R(w) (d - move)."""
     rows = torch.arange(200 * 16 * 16).reshape(200, 1, 16, 16)
     settings = dataclasses.replace(AUGMENTED, augment=0.7)
     done, cond = Augmentation(settings, (1, 16, 16), Told(256))(rows, lambda stream: RowNoise(0, 200, stream))

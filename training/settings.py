@@ -18,8 +18,9 @@ class Settings:
     micro_batch, unless 0, is how many rows of a batch pass the network at once. autocast "bf16", channels_last, checkpointing
     (blocks computed again for the gradient) and compile are about the network's time and memory alone: the loss is in float32, and
     weights are kept and saved as without. autocast "fp16" is for accelerators without bfloat16: its loss is scaled (`Guard`).
-    ema is the rate of the average that is used, ema_rates are those of others, and ema_widths widths of power-function averages,
-    from two of which one of any width can be had afterwards (`post_hoc`). flip, rotate, shift and augment: see `Augmentation`.
+    ema is the rate of the average that is used, ema_rates are those of others, reached as n / (n + 10) or, without ema_warmup, kept
+    from the first step on, and ema_widths widths of power-function averages, from two of which one of any width can be had
+    afterwards (`post_hoc`). flip, rotate, shift and augment: see `Augmentation`.
     """
 
     steps: int
@@ -31,6 +32,7 @@ class Settings:
     log_every: int
     save_every: int
     dequantize: bool
+    ema_warmup: bool = True
     ema_rates: tuple[float, ...] = ()
     ema_widths: tuple[float, ...] = ()
     keep: int = 1

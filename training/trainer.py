@@ -83,7 +83,8 @@ class Trainer:
             channels_last(model.network)
         if settings.checkpointing:
             recompute(model.network)
-        self.averages = averages_of(model.network, settings.ema, tuple(settings.ema_rates), tuple(settings.ema_widths))
+        rates, widths = tuple(settings.ema_rates), tuple(settings.ema_widths)
+        self.averages = averages_of(model.network, settings.ema, rates, widths, settings.ema_warmup)
         self.average = self.averages["ema"]
         self.plain = model.network  # which can be called by one process alone
         if settings.shard:

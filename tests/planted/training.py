@@ -277,6 +277,13 @@ MUTANTS = [
         "test_parity_training.py -k averages",
     ),
     Mutant(
+        "a constant rate warms up",
+        "training/ema.py",
+        "decay = warm_decay if warmup else constant_decay",
+        "decay = warm_decay",
+        "../test_averages.py -k geometric",
+    ),
+    Mutant(
         "turns told the other way",
         "training/augmentation.py",
         "for of in ([1, 0, -1, 0], [0, 1, 0, -1]))",
