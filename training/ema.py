@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from training.sharding import local
 
-__all__ = ["Average", "averages_of", "constant_decay", "exponent_of", "power_decay", "warm_decay"]
+__all__ = ["Average", "averages_of", "exponent_of", "power_decay", "warm_decay"]
 
 WIDEST = 1 / math.sqrt(12)  # of a power function: that of the mean of all steps
 
@@ -21,11 +21,6 @@ WIDEST = 1 / math.sqrt(12)  # of a power function: that of the mean of all steps
 def warm_decay(updates: int, rate: float) -> float:
     """min(rate, n / (n + 10)) after n updates: the average is the weights themselves at first, and forgets the start fast."""
     return min(rate, updates / (updates + 10))
-
-
-def constant_decay(updates: int, rate: float) -> float:
-    """The rate, however many updates there were: the average begins at the initial weights and forgets them by rate^n."""
-    return rate
 
 
 def power_decay(updates: int, width: float) -> float:
@@ -94,7 +89,7 @@ def averages_of(
 
     Without warmup rates are constant: after n steps rate^n of the initial weights is left.
     """
-    decay = warm_decay if warmup else constant_decay
+    decay: Callable[[int, float], float] = warm_decay if warmup else lambda _, rate: rate
     decays: dict[str, Callable[[int], float]] = {"ema": lambda n: decay(n, rate)}
     decays |= {f"ema_{other:g}": lambda n, other=other: decay(n, other) for other in rates}  # type: ignore[misc]
     for width in widths:

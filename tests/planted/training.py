@@ -279,8 +279,8 @@ MUTANTS = [
     Mutant(
         "a constant rate warms up",
         "training/ema.py",
-        "decay = warm_decay if warmup else constant_decay",
-        "decay = warm_decay",
+        "warm_decay if warmup else lambda _, rate: rate",
+        "warm_decay",
         "../test_averages.py -k geometric",
     ),
     Mutant(
