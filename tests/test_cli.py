@@ -412,7 +412,7 @@ def test_samples_go_to_a_file(out, trained, capsys):
     assert "a file's name was needed" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_saves_and_goes_on_to_the_same_weights(tmp_path, which):
     np.save(tmp_path / "few.npy", Digits().train[:200].numpy())  # few, for the baselines' sake
     settings = [s for s in TINY if "steps=30" not in s] + ["--config.train.steps=400"]

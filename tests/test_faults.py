@@ -3,12 +3,14 @@
 import contextlib
 import ctypes
 import dataclasses
+import fcntl
 import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -55,6 +57,40 @@ def test_a_run_killed_before_its_first_save_begins_anew(tmp_path, capsys):
     assert run.main(["--resume"]) == 0
     assert "nothing was saved in runs/vp-digits-2 before the run was stopped: it begins anew" in capsys.readouterr().err
     assert contents(tmp_path / "runs/vp-digits-2")[STATE] == contents(tmp_path / "whole")[STATE]
+
+
+def test_a_closed_terminal_saves_first(tmp_path):
+    """The terminal goes for good, with what the run would still say; its last word is its exit code."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, run.__file__, *TINY, "--workdir", "run", "--config.train.steps=20000"]
+    terminal = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "start_new_session": True}
+    process = subprocess.Popen(command, **terminal, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    deadline = time.monotonic() + 60
+    while not Path("run/metrics.jsonl").exists() and time.monotonic() < deadline:
+        with contextlib.suppress(BlockingIOError):
+            os.read(ours, 10_000)
+        time.sleep(0.05)
+    os.close(ours)
+    assert process.wait(timeout=60) == 130
+    assert 0 < read_header("run")["step"] == step_of(tmp_path / "run") < 20_000
+
+
+def test_a_hangup_that_is_ignored_stays_ignored():
+    """As nohup has it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with session._StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.asked
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with session._StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.asked
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_second_process_in_a_folder_is_refused(tmp_path, capsys):
