@@ -74,7 +74,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     from training.flags import config_of, override_free
     from training.folders import CONFIG_NAME, existing_run, new_run
     from training.metrics import append_metrics
-    from training.processes import processes
+    from training.processes import how_many, processes
 
     if arguments.resume:
         arguments.workdir = existing_run(arguments.sde, arguments.workdir, CONFIG_NAME)
@@ -85,6 +85,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     else:
         config = config_of(arguments, overrides)
     experiment = assemble(config)
+    experiment.settings.require_processes(how_many())
     if arguments.dry_run:
         print(experiment)
         return

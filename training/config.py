@@ -124,15 +124,15 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     ('train.learning_rate', 'steps', None)
     """
     *section, last = name.split(".")
-    best = None
-    for key in known:
+
+    def likeness(key: str) -> tuple[float, bool, bool]:
         *own, leaf = key.split(".")
         initials = "".join(word[0] for word in leaf.split("_"))
         alike = 1.0 if last in (leaf, initials) else difflib.SequenceMatcher(None, last, leaf).ratio()
-        found = (alike, own == section, key)
-        if alike >= ALIKE and (best is None or found[:2] > best[:2]):
-            best = found
-    return best and best[2]
+        return alike, own == section, own == ["train"]
+
+    best = max(known, key=likeness)
+    return best if likeness(best)[0] >= ALIKE else None
 
 
 def _hint(key: str, known: dict[str, Any]) -> str:

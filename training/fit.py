@@ -69,6 +69,7 @@ def fit(
         needed = "a tensor as data, and a ScoreModel that knows what they mean, such as ScoreModel(..., Standardize.of(data))"
         raise TypeError(f"got data of type {type(data).__name__}, with {model.data} as the model's: {needed}, were needed")
     chosen = _settings(settings)
+    chosen.require_processes(1)
     where = None if folder is None else Path(folder)
     for rows in (data, *(() if test is None else (test,))):
         for part in rows.split(max(1, ENTRIES // max(1, math.prod(rows.shape[1:])))):

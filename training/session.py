@@ -79,9 +79,6 @@ def train(
     Raises Interrupted after saving when stopped; Failure when the loss diverges, the disk is full or cannot be written, or the
     memory does not suffice; Usage when a run is already beyond these steps, or another process is training in the folder.
     """
-    batch = experiment.settings.batch_size
-    if batch % here.world:
-        raise Usage(f"train.batch_size is {batch}, and {here.world} processes need a multiple of {here.world}")
     with told(folder, config), ExitStack() as held:
         if here.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from training.ema import exponent_of
+from training.errors import Usage
 
 __all__ = ["Settings"]
 
@@ -56,6 +57,15 @@ class Settings:
         rising = min(1.0, (step + 1) / max(self.warmup, 1))
         falling = 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.schedule == "cosine" else 1.0
         return rising * falling
+
+    def require_processes(self, world: int) -> None:
+        """Raise Usage for what so many processes cannot do."""
+        if self.batch_size % world:
+            raise Usage(f"train.batch_size is {self.batch_size}, and {world} processes need a multiple of {world}")
+        if self.shard and world == 1:
+            raise Usage(
+                "train.shard=True gives each process a part of the weights, and there is one process: start more with torchrun"
+            )
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate", "clip", "log_every", "save_every", "keep"):

@@ -18,7 +18,7 @@ from sde_lib import RowNoise, ScoreModel
 from sde_lib.noise import Stream
 from training.augmentation import Augmentation
 from training.ema import averages_of
-from training.errors import Failure, Usage
+from training.errors import Failure
 from training.guard import Guard
 from training.held_out import HeldOut, held_out
 from training.processes import Processes
@@ -65,10 +65,7 @@ class Trainer:
         y: Tensor | None = None,
         test_y: Tensor | None = None,
     ) -> None:
-        if settings.shard and here.world == 1:
-            raise Usage(
-                "train.shard=True gives each process a part of the weights, and there is one process: start more with torchrun"
-            )
+        settings.require_processes(here.world)
         self.model, self.objective, self.settings = model, objective, settings
         self.augmentation = Augmentation(settings, tuple(data.shape[1:]), model.network)
         device = next(model.parameters()).device
