@@ -38,8 +38,11 @@ def main(argv: list[str] | None = None) -> int:
             print(f"\nstopped at step {stop.step} and saved; go on with:\n  {_command(arguments, 'train')} --resume")
             print(f"the run is in {arguments.workdir.resolve()}")
         return 130
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        again = (
+            f"go on with:\n  {_command(arguments, 'train')} --resume" if arguments.mode == "train" else "the same command goes on"
+        )
+        print(f"\nstopped{f': {stop}; {again}' if stop.args else ''}", file=sys.stderr)
         return 130
     except Exception as error:
         if arguments.debug:
@@ -52,8 +55,7 @@ def _refuse_strangers(parser: argparse.ArgumentParser) -> None:
     """The names of our packages are names that other folders have too."""
     import models
 
-    here = Path(__file__).resolve().parent
-    if not Path(models.__file__ or "").resolve().is_relative_to(here):
+    if not Path(models.__file__ or "").resolve().is_relative_to(Path(__file__).resolve().parent):
         parser.error(f"'models' was found at {models.__file__}, which is not part of this project: run from another folder")
 
 

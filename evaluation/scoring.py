@@ -48,6 +48,7 @@ def scored(folder: Path, config: Any, device: str, data: str | None, split: str)
 
     Raises Usage for data that are not of the kind and shape of the model's.
     """
+    folder = folder.resolve()  # as sentences have it
     if data is None:
         experiment = assemble(config)
         own_parts = {"network": experiment.model.network, "sde": experiment.model.sde}

@@ -55,7 +55,7 @@ def test_a_run_killed_before_its_first_save_begins_anew(tmp_path, capsys):
     os.utime("runs/vp-digits-2/config.json", (time.time() + 5, time.time() + 5))
     capsys.readouterr()
     assert run.main(["--resume"]) == 0
-    assert "nothing was saved in runs/vp-digits-2 before the run was stopped: it begins anew" in capsys.readouterr().err
+    assert f"nothing was saved in {tmp_path}/runs/vp-digits-2 before the run was stopped: it begins anew" in capsys.readouterr().err
     assert contents(tmp_path / "runs/vp-digits-2")[STATE] == contents(tmp_path / "whole")[STATE]
 
 
@@ -109,7 +109,7 @@ def test_the_second_process_in_a_folder_is_refused(tmp_path, capsys):
     capsys.readouterr()
     assert run.main(["--resume", "--workdir", "run", "--config.train.steps=40"]) == 2
     error = capsys.readouterr().err
-    assert "another process is training in run: wait for its end" in error and error.count("\n") == 1
+    assert f"another process is training in {tmp_path}/run: wait for its end" in error and error.count("\n") == 1
     assert contents(tmp_path / "run") == before
     assert run.main(["--mode", "sample", "--workdir", "run"]) == 0
     holder.send_signal(signal.SIGKILL)
@@ -317,3 +317,21 @@ def test_a_save_that_fails_is_not_the_end_of_the_save_before(tmp_path, monkeypat
         session.train(experiment, config, tmp_path / "run", "cpu", resume=True)
     after = contents(tmp_path / "run")
     assert all(after[name] == before[name] for name in before if name.startswith(("state", "best", "checkpoint")))
+
+
+def test_failures_name_folders_from_the_root(tmp_path, capsys):
+    """Whoever reads the log may stand elsewhere."""
+    assert run.main([*TINY, "--workdir", "run"]) == 0
+    capsys.readouterr()
+    kept = [
+        ["--workdir", "run", "--resume", "--config.train.steps=29"],
+        ["--workdir", "run", "--resume", "--config.train.steps=99", "--config.train.learning_rate=1e30"],
+    ]
+    for arguments in kept:
+        assert run.main(arguments) in (1, 2)
+        assert str(tmp_path / "run") in capsys.readouterr().err.splitlines()[-1]
+    for path in Path("run").glob("checkpoint*"):
+        path.write_bytes(path.read_bytes()[:100])
+    for mode in ("sample", "likelihood"):
+        assert run.main(["--workdir", "run", "--mode", mode]) == 1
+        assert str(tmp_path / "run") in capsys.readouterr().err.splitlines()[-1]

@@ -70,7 +70,7 @@ def fit(
         raise TypeError(f"got data of type {type(data).__name__}, with {model.data} as the model's: {needed}, were needed")
     chosen = _settings(settings)
     chosen.require_processes(1)
-    where = None if folder is None else Path(folder)
+    where = None if folder is None else Path(folder).resolve()
     for rows in (data, *(() if test is None else (test,))):
         for part in rows.split(max(1, ENTRIES // max(1, math.prod(rows.shape[1:])))):
             model.data.check(part)

@@ -79,6 +79,7 @@ def train(
     Raises Interrupted after saving when stopped; Failure when the loss diverges, the disk is full or cannot be written, or the
     memory does not suffice; Usage when a run is already beyond these steps, or another process is training in the folder.
     """
+    folder = folder.resolve()  # as sentences have it
     with told(folder, config), ExitStack() as held:
         if here.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
