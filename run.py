@@ -39,10 +39,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"the run is in {arguments.workdir.resolve()}")
         return 130
     except KeyboardInterrupt as stop:
-        again = (
-            f"go on with:\n  {_command(arguments, 'train')} --resume" if arguments.mode == "train" else "the same command goes on"
-        )
-        print(f"\nstopped{f': {stop}; {again}' if stop.args else ''}", file=sys.stderr)
+        again = f":\n  {_command(arguments, 'train')} --resume" if arguments.mode == "train" else " the same command"
+        print(f"\nstopped{f': {stop}; go on with{again}' if stop.args else ''}", file=sys.stderr)
         return 130
     except Exception as error:
         if arguments.debug:

@@ -409,6 +409,7 @@ SETTLED = [
     (["--config.sde=ve"], "settled when the run was trained"),
     (["--config.objective=dsm"], "settled when the run was trained"),
     (["--config", "ve_digits"], "has no use for --config"),
+    (["--steps", "0"], "has no use for --steps"),
     (["--seed", "5"], "begun with seed 0"),
 ]
 

@@ -198,12 +198,26 @@ def test_ctrl_c_says_what_is_kept_and_that_the_same_command_goes_on(mode, folder
         patch.setattr("evaluation.batches.save_npz", interrupted)
         assert run.main(command) == 130
     stem = tmp_path / "run" / {"sample": "samples", "likelihood": "likelihood"}[mode]
-    assert f"stopped: 2 of 3 batches are kept in {stem}.parts; the same command goes on" in capsys.readouterr().err
+    assert f"stopped: 2 of 3 batches are kept in {stem}.parts; go on with the same command" in capsys.readouterr().err
     kept = {path.name: path.stat().st_mtime_ns for path in Path(f"{stem}.parts").glob("0*.npz")}
     drawn = []
     monkeypatch.setattr("evaluation.batches.save_npz", lambda path, **arrays: (drawn.append(path.name), save(path, **arrays)))
     assert run.main(command) == 0
     assert sorted(kept) == sorted(saved) and drawn == ["000000032.npz"]
+
+
+def test_ctrl_c_when_the_samples_of_a_training_are_drawn_names_the_command_that_goes_on(tmp_path, monkeypatch, capsys):
+    from tests.test_cli import TINY
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+    with monkeypatch.context() as patch:
+        patch.setattr("evaluation.batches.save_npz", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run.main(TINY) == 130
+    said = capsys.readouterr().err
+    assert "0 of 1 batches are kept in" in said and "--mode train --workdir runs/vp-digits --resume" in said
+    assert run.main(["--mode", "train", "--workdir", "runs/vp-digits", "--resume"]) == 0
+    assert Path("runs/vp-digits/likelihood.json").exists()
 
 
 @pytest.mark.slow

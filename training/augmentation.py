@@ -32,7 +32,7 @@ class Augmentation:
 
     Raises ValueError for data without such a symmetry, and for a network that cannot be told.
 
-    Reference: Karras, Aittala, Aila, Laine, 2022, arXiv 2206.00364, appendix F.2 and table 6.
+    Reference: Karras, Aittala, Aila, Laine, 2022, arXiv 2206.00364, appendix F.2.
     """
 
     def __init__(self, settings: Settings, shape: tuple[int, ...], network: Any) -> None:

@@ -284,6 +284,20 @@ MUTANTS = [
         "../test_averages.py -k geometric",
     ),
     Mutant(
+        "fit looks at the first rows alone",
+        "training/fit.py",
+        "model.data.check(part)",
+        "model.data.check(rows[:1000])",
+        "../test_fit.py -k every_row",
+    ),
+    Mutant(
+        "a hangup that is ignored is heard",
+        "training/session.py",
+        " and signal.getsignal(hangup) != signal.SIG_IGN:",
+        ":",
+        "../test_faults.py -k hangup",
+    ),
+    Mutant(
         "turns told the other way",
         "training/augmentation.py",
         "for of in ([1, 0, -1, 0], [0, 1, 0, -1]))",
