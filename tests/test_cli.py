@@ -260,6 +260,8 @@ USAGE = [
     (["--config", "nothing"], "there is no config 'nothing': use one of ddpm_digits, default, "),
     (["--config.train.step=5"], "did you mean 'train.steps'"),
     (["--config.train.lr=1e-3"], "there is no such key; did you mean 'train.learning_rate'?"),
+    (["--config.train.rate=3"], "did you mean 'train.learning_rate'?"),
+    (["--config.train.d=3"], "there is no such key; the keys are train.augment"),
     (["--config.bs=3"], "did you mean 'train.batch_size'?"),
     (["--config.sample.batchsize=3"], "did you mean 'sample.batch_size'?"),
     (["--config.learning_rate=3"], "did you mean 'train.learning_rate'?"),

@@ -57,7 +57,7 @@ class Augmentation:
     def __call__(self, x: Tensor, noise: Noises) -> tuple[Tensor, dict[str, Tensor]]:
         """The rows with what this step does to them, and what the network is told of it; noise gives a stream of this step."""
         if self.flip:
-            x = mirrored(x, _uniform(noise(Stream.FLIP), x, 1, torch.float32)[:, 0] < 0.5, -1)
+            x = mirrored(x, _uniform(noise(Stream.FLIP), x, 1)[:, 0] < 0.5, -1)
         if self.rotate:
             x = turned(x, (4 * _uniform(noise(Stream.ROTATE), x, 1)[:, 0]).long())
         if self.shift:
@@ -83,16 +83,16 @@ class Augmentation:
 
 
 def _can_be_told(network: Any) -> bool:
-    """By the arguments of a network of ours, by the signature of another."""
-    arguments = getattr(network, "arguments", None)
-    if arguments is not None:
-        return bool(arguments.get("augment", 0) == AUGMENT)
+    """By the size that a network of ours was built with, by the signature of another."""
+    arguments = getattr(network, "arguments", None) or {}
+    if "augment" in arguments:
+        return bool(arguments["augment"] == AUGMENT)
     return "augment" in inspect.signature(getattr(network, "forward", network)).parameters
 
 
-def _uniform(noise: RowNoise, x: Tensor, count: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """count numbers for each row, (B, count); below 1 in float64, and up to 1 in float32."""
-    return noise.uniform(torch.empty(len(x), count, dtype=dtype, device=x.device))
+def _uniform(noise: RowNoise, x: Tensor, count: int) -> Tensor:
+    """count numbers for each row, (B, count), below 1, to which they would be rounded in float32."""
+    return noise.uniform(torch.empty(len(x), count, dtype=torch.float64, device=x.device))
 
 
 def _by_row(values: Tensor, x: Tensor) -> Tensor:

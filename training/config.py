@@ -118,7 +118,7 @@ def override(config: ConfigDict, key: str, text: str) -> None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The key that a name is most likely meant for: of that last part, of those initials, or spelled alike; None if there is none.
+    """The key that a name is most likely meant for: of that last part or those initials, a word of it, or spelled alike; or None.
 
     >>> nearest("train.lr", ["train.flip", "train.learning_rate"]), nearest("step", ["steps"]), nearest("momentum", ["clip"])
     ('train.learning_rate', 'steps', None)
@@ -127,8 +127,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
     def likeness(key: str) -> tuple[float, bool, bool]:
         *own, leaf = key.split(".")
-        initials = "".join(word[0] for word in leaf.split("_"))
-        alike = 1.0 if last in (leaf, initials) else difflib.SequenceMatcher(None, last, leaf).ratio()
+        words = leaf.split("_")
+        if last == leaf or (len(words) > 1 and last == "".join(word[0] for word in words)):
+            alike = 1.0
+        else:
+            alike = 0.95 if last in words else difflib.SequenceMatcher(None, last, leaf).ratio()
         return alike, own == section, own == ["train"]
 
     best = max(known, key=likeness)

@@ -328,8 +328,8 @@ MUTANTS = [
     Mutant(
         "every row done to alike",
         "training/augmentation.py",
-        "return noise.uniform(torch.empty(len(x), count, dtype=dtype, device=x.device))",
-        "return noise.uniform(torch.empty(len(x), count, dtype=dtype, device=x.device))[:1].expand(len(x), count)",
+        "return noise.uniform(torch.empty(len(x), count, dtype=torch.float64, device=x.device))",
+        "return noise.uniform(torch.empty(len(x), count, dtype=torch.float64, device=x.device))[:1].expand(len(x), count)",
         "../test_augmentation.py -k 'as_often or two_processes'",
     ),
     Mutant(
