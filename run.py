@@ -38,8 +38,9 @@ def main(argv: list[str] | None = None) -> int:
             print(f"\nstopped at step {stop.step} and saved; go on with:\n  {_command(arguments, 'train')} --resume")
             print(f"the run is in {arguments.workdir.resolve()}")
         return 130
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        again = f":\n  {_command(arguments, 'train')} --resume" if arguments.mode == "train" else " the same command"
+        print(f"\nstopped{f': {stop}; go on with{again}' if stop.args else ''}", file=sys.stderr)
         return 130
     except Exception as error:
         if arguments.debug:
@@ -65,7 +66,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     from training.flags import config_of, override_free
     from training.folders import CONFIG_NAME, existing_run, new_run
     from training.metrics import append_metrics
-    from training.processes import processes
+    from training.processes import how_many, processes
 
     if arguments.resume:
         arguments.workdir = existing_run(arguments.sde, arguments.workdir, CONFIG_NAME)
@@ -76,6 +77,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
     else:
         config = config_of(arguments, overrides)
     experiment = assemble(config)
+    experiment.settings.require_processes(how_many())
     if arguments.dry_run:
         print(experiment)
         return

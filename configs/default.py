@@ -23,6 +23,7 @@ def get_config() -> ConfigDict:
     config.train.schedule = "constant"  # or "cosine": then it falls to 0 at the last step
     config.train.clip = 1.0  # largest norm of the gradient
     config.train.ema = 0.999  # of the average of the weights, which is what is used
+    config.train.ema_warmup = True  # after n steps n / (n + 10), while that is less; False: the rates are constant
     config.train.ema_rates = ()  # of other averages, kept beside it: load(run, weights="ema_0.9999")
     config.train.ema_widths = ()  # of averages by a power of the step; of two, (0.05, 0.1), any other can be had afterwards
     config.train.log_every = 50
@@ -33,6 +34,9 @@ def get_config() -> ConfigDict:
     config.train.keep = 2  # how many states and checkpoints, of which the one before serves where the last is damaged
     config.train.held_out = 512  # test rows whose loss, at each save, decides which weights are the best; 0: none
     config.train.flip = False  # mirror each picture, left to right, with probability 1/2
+    config.train.rotate = False  # turn each square picture by 0 to 3 quarters
+    config.train.shift = 0  # move data (channels, *space) by up to so many entries, around the ends: for what has no ends
+    config.train.augment = 0.0  # the same, told to a network with augment=9, which then samples pictures as they are: 0.12, say
     config.train.dequantize = True  # spread each level over its bin; False trains on the centres, as bounds on levels need
     config.train.autocast = "none"  # or "bf16", "fp16": the network's convolutions and products in 16 bits
     config.train.channels_last = False  # the order of images in memory

@@ -24,14 +24,19 @@ def do_batches(
     """Have make(start) called for each start whose file is not in folder yet, and its arrays written there.
 
     job says, in JSON, on what the results depend: a folder that holds a part of another job is refused with Usage. Processes
-    share the starts, and leave together when all are done.
+    share the starts, and leave together when all are done. A KeyboardInterrupt on the way says what is kept.
     """
+    folder = folder.resolve()
     _claim(folder, job)
     mine = starts[here.rank :: here.world]
     left = [start for start in mine if not _is_whole(_file(folder, start))]
     options: Any = {"unit": " batches", "leave": False, "disable": here.rank > 0, "initial": len(mine) - len(left)}
-    for start in tqdm(left, desc=what, total=len(mine), **options):
-        save_npz(_file(folder, start), **make(start))
+    try:
+        for start in tqdm(left, desc=what, total=len(mine), **options):
+            save_npz(_file(folder, start), **make(start))
+    except KeyboardInterrupt:
+        done = sum(_file(folder, start).exists() for start in starts)
+        raise KeyboardInterrupt(f"{done} of {len(starts)} batches are kept in {folder}") from None
     here.wait()
 
 

@@ -17,6 +17,8 @@ from matplotlib import pyplot as plt
 
 __all__ = ["image_grid", "is_drawable", "loss_curve", "save_picture", "scatter"]
 
+FEW = 30  # points of a curve that are marked
+
 
 def is_drawable(shape: tuple[int, ...]) -> bool:
     """Whether data of a shape are images, grey or in colour: (C, H, W), C 1 or 3."""
@@ -62,7 +64,9 @@ def loss_curve(rows: list[dict[str, Any]], path: Path) -> None:
         found = [row for row in rows if row.get(key) is not None]
         if found:
             bars = None if error is None else [row[error] or 0.0 for row in found]
-            axes.errorbar([row["step"] for row in found], [row[key] for row in found], bars, linewidth=1, label=label)
+            marker = "." if len(found) < FEW else None  # a single one has no line
+            values: Any = [[row[name] for row in found] for name in ("step", key)]
+            axes.errorbar(*values, bars, linewidth=1, label=label, marker=marker)
     lowest = min(row["loss"] for row in rows if row.get("loss") is not None)
     axes.set(xlabel="step", ylabel="loss", yscale="log" if lowest > 0 else "linear")
     axes.legend()
@@ -78,10 +82,13 @@ def loss_curve(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def scatter(points: Tensor, path: Path) -> None:
-    """Draw points of a plane, (N, 2)."""
+    """Draw points of a plane, (N, 2): as large as can be told apart, few of them larger than many."""
     figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
     x, y = points.double().T.numpy()
-    axes.scatter(x, y, s=2, linewidths=0, alpha=0.6)
-    axes.set_aspect("equal")
+    axes.scatter(x, y, s=min(30.0, max(4.0, 6000 / len(points))), linewidths=0, alpha=0.6 if len(points) < 5000 else 0.4)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set(title=f"{len(points)} points", xlabel="$x_0$", ylabel="$x_1$")
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
     plt.close(figure)

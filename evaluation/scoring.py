@@ -50,6 +50,7 @@ def scored(folder: Path, config: Any, device: str, data: str | None, split: str 
     if split is not None and data is not None and Path(data).suffix in ENDINGS:
         raise Usage(f"--split {split} is a part of a data set, and --data {data} is a file, of which all is scored: leave one out")
     split = split or "test"
+    folder = folder.resolve()  # as sentences have it
     if data is None:
         experiment = assemble(config)
         own_parts = {"network": experiment.model.network, "sde": experiment.model.sde}

@@ -38,6 +38,9 @@ class Stream(IntEnum):
     BOUND = 9
     FLIP = 10
     HELD_OUT = 11
+    ROTATE = 12
+    SHIFT = 13
+    AUGMENT = 14
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -40,6 +40,25 @@ def test_average_is_the_weights_at_first_and_then_the_recursion():
     assert warm_decay(10**6, 0.999) == 0.999
 
 
+def test_a_constant_rate_is_the_geometric_sum_from_the_initial_weights_on(tmp_path):
+    """a_n = d^n w_0 + (1 - d) sum over s of d^(n - s) w_s, of every average by a rate, and of no other."""
+    weights = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    values, n = [2.0, 3.0, -1.0, 5.0, 4.0], 5
+    nn.init.constant_(weights.weight, 7.0)
+    averages = averages_of(weights, 0.9, (0.5,), (0.1,), warmup=False)
+    for step, value in enumerate(values):
+        nn.init.constant_(weights.weight, value)
+        for average in averages.values():
+            average.update(step)
+    for name, d in (("ema", 0.9), ("ema_0.5", 0.5)):
+        expected = d**n * 7.0 + (1 - d) * sum(d ** (n - s) * value for s, value in enumerate(values, start=1))
+        assert averages[name].module.weight.item() == pytest.approx(expected, rel=1e-12)
+    assert averages["power_0.1"].module.weight.item() == averaged(lambda n: power_decay(n, 0.1), values)
+    begin = trainer(tmp_path / "begin").average.module.first.weight.clone()
+    ended = run(tmp_path / "run", steps=1, ema=0.9, ema_warmup=False)
+    torch.testing.assert_close(ended.average.module.first.weight, 0.9 * begin + 0.1 * ended.model.network.first.weight)
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_power_function_weighs_steps_by_its_integral_over_each(width):
     """Step s of n weighs (s^(gamma + 1) - (s - 1)^(gamma + 1)) / n^(gamma + 1), and the width is this law's standard deviation."""

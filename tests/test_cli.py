@@ -216,6 +216,26 @@ def test_data_that_cannot_be_used_are_told_by_name(array, words, capsys):
     assert words in error and error.count("\n") == 1
 
 
+def test_grids_steps_and_schedules_are_put_where_they_belong(capsys):
+    for flags, words in (
+        (["--times", "karras", "--steps", "18"], "Karras(steps=18"),
+        (["--times", "karras(steps=7)"], "Karras(steps=7"),
+        (["--steps", "9"], "LogSNR(steps=9"),
+        (["--sampler", "flow"], "FlowSampler("),
+        (["--schedule", "cosine"], "beta=CosineBeta("),
+    ):
+        assert run.main(["--dry-run", *flags]) == 0
+        assert words in capsys.readouterr().out
+
+
+def test_a_run_has_the_name_that_it_is_given(capsys):
+    np.save("mine.npy", np.zeros((40, 1, 8, 8), dtype=np.uint8))
+    data = ["--dry-run", "--data", "arrays(train='mine.npy', levels=4)"]
+    for flags, name in (([], "vp-arrays"), (["--config.name=emoji"], "vp-emoji")):
+        assert run.main([*data, *flags]) == 0
+        assert f"run        {name}, seed 0" in capsys.readouterr().out
+
+
 def test_dry_run_prints_the_objects_and_leaves_nothing(capsys):
     assert run.main(["--sde", "subvp", "--mode", "train", "--dry-run", "--config.train.batch_size=17"]) == 0
     out = capsys.readouterr().out
@@ -239,6 +259,13 @@ USAGE = [
     (["--sde", "sde_lib:Nothing"], "has no 'Nothing'"),
     (["--config", "nothing"], "there is no config 'nothing': use one of ddpm_digits, default, "),
     (["--config.train.step=5"], "did you mean 'train.steps'"),
+    (["--config.train.lr=1e-3"], "there is no such key; did you mean 'train.learning_rate'?"),
+    (["--config.train.rate=3"], "did you mean 'train.learning_rate'?"),
+    (["--config.train.d=3"], "there is no such key; the keys are train.augment"),
+    (["--config.bs=3"], "did you mean 'train.batch_size'?"),
+    (["--config.sample.batchsize=3"], "did you mean 'sample.batch_size'?"),
+    (["--config.learning_rate=3"], "did you mean 'train.learning_rate'?"),
+    (["--config.train.momentum=3"], "there is no such key; the keys are train.augment, train.autocast"),
     (["--config.train.steps=many"], "an int was needed, such as 2500"),
     (["--config.train.steps=1.5"], "an int was needed"),
     (["--config.train.steps=0"], "train.steps is 0"),
@@ -273,6 +300,19 @@ USAGE = [
     (["--config.network=mlp(width=-1)"], "negative dimension"),
     (["--config.sample.sampler=pc(predictor=leap)"], "sampler.predictor 'leap' is not known"),
     (["--config.sample.sampler=pc(predictor='nowhere:Leap')"], "cannot be imported"),
+    (["--times", "karras"], "--times karras needs --steps N, or the number in itself, as 'karras(steps=18)'"),
+    (["--times", "karras(rho=5.0)"], "--times karras(rho=5.0) needs --steps N"),
+    (["--times", "spiral"], "sampler.times 'spiral' is not known"),
+    (["--sampler", "flow", "--times", "karras"], "--times karras is of pc, and the sampler is 'flow', which has no grid"),
+    (["--sampler", "flow", "--steps", "3"], "--steps 3: the sampler 'flow' chooses its own: leave it out"),
+    (["--steps", "0"], "--steps 0: at least one step is needed"),
+    (["--times", "karras", "--steps", "-1"], "--steps -1: at least one step is needed"),
+    (["--sde", "ddpm", "--times", "table", "--steps", "5"], "--steps 5: the grid 'table' has a number of its own"),
+    (["--config.sample.sampler=pc(predictor=heun, times=karras)"], "times in config.sample.sampler is 'karras', which was refused"),
+    (["--config.sample.sampler=flow(steps=3)"], "config.sample.sampler is 'flow(steps=3)', but FlowSampler has no 'steps'"),
+    (["--config.likelihood.divergence=exact(probes=3)"], "config.likelihood.divergence is 'exact(probes=3)', but Exact has no"),
+    (["--schedule", "cosine", "--sde", "ve"], "--schedule cosine is of vp, subvp and ddpm, and the process is 've': leave it out"),
+    (["--schedule", "spiral"], "sde.beta 'spiral' is not known"),
     (["--mode", "sample"], "there is no run"),
     (["--mode", "sample", "--workdir", "nowhere"], "is not the folder of a run"),
     (["--mode", "likelihood", "--num", "3"], "--num belongs to --mode sample"),
@@ -371,6 +411,7 @@ SETTLED = [
     (["--config.sde=ve"], "settled when the run was trained"),
     (["--config.objective=dsm"], "settled when the run was trained"),
     (["--config", "ve_digits"], "has no use for --config"),
+    (["--steps", "0"], "has no use for --steps"),
     (["--seed", "5"], "begun with seed 0"),
 ]
 
@@ -412,7 +453,7 @@ def test_samples_go_to_a_file(out, trained, capsys):
     assert "a file's name was needed" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_saves_and_goes_on_to_the_same_weights(tmp_path, which):
     np.save(tmp_path / "few.npy", Digits().train[:200].numpy())  # few, for the baselines' sake
     settings = [s for s in TINY if "steps=30" not in s] + ["--config.train.steps=400"]

@@ -3,12 +3,14 @@
 import contextlib
 import ctypes
 import dataclasses
+import fcntl
 import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -53,8 +55,42 @@ def test_a_run_killed_before_its_first_save_begins_anew(tmp_path, capsys):
     os.utime("runs/vp-digits-2/config.json", (time.time() + 5, time.time() + 5))
     capsys.readouterr()
     assert run.main(["--resume"]) == 0
-    assert "nothing was saved in runs/vp-digits-2 before the run was stopped: it begins anew" in capsys.readouterr().err
+    assert f"nothing was saved in {tmp_path}/runs/vp-digits-2 before the run was stopped: it begins anew" in capsys.readouterr().err
     assert contents(tmp_path / "runs/vp-digits-2")[STATE] == contents(tmp_path / "whole")[STATE]
+
+
+def test_a_closed_terminal_saves_first(tmp_path):
+    """The terminal goes for good, with what the run would still say; its last word is its exit code."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, run.__file__, *TINY, "--workdir", "run", "--config.train.steps=20000"]
+    terminal = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "start_new_session": True}
+    process = subprocess.Popen(command, **terminal, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    deadline = time.monotonic() + 60
+    while not Path("run/metrics.jsonl").exists() and time.monotonic() < deadline:
+        with contextlib.suppress(BlockingIOError):
+            os.read(ours, 10_000)
+        time.sleep(0.05)
+    os.close(ours)
+    assert process.wait(timeout=60) == 130
+    assert 0 < read_header("run")["step"] == step_of(tmp_path / "run") < 20_000
+
+
+def test_a_hangup_that_is_ignored_stays_ignored():
+    """As nohup has it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with session._StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.asked
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with session._StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.asked
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_second_process_in_a_folder_is_refused(tmp_path, capsys):
@@ -73,7 +109,7 @@ def test_the_second_process_in_a_folder_is_refused(tmp_path, capsys):
     capsys.readouterr()
     assert run.main(["--resume", "--workdir", "run", "--config.train.steps=40"]) == 2
     error = capsys.readouterr().err
-    assert "another process is training in run: wait for its end" in error and error.count("\n") == 1
+    assert f"another process is training in {tmp_path}/run: wait for its end" in error and error.count("\n") == 1
     assert contents(tmp_path / "run") == before
     assert run.main(["--mode", "sample", "--workdir", "run"]) == 0
     holder.send_signal(signal.SIGKILL)
@@ -281,3 +317,21 @@ def test_a_save_that_fails_is_not_the_end_of_the_save_before(tmp_path, monkeypat
         session.train(experiment, config, tmp_path / "run", "cpu", resume=True)
     after = contents(tmp_path / "run")
     assert all(after[name] == before[name] for name in before if name.startswith(("state", "best", "checkpoint")))
+
+
+def test_failures_name_folders_from_the_root(tmp_path, capsys):
+    """Whoever reads the log may stand elsewhere."""
+    assert run.main([*TINY, "--workdir", "run"]) == 0
+    capsys.readouterr()
+    kept = [
+        ["--workdir", "run", "--resume", "--config.train.steps=29"],
+        ["--workdir", "run", "--resume", "--config.train.steps=99", "--config.train.learning_rate=1e30"],
+    ]
+    for arguments in kept:
+        assert run.main(arguments) in (1, 2)
+        assert str(tmp_path / "run") in capsys.readouterr().err.splitlines()[-1]
+    for path in Path("run").glob("checkpoint*"):
+        path.write_bytes(path.read_bytes()[:100])
+    for mode in ("sample", "likelihood"):
+        assert run.main(["--workdir", "run", "--mode", mode]) == 1
+        assert str(tmp_path / "run") in capsys.readouterr().err.splitlines()[-1]

@@ -1,5 +1,8 @@
 """Training from Python: short, without files or global state unless they are asked for, and resumed bit for bit."""
 
+import sys
+import warnings
+
 import pytest
 import torch
 
@@ -53,8 +56,15 @@ def test_callbacks_can_stop_and_training_goes_on(tmp_path):
 
 def test_mistakes():
     data = Digits().train
-    with pytest.raises(TypeError, match="learning_rates"):
-        fit(model(data, Images(17)), data, learning_rates=1.0)
+    for name, words in (
+        ("learning_rates", "did you mean 'learning_rate'?"),
+        ("step", "did you mean 'steps'?"),
+        ("lr", "did you mean 'learning_rate'?"),
+        ("momentum", "use one of steps, batch_size"),
+    ):
+        with pytest.raises(TypeError) as error:
+            fit(model(data, Images(17)), data, **{name: 1})
+        assert str(error.value).startswith(f"fit has no setting {name!r}: {words}")
     with pytest.raises(ValueError, match="values from 0 to 16, and 0..3 was needed"):
         fit(model(data, Images(4)), data)
     with pytest.raises(Failure, match="there is no folder to go on from"):
@@ -77,3 +87,32 @@ def test_what_the_data_mean_has_to_be_said():
     for given, transform in ((data, None), (data.numpy(), Standardize(0.0, 1.0))):
         with pytest.raises(TypeError, match="a tensor as data, and a ScoreModel that knows what they mean"):
             fit(model(data, transform), given)
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_every_row_is_looked_at(wrong, monkeypatch):
+    """The last of many, of those to train on and of those held out."""
+    monkeypatch.setattr(sys.modules["training.fit"], "ENTRIES", 512)
+    data = torch.randn(1501, 2)
+    bad = data.clone()
+    bad[-1, 1] = wrong
+    for rows, test in ((bad, None), (data, bad)):
+        with pytest.raises(ValueError, match="finite"):
+            fit(model(data, Standardize.of(data)), rows, test=test, steps=1)
+    codes = torch.zeros(1501, 2, dtype=torch.uint8)
+    codes[-1] = 4
+    with pytest.raises(ValueError, match="values from 0 to 4, and 0..3 was needed"):
+        fit(model(codes, Images(4)), codes, steps=1)
+
+
+def test_where_there_are_several_devices_only_the_model_s_random_state_is_kept(monkeypatch):
+    """Left to itself torch would warn of two GPUs, and fail, since there are none."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    data = torch.randn(64, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fresh = model(data, Standardize.of(data))
+        before = torch.get_rng_state()
+        fit(fresh, data, steps=1)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -4,10 +4,13 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import run
+from evaluation.figures import loss_curve, scatter
 from likelihood import bits_per_dim
 from models import load
 from tests.test_cli import TINY
@@ -73,3 +76,32 @@ def test_a_board_that_is_not_installed_is_said_before_training(monkeypatch, caps
     assert run.main([*LOOKING, "--workdir", "run"]) == 2
     assert "pip install tensorboard" in capsys.readouterr().err
     assert not Path("run/config.json").exists()
+
+
+def coloured(path, channel):
+    """Where a picture is not grey, and most of it the colour of a channel."""
+    pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    return (pixels.argmax(-1) == channel) & (pixels.max(-1) - pixels.min(-1) > 40)
+
+
+def test_a_single_look_is_a_point_of_the_curve(tmp_path):
+    rows = [
+        {"step": 10, "loss": 3.0},
+        {"step": 20, "loss": 2.0},
+        {"step": 30, "loss": 1.7, "held_out": 1.9, "held_out_error": None},
+    ]
+    loss_curve(rows, tmp_path / "loss.png")
+    red = coloured(tmp_path / "loss.png", 0)
+    assert red[150:, 600:].sum() > 10  # below the legend
+    loss_curve(rows[:1], tmp_path / "one.png")
+    assert coloured(tmp_path / "one.png", 2)[100:].sum() > 10
+    loss_curve([{"step": n, "loss": 2.0 + n % 2} for n in range(500)], tmp_path / "many.png")
+
+
+@pytest.mark.parametrize(("count", "least"), [(64, 40), (1000, 5), (20_000, 1)])
+def test_points_of_a_plane_can_be_seen(count, least, tmp_path):
+    """So many pixels each at least, where points are far enough apart to be told from each other."""
+    side = round(count**0.5)
+    line = torch.linspace(-1, 1, side)
+    scatter(torch.cartesian_prod(line, line), tmp_path / "samples.png")
+    assert coloured(tmp_path / "samples.png", 2).sum() > least * side**2

@@ -1,6 +1,7 @@
 """--mode sample: the same rows however they are drawn, after a kill and by two processes; every format; every mistake."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+import evaluation.batches
 import run
 from models import MLP
 from models.checkpoint import save
@@ -98,7 +100,7 @@ def test_every_sampler_by_its_short_name(flags, words, folder, tmp_path, monkeyp
 
 MISTAKES = [
     (["--sampler", "flow", "--predictor", "ddim"], "give it alone"),
-    (["--sampler", "flow", "--steps", "3"], "FlowSampler has no 'steps'"),
+    (["--sampler", "flow", "--steps", "3"], "--steps 3: the sampler 'flow' chooses its own"),
     (["--predictor", "leap"], "sampler.predictor 'leap' is not known"),
     (["--predictor", "ddim", "--steps", "0"], "at least one step"),
     (["--corrector", "metropolis"], "which does not work here"),
@@ -174,6 +176,48 @@ def test_what_was_killed_goes_on_and_gives_the_same_bits(folder, tmp_path):
     again = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert np.array_equal(np.load(tmp_path / "killed.npy"), np.load(tmp_path / "whole.npy")) and not parts.exists()
+
+
+@pytest.mark.parametrize("mode", ["sample", "likelihood"])
+def test_ctrl_c_says_what_is_kept_and_that_the_same_command_goes_on(mode, folder, tmp_path, monkeypatch, capsys):
+    """Between the second batch and the third; the first two are not drawn again."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(folder, "run")
+    np.save("codes.npy", np.random.default_rng(0).integers(0, 17, (40, 1, 4, 4)))
+    command = ["--mode", mode, "--workdir", "run"]
+    command += [*QUICK, "--num", "40"] if mode == "sample" else ["--data", "codes.npy", "--config.likelihood.batch_size=16"]
+    save, saved = evaluation.batches.save_npz, []
+
+    def interrupted(path, **arrays):
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+        saved.append(path.name)
+        save(path, **arrays)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("evaluation.batches.save_npz", interrupted)
+        assert run.main(command) == 130
+    stem = tmp_path / "run" / {"sample": "samples", "likelihood": "likelihood"}[mode]
+    assert f"stopped: 2 of 3 batches are kept in {stem}.parts; go on with the same command" in capsys.readouterr().err
+    kept = {path.name: path.stat().st_mtime_ns for path in Path(f"{stem}.parts").glob("0*.npz")}
+    drawn = []
+    monkeypatch.setattr("evaluation.batches.save_npz", lambda path, **arrays: (drawn.append(path.name), save(path, **arrays)))
+    assert run.main(command) == 0
+    assert sorted(kept) == sorted(saved) and drawn == ["000000032.npz"]
+
+
+def test_ctrl_c_when_the_samples_of_a_training_are_drawn_names_the_command_that_goes_on(tmp_path, monkeypatch, capsys):
+    from tests.test_cli import TINY
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+    with monkeypatch.context() as patch:
+        patch.setattr("evaluation.batches.save_npz", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run.main(TINY) == 130
+    said = capsys.readouterr().err
+    assert "0 of 1 batches are kept in" in said and "--mode train --workdir runs/vp-digits --resume" in said
+    assert run.main(["--mode", "train", "--workdir", "runs/vp-digits", "--resume"]) == 0
+    assert Path("runs/vp-digits/likelihood.json").exists()
 
 
 @pytest.mark.slow

@@ -24,11 +24,17 @@ SHARDED += ["--config.train.save_every=10", "--config.train.look_every=10", "--c
 
 def test_one_process_has_no_shards(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert run.main([*OPTIONS, "--config.train.shard=True"]) == 2
-    assert "start more with torchrun" in capsys.readouterr().err
+    for more in ([], ["--dry-run"], ["--workdir", "run"]):
+        assert run.main([*OPTIONS, "--config.train.shard=True", *more]) == 2
+        assert "start more with torchrun" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run.main([*OPTIONS, "--config.train.shard=True", "--dry-run"]) == 0
+    assert run.main([*OPTIONS, "--config.train.batch_size=7", "--dry-run"]) == 2
+    assert "2 processes need a multiple of 2" in capsys.readouterr().err
     model = ScoreModel(MLP((1, 8, 8), width=8, depth=1), VPSDE(), Epsilon(), Images(17))
     with pytest.raises(Usage, match="start more with torchrun"):
-        fit(model, torch.zeros(10, 1, 8, 8, dtype=torch.uint8), objective=DenoisingScoreMatching(), shard=True)
+        fit(model, torch.zeros(10, 1, 8, 8, dtype=torch.uint8), objective=DenoisingScoreMatching(), shard=True, folder="run")
+    assert not list(tmp_path.iterdir())
     assert run.main([*OPTIONS, "--config.train.shard=True", "--config.train.channels_last=True"]) == 2
     assert "do not go together" in capsys.readouterr().err
 

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import os
 import subprocess
 import sys
 import time
@@ -76,6 +77,33 @@ def test_library_imports_fast_and_without_the_application():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert time.perf_counter() - start < 30  # the promise is 5 s on a quiet machine, which a test cannot hold
+
+
+def python(code, **environment):
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment})
+
+
+@pytest.mark.parametrize(
+    "first", ["import training", "from training.fit import fit", "import training.fit", "import training.trainer"]
+)
+def test_fit_of_training_is_the_function_whatever_was_imported_before(first):
+    code = f"{first}\nimport training, training.fit\nfrom training.fit import fit\nfrom training import fit as other\n"
+    done = python(f"{code}assert training.fit is fit is other and fit.__name__ == 'fit' and callable(fit)")
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_training_imports_nothing_else():
+    done = python("import sys, training; print([m for m in ('torch', 'models', 'configs', 'numpy') if m in sys.modules])")
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_strangers_models_is_told_by_name(tmp_path):
+    """Where another folder comes first, as it does in a notebook that is there."""
+    (tmp_path / "models.py").write_text("")
+    code = f"import sys\nsys.path[:1] = [{str(tmp_path)!r}, {str(ROOT)!r}]\nimport run, training\nrun.main(['--dry-run'])"
+    done = python(code)
+    assert done.returncode == 2
+    assert f"'models' was found at {tmp_path / 'models.py'}, which is not part of this project" in done.stderr
 
 
 def public():

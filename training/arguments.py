@@ -114,7 +114,7 @@ def refuse_unused(arguments: argparse.Namespace) -> None:
     if arguments.mode == "import" and arguments.source is None:
         raise Usage("--mode import needs --from, another project's checkpoint")
     for flag in ("config", "data", *PARTS, *SAMPLER):
-        if arguments.resume and getattr(arguments, flag):
+        if arguments.resume and getattr(arguments, flag) is not None:
             raise Usage(f"--resume goes on with the config in the run's folder, and has no use for --{flag}")
 
 

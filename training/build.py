@@ -11,7 +11,7 @@ from typing import Any
 from configs.names import ALIASES, NAMES
 from training.errors import Usage, in_a_line
 
-__all__ = ["arguments_of", "build", "resolve", "with_argument"]
+__all__ = ["arguments_of", "build", "resolve", "takes_of", "with_argument"]
 
 
 def build(kind: str, text: str, *given: Any, **more: Any) -> Any:
@@ -24,19 +24,19 @@ def build(kind: str, text: str, *given: Any, **more: Any) -> Any:
     try:
         values = more | {key: _value(f"{kind}.{key}", node) for key, node in arguments.items()}
     except ValueError as error:
-        raise Usage(f"config.{kind} is {text!r}, which cannot be read: {error}") from None
+        raise Usage(f"{_where(kind)} is {text!r}, which cannot be read: {error}") from None
     factory = resolve(kind, name)
     try:
         accepted = list(inspect.signature(factory).parameters)[len(given) :]
     except (TypeError, ValueError):
-        raise Usage(f"config.{kind} is {text!r}, and {name} is not a class that can be built from a config") from None
+        raise Usage(f"{_where(kind)} is {text!r}, and {name} is not a class that can be built from a config") from None
     for key in values:
         if key not in accepted:
-            raise Usage(f"config.{kind} is {text!r}, but {factory.__name__} has no {key!r}: it takes {', '.join(accepted)}")
+            raise Usage(f"{_where(kind)} is {text!r}, but {factory.__name__} has no {key!r}: it takes {', '.join(accepted)}")
     try:
         return factory(*given, **values)
     except Exception as error:  # whatever a class of one's own raises, too
-        raise Usage(f"config.{kind} is {text!r}, which was refused: {in_a_line(error)}") from error
+        raise Usage(f"{_where(kind)} is {text!r}, which was refused: {in_a_line(error)}") from error
 
 
 def with_argument(kind: str, text: str, key: str, value: str) -> str:
@@ -51,11 +51,25 @@ def arguments_of(kind: str, text: str) -> dict[str, str]:
     return {key: ast.unparse(node) for key, node in _parse(kind, text)[1].items()}
 
 
+def takes_of(kind: str, text: str, only_needed: bool = False) -> set[str]:
+    """The arguments that a component's class takes; only those without which it cannot be built, if asked. Raises Usage.
+
+    >>> takes_of("sampler.times", "karras", only_needed=True)
+    {'steps'}
+    """
+    factory = resolve(kind, _parse(kind, text)[0])
+    try:
+        accepted = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return set()
+    return {a.name for a in accepted if a.default is a.empty or not only_needed}
+
+
 def _parse(kind: str, text: str) -> tuple[str, dict[str, ast.expr]]:
     """The name of a component's string, and its arguments."""
     match = re.fullmatch(r"\s*([\w.]+(?::\w+)?)\s*(\(.*\))?\s*", text, re.DOTALL)
     if match is None:
-        raise Usage(f'config.{kind} is {text!r}, and "name" or "name(key=value, ...)" was needed')
+        raise Usage(f'{_where(kind)} is {text!r}, and "name" or "name(key=value, ...)" was needed')
     name, arguments = match.groups()
     try:
         call = ast.parse(f"f{arguments or '()'}", mode="eval").body
@@ -65,7 +79,7 @@ def _parse(kind: str, text: str) -> tuple[str, dict[str, ast.expr]]:
         if len(found) < len(call.keywords):
             raise SyntaxError("an argument is given twice")
     except (SyntaxError, ValueError) as error:
-        raise Usage(f"config.{kind} is {text!r}, which cannot be read: {error}") from None
+        raise Usage(f"{_where(kind)} is {text!r}, which cannot be read: {error}") from None
     return name, found
 
 
@@ -84,6 +98,17 @@ def resolve(kind: str, name: str) -> Any:
     if not hasattr(imported, attribute):
         raise Usage(f"{kind} {name!r}: module {module!r} has no {attribute!r}")
     return getattr(imported, attribute)
+
+
+def _where(kind: str) -> str:
+    """The key of the config that a component of a kind is in.
+
+    >>> _where("sde"), _where("sampler"), _where("sampler.times")
+    ('config.sde', 'config.sample.sampler', 'times in config.sample.sampler')
+    """
+    of, *argument = kind.split(".")
+    section = {"sampler": "sample.", "divergence": "likelihood.", "dequantize": "likelihood."}.get(of, "")
+    return f"{'.'.join(argument)}{' in ' if argument else ''}config.{section}{of}"
 
 
 def _value(kind: str, node: ast.expr) -> Any:

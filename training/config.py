@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import importlib.util
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,9 +19,11 @@ from configs.presets import PRESETS
 from training.errors import Usage, in_a_line
 from training.settings import Settings
 
-__all__ = ["Reads", "dump", "find_config", "flat", "override", "require", "restore"]
+__all__ = ["Reads", "dump", "find_config", "flat", "nearest", "override", "require", "restore"]
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+
+ALIKE = 0.75  # the part of two words' letters from which one is taken for the other misspelled
 
 # Keys of the section train that older runs do not have, and what they did without.
 ADDED = {field.name: field.default for field in dataclasses.fields(Settings) if field.default is not dataclasses.MISSING}
@@ -96,9 +99,7 @@ def override(config: ConfigDict, key: str, text: str) -> None:
     """Set one key, a.b.c, from the command line, in the type that it has. Raises Usage for unknown keys and other types."""
     known = flat(config)
     if key not in known:
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
-        raise Usage(f"--config.{key}: there is no such key; {hint}")
+        raise Usage(f"--config.{key}: there is no such key; {_hint(key, known)}")
     old = known[key]
     value: Any = text
     if not isinstance(old, str):
@@ -114,6 +115,34 @@ def override(config: ConfigDict, key: str, text: str) -> None:
     for parent in parents:
         config = config[parent]
     config[leaf] = value
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The key that a name is most likely meant for: of that last part or those initials, a word of it, or spelled alike; or None.
+
+    >>> nearest("train.lr", ["train.flip", "train.learning_rate"]), nearest("step", ["steps"]), nearest("momentum", ["clip"])
+    ('train.learning_rate', 'steps', None)
+    """
+    *section, last = name.split(".")
+
+    def likeness(key: str) -> tuple[float, bool, bool]:
+        *own, leaf = key.split(".")
+        words = leaf.split("_")
+        if last == leaf or (len(words) > 1 and last == "".join(word[0] for word in words)):
+            alike = 1.0
+        else:
+            alike = 0.95 if last in words else difflib.SequenceMatcher(None, last, leaf).ratio()
+        return alike, own == section, own == ["train"]
+
+    best = max(known, key=likeness)
+    return best if likeness(best)[0] >= ALIKE else None
+
+
+def _hint(key: str, known: dict[str, Any]) -> str:
+    near = nearest(key, known)
+    section = key.rpartition(".")[0]
+    there = [name for name in known if name.rpartition(".")[0] == section] or list(known)
+    return f"did you mean {near!r}?" if near else f"the keys are {', '.join(there)}"
 
 
 def require(config: ConfigDict) -> None:

@@ -82,10 +82,16 @@ class Average(nn.Module):
             buffer.copy_(now)
 
 
-def averages_of(network: nn.Module, rate: float, rates: tuple[float, ...], widths: tuple[float, ...]) -> dict[str, Average]:
-    """The average that is used, "ema", and others by the names "ema_0.9999" and "power_0.1". Raises ValueError as exponent_of."""
-    decays: dict[str, Callable[[int], float]] = {"ema": lambda n: warm_decay(n, rate)}
-    decays |= {f"ema_{other:g}": lambda n, other=other: warm_decay(n, other) for other in rates}  # type: ignore[misc]
+def averages_of(
+    network: nn.Module, rate: float, rates: tuple[float, ...], widths: tuple[float, ...], warmup: bool = True
+) -> dict[str, Average]:
+    """The average that is used, "ema", and others by the names "ema_0.9999" and "power_0.1". Raises ValueError as exponent_of.
+
+    Without warmup rates are constant: after n steps rate^n of the initial weights is left.
+    """
+    decay: Callable[[int, float], float] = warm_decay if warmup else lambda _, rate: rate
+    decays: dict[str, Callable[[int], float]] = {"ema": lambda n: decay(n, rate)}
+    decays |= {f"ema_{other:g}": lambda n, other=other: decay(n, other) for other in rates}  # type: ignore[misc]
     for width in widths:
         exponent_of(width)
         decays[f"power_{width:g}"] = lambda n, width=width: power_decay(n, width)  # type: ignore[misc]

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from sde_lib import LinearSDE, RowNoise, ScoreModel
 from sde_lib.parameterizations import Parameterization
+from training.augmentation import Augmentation
 from training.build import build
 from training.config import Reads, flat, require
 from training.errors import Usage, in_a_line
@@ -140,8 +141,10 @@ def assemble(config: ConfigDict) -> Experiment:
     require_estimator(scoring, model, classes=hasattr(data, "train_y"))
     if settings.dequantize and getattr(objective, "of_levels", False):
         raise Usage(f"{objective!r} is about integer data as they are: set train.dequantize=False")
-    if settings.flip and len(shape) != 3:
-        raise Usage(f"train.flip mirrors pictures, (channels, height, width), and the data are {shape}: leave it out")
+    try:
+        Augmentation(settings, shape, model.network)
+    except ValueError as error:
+        raise Usage(str(error)) from None
     if Path(f"-{reads.name}").name != f"-{reads.name}":
         raise Usage(f"config.name is {reads.name!r}, and the end of a folder's name was needed, without a slash")
     experiment = Experiment(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch import Tensor
 from configs import default
 from models.checkpoint import FILE_NAME
 from sde_lib import DenoisingScoreMatching, ImportanceTime, ScoreModel
+from training.config import nearest
 from training.errors import Usage
 from training.folders import CONFIG_NAME
 from training.lock import alone_in
@@ -21,6 +24,8 @@ from training.state import STATE_NAME
 from training.trainer import Progress, Trainer
 
 __all__ = ["fit"]
+
+ENTRIES = 1 << 24  # of the data, looked at at once: they may be mapped from a file that is larger than the memory
 
 
 def fit(
@@ -47,9 +52,9 @@ def fit(
     as best.safetensors. y and test_y are conditions of the rows, which the network gets by the name y. The result depends on the
     seed and the model alone, and torch's random state is left as it was.
 
-    Raises TypeError for a setting that is not known and for data that are no tensor, ValueError for a setting that is out of range,
-    Failure when the loss diverges, Usage when the folder holds a run and resume is not asked for, when that run is beyond these
-    steps, or when another process is training in it.
+    Raises TypeError for a setting that is not known and for data that are no tensor; ValueError for a setting that is out of range
+    and for data of which a row, and all are looked at, is not finite or no levels; Failure when the loss diverges; Usage when the
+    folder holds a run and resume is not asked for, when that run is beyond these steps, or when another process is training in it.
 
     >>> from models import MLP
     >>> from sde_lib import Standardize, V, VPSDE
@@ -63,11 +68,15 @@ def fit(
     if not isinstance(data, Tensor) or model.data is None:
         needed = "a tensor as data, and a ScoreModel that knows what they mean, such as ScoreModel(..., Standardize.of(data))"
         raise TypeError(f"got data of type {type(data).__name__}, with {model.data} as the model's: {needed}, were needed")
-    chosen = Settings(**{**default.get_config().train.to_dict(), **settings})
-    where = None if folder is None else Path(folder)
-    model.data.check(data[:1000])
+    chosen = _settings(settings)
+    chosen.require_processes(1)
+    where = None if folder is None else Path(folder).resolve()
+    for rows in (data, *(() if test is None else (test,))):
+        for part in rows.split(max(1, ENTRIES // max(1, math.prod(rows.shape[1:])))):
+            model.data.check(part)
     objective = objective or DenoisingScoreMatching("likelihood", ImportanceTime())
-    with torch.random.fork_rng(), ExitStack() as held:
+    device = next(model.parameters()).device
+    with _random_state_of(device), ExitStack() as held:
         if where is not None:
             where.mkdir(parents=True, exist_ok=True)
             held.enter_context(alone_in(where))
@@ -84,3 +93,21 @@ def fit(
                 callback(progress)
     model.network.load_state_dict(trainer.average.module.state_dict())
     return model.eval()
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    known = [field.name for field in fields(Settings)]
+    for name in given:
+        if name not in known:
+            near = nearest(name, known)
+            raise TypeError(
+                f"fit has no setting {name!r}: {f'did you mean {near!r}?' if near else 'use one of ' + ', '.join(known)}"
+            )
+    return Settings(**{**default.get_config().train.to_dict(), **given})
+
+
+def _random_state_of(device: torch.device) -> AbstractContextManager[None]:
+    """Puts torch's random state back at its end, of the CPU and of one device: left to itself torch warns of all the others."""
+    if device.type == "cpu":
+        return torch.random.fork_rng(devices=[])
+    return torch.random.fork_rng(devices=[device], device_type=device.type)

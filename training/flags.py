@@ -6,7 +6,8 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from training.build import arguments_of, with_argument
+from configs.names import NAMES
+from training.build import arguments_of, takes_of, with_argument
 from training.config import find_config, override
 from training.data.reading import ENDINGS
 from training.errors import Usage
@@ -21,19 +22,31 @@ def config_of(arguments: Any, overrides: list[tuple[str, str]]) -> Any:
         override(config, key, value)
     if arguments.data:
         config.data = _as_asked(config.data, data_of(arguments.data))
-        config.name = config.name if arguments.config else name_of(arguments.data)
+        named = arguments.config or any(key == "name" for key, _ in overrides)
+        config.name = config.name if named else name_of(arguments.data)
     for part in ("objective", "parameterization"):
         if getattr(arguments, part):
             config[part] = getattr(arguments, part)
     if arguments.weighting:
         config.objective = with_argument("objective", config.objective, "weighting", arguments.weighting)
     if arguments.schedule:
-        key = "schedule" if config.sde.split("(")[0] == "ddpm" else "beta"
-        config.sde = with_argument("sde", config.sde, key, arguments.schedule)
+        config.sde = with_argument("sde", config.sde, _schedule_of(config.sde, arguments.schedule), arguments.schedule)
     if arguments.seed is not None:
         config.seed = arguments.seed
     choose_sampler(config, arguments)
     return config
+
+
+def _schedule_of(sde: str, asked: str) -> str:
+    """The argument of a process that is its schedule. Raises Usage for a process that has none."""
+    process = sde.split("(")[0]
+    takes = {name: {"schedule", "beta"} & takes_of("sde", name) for name in (*NAMES["sde"], process)}
+    if not takes[process]:
+        those = [name for name, some in takes.items() if some]
+        raise Usage(
+            f"--schedule {asked} is of {', '.join(those[:-1])} and {those[-1]}, and the process is {process!r}: leave it out"
+        )
+    return takes[process].pop()
 
 
 def _as_asked(asked: str, given: str) -> str:
@@ -99,10 +112,19 @@ def choose_sampler(config: Any, arguments: Any) -> None:
             if value:
                 text = with_argument("sampler", text, key, repr(value))
     if arguments.times:
-        text = with_argument("sampler", text, "times", repr(arguments.times))
+        text = with_argument("sampler", text, "times", repr(_grid(text, arguments.times, arguments.steps)))
     if arguments.steps is not None:
         text = _with_steps(text, arguments.steps)
     config.sample.sampler = text
+
+
+def _grid(sampler: str, times: str, steps: int | None) -> str:
+    """The grid that --times names, if the sampler has one and the grid knows how many steps. Raises Usage."""
+    if "times" not in takes_of("sampler", sampler):
+        raise Usage(f"--times {times} is of pc, and the sampler is {sampler!r}, which has no grid: leave it out")
+    if steps is None and "steps" in takes_of("sampler.times", times, only_needed=True) - set(arguments_of("sampler.times", times)):
+        raise Usage(f"--times {times} needs --steps N, or the number in itself, as '{times.split('(')[0]}(steps=18)'")
+    return times
 
 
 def _times(text: str) -> str | None:
@@ -112,8 +134,14 @@ def _times(text: str) -> str | None:
 
 
 def _with_steps(text: str, steps: int) -> str:
-    """A sampler's string with another number of steps: of its grid, or its own where it has no grid."""
-    if text.split("(")[0] == "pc":
-        grid = with_argument("sampler.times", _times(text) or "uniform", "steps", str(steps))
-        return with_argument("sampler", text, "times", repr(grid))
-    return with_argument("sampler", text, "steps", str(steps))
+    """A sampler's string with another number of steps: of its grid, or its own where it has no grid. Raises Usage."""
+    if steps < 1:
+        raise Usage(f"--steps {steps}: at least one step is needed")
+    takes = takes_of("sampler", text)
+    grid = _times(text) or "uniform"
+    if "times" in takes and "steps" in takes_of("sampler.times", grid):
+        return with_argument("sampler", text, "times", repr(with_argument("sampler.times", grid, "steps", str(steps))))
+    if "steps" in takes:
+        return with_argument("sampler", text, "steps", str(steps))
+    what = f"grid {grid!r} has a number of its own" if "times" in takes else f"sampler {text!r} chooses its own"
+    raise Usage(f"--steps {steps}: the {what}: leave it out")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, distributed
 
-__all__ = ["Processes", "processes"]
+__all__ = ["Processes", "how_many", "processes"]
 
 
 class Processes(NamedTuple):
@@ -58,6 +58,11 @@ class Processes(NamedTuple):
         return said[0]
 
 
+def how_many() -> int:
+    """As torchrun says by its environment variables, before they have met."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def processes() -> Iterator[Processes]:
     """The processes of torchrun, as its environment variables describe them; without it, this one alone.
@@ -66,7 +71,7 @@ def processes() -> Iterator[Processes]:
     ...     here.world
     1
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if how_many() == 1:
         yield Processes()
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and distributed.is_nccl_available() else "gloo"

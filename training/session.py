@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from contextlib import ExitStack
@@ -40,15 +41,23 @@ class Interrupted(Exception):
 
 
 class _StopRequest:
-    """Turns Ctrl-C and SIGTERM into a flag while it is entered; a second Ctrl-C stops at once."""
+    """Turns Ctrl-C, SIGTERM and a closed terminal into a flag while it is entered; a second Ctrl-C stops at once."""
 
     def __enter__(self) -> _StopRequest:
         self.asked = False
-        self._before = {which: signal.signal(which, self._ask) for which in (signal.SIGINT, signal.SIGTERM)}
+        self._terminals = [number for number in (1, 2) if os.isatty(number)]
+        asking = [signal.SIGINT, signal.SIGTERM]
+        hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+        if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # nohup has it ignored
+            asking.append(hangup)
+        self._before = {which: signal.signal(which, self._ask) for which in asking}
         return self
 
     def _ask(self, which: int, frame: FrameType | None) -> None:
         self.asked = True
+        for number in self._terminals:
+            if not os.isatty(number):  # it was closed: to write to it would fail, before the run has saved
+                os.dup2(os.open(os.devnull, os.O_WRONLY), number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def __exit__(self, *_: object) -> None:
@@ -70,9 +79,7 @@ def train(
     Raises Interrupted after saving when stopped; Failure when the loss diverges, the disk is full or cannot be written, or the
     memory does not suffice; Usage when a run is already beyond these steps, or another process is training in the folder.
     """
-    batch = experiment.settings.batch_size
-    if batch % here.world:
-        raise Usage(f"train.batch_size is {batch}, and {here.world} processes need a multiple of {here.world}")
+    folder = folder.resolve()  # as sentences have it
     with told(folder, config), ExitStack() as held:
         if here.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)

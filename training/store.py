@@ -40,7 +40,7 @@ class Store:
         parts: tuple[Mapping[str, nn.Module], Optimizer],
         checkpoint: Callable[[dict[str, Tensor], Path], object],
     ) -> None:
-        self.folder, self.keep, self.here = folder, keep, here
+        self.folder, self.keep, self.here = folder and folder.resolve(), keep, here
         self._parts, self._checkpoint = parts, checkpoint
         self._saved: int | None = None  # the step of the state in the folder
 

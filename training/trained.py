@@ -42,6 +42,7 @@ def trained(folder: Path, config: Any, device: torch.device | str) -> Trained:
         network, sde, _ = parts_of_model(config, tuple(found)) if own else (None, None, None)
         return load(path, network=network, sde=sde, device=device), tuple(found)
 
+    folder = folder.resolve()  # as sentences have it
     sampling = Sampling.of(config.sample)
     _, (model, shape) = first_sound(folder / FILE_NAME, read)
     try:

@@ -16,8 +16,9 @@ from models import autocast, channels_last, recompute
 from models.checkpoint import save
 from sde_lib import RowNoise, ScoreModel
 from sde_lib.noise import Stream
+from training.augmentation import Augmentation
 from training.ema import averages_of
-from training.errors import Failure, Usage
+from training.errors import Failure
 from training.guard import Guard
 from training.held_out import HeldOut, held_out
 from training.processes import Processes
@@ -64,11 +65,9 @@ class Trainer:
         y: Tensor | None = None,
         test_y: Tensor | None = None,
     ) -> None:
-        if settings.shard and here.world == 1:
-            raise Usage(
-                "train.shard=True gives each process a part of the weights, and there is one process: start more with torchrun"
-            )
+        settings.require_processes(here.world)
         self.model, self.objective, self.settings = model, objective, settings
+        self.augmentation = Augmentation(settings, tuple(data.shape[1:]), model.network)
         device = next(model.parameters()).device
         self.rows = Rows(data, seed, settings.batch_size, device, here)
         self.test = (data[:0] if test is None else test[: settings.held_out]).to(device)
@@ -81,7 +80,8 @@ class Trainer:
             channels_last(model.network)
         if settings.checkpointing:
             recompute(model.network)
-        self.averages = averages_of(model.network, settings.ema, tuple(settings.ema_rates), tuple(settings.ema_widths))
+        rates, widths = tuple(settings.ema_rates), tuple(settings.ema_widths)
+        self.averages = averages_of(model.network, settings.ema, rates, widths, settings.ema_warmup)
         self.average = self.averages["ema"]
         self.plain = model.network  # which can be called by one process alone
         if settings.shard:
@@ -128,9 +128,9 @@ class Trainer:
         self._reseed()
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self.settings.rate_at(self.step)
-        x0, t, z = self._batch()
+        x0, t, z, cond = self._batch()
         self.optimizer.zero_grad(set_to_none=True)
-        losses = self._backward(x0, t, z, None if self.conditions is None else self.conditions.take(self.step))
+        losses = self._backward(x0, t, z, cond)
         if hasattr(self.times, "observe"):
             t, everyone = self.here.gather(t), self.here.gather(losses)
             self.times.observe(self.model.sde, t, everyone / self.times.weight(self.model.sde, t))
@@ -146,7 +146,7 @@ class Trainer:
         if self.rows.device.type != "cpu":
             torch.get_device_module(self.rows.device).manual_seed(seed)
 
-    def _backward(self, x0: Tensor, t: Tensor, z: Tensor, y: Tensor | None) -> Tensor:
+    def _backward(self, x0: Tensor, t: Tensor, z: Tensor, cond: dict[str, Tensor]) -> Tensor:
         """Put the gradient of the mean loss into the weights, in micro-batches; the loss of each row."""
         network: Any = self.fast.network
         size = self.settings.micro_batch or len(x0)
@@ -157,18 +157,17 @@ class Trainer:
             if self.settings.shard:
                 self.model.network.set_requires_gradient_sync(not alone)
             with network.no_sync() if alone and not self.settings.shard else nullcontext():
-                cond = {} if y is None else {"y": y[part]}
-                loss = self.objective(self.fast, x0[part], t=t[part], z=z[part], **cond)
+                given = {name: value[part] for name, value in cond.items()}
+                loss = self.objective(self.fast, x0[part], t=t[part], z=z[part], **given)
                 (loss.sum() * (self.guard.scale / len(x0))).backward()
             losses.append(loss.detach())
         return torch.cat(losses)
 
-    def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Dequantized data, times and noise of this step."""
-        codes = self.rows.take(self.step)
-        if self.settings.flip:
-            mirrored = self._noise(Stream.FLIP).uniform(torch.empty(len(codes), 1, device=codes.device)) < 0.5
-            codes = torch.where(mirrored.reshape(-1, *[1] * (codes.ndim - 1)), codes.flip(-1), codes)
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """Dequantized data, times, noise and conditions of this step."""
+        codes, cond = self.augmentation(self.rows.take(self.step), self._noise)
+        if self.conditions is not None:
+            cond["y"] = self.conditions.take(self.step)
         u = torch.full(codes.shape, 0.5, device=codes.device)  # the middle of a bin
         if self.settings.dequantize:
             u = self._noise(Stream.DEQUANTIZE).uniform(u)
@@ -176,7 +175,7 @@ class Trainer:
         self._all.draw = self.step
         u = self._all.uniform(torch.empty(self.settings.batch_size, 1, dtype=torch.float64, device=codes.device))[:, 0]
         t = self.times.sample(self.model.sde, u)[self.here.rank :: self.here.world]  # times of a batch may depend on each other
-        return x0, t, self._noise(Stream.TRAIN_NOISE)(x0)
+        return x0, t, self._noise(Stream.TRAIN_NOISE)(x0), cond
 
     def _noise(self, stream: Stream) -> RowNoise:
         """The noise of this step: that of a batch is new at each step, and replayed when a run goes on."""

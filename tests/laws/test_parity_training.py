@@ -42,7 +42,7 @@ class Recorded(Trainer):
 
     def _batch(self):
         x0, u, z = (self.recorded[name][self.step] for name in ("batches", "u", "z"))
-        return x0, self.times.sample(self.model.sde, u), z
+        return x0, self.times.sample(self.model.sde, u), z, {}
 
 
 def test_three_steps_of_training_are_score_sdes(tmp_path):
