@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sde_lib import Images
-from training.data.reading import cached
+from training.data.reading import as_tensor, cached
 
 __all__ = ["Folder", "pictures"]
 
@@ -103,18 +103,20 @@ def _files_of(path: str) -> list[Path]:
 def pictures(path: str, size: int | tuple[int, ...] | None = None, grey: bool | None = None) -> Tensor:
     """The pictures of a folder as Folder has them, in the order of their names."""
     files = _files_of(path)
-    with _mapper(len(files)) as each:
-        heads = list(each(_head, files, "looking at pictures"))
-        space = _space(path, heads, size)
-        channels = 1 if grey or (grey is None and all(mode in GREY for mode, _ in heads)) else 3
-        facts = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    facts = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
-        def fill(out: np.ndarray) -> None:
+    def write(out: Path) -> None:
+        with _mapper(len(files)) as each:
+            heads = list(each(_head, files, "looking at pictures"))
+            space = _space(path, heads, size)
+            channels = 1 if grey or (grey is None and all(mode in GREY for mode, _ in heads)) else 3
+            array = np.lib.format.open_memmap(out, "w+", np.uint8, (len(files), channels, *space))
             decode = partial(_decode, space=space, grey=channels == 1)
             for i, picture in enumerate(each(decode, files, "decoding pictures")):
-                out[i] = picture
+                array[i] = picture
+            array.flush()
 
-        return cached([*facts, "cover"], (len(files), channels, *space), np.uint8, fill)
+    return as_tensor(cached([facts, size, grey, "cover"], write))
 
 
 def _space(path: str, heads: list[Any], size: int | tuple[int, ...] | None) -> tuple[int, int]:
