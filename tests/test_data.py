@@ -288,6 +288,42 @@ def test_pictures_that_cannot_be_used_are_told_by_name(tmp_path, how):
     assert not list((tmp_path / "runs/data").glob("[!.]*"))
 
 
+def test_what_pillow_does_not_read_is_no_picture(tmp_path):
+    (tmp_path / "p").mkdir()
+    for i in range(12):
+        picture(f"p/{i:02d}.png")
+    for name in ("data.h5", "paper.pdf", "weather.grib", "film.mpg"):
+        (tmp_path / "p" / name).write_bytes(b"something else")
+    assert len(Folder("p").train) == 11
+
+
+def test_a_folder_of_bits_has_two_levels(tmp_path):
+    (tmp_path / "p").mkdir()
+    bits = RNG.integers(0, 2, (12, 6, 10)).astype(bool)
+    for i, array in enumerate(bits):
+        Image.fromarray(array).save(f"p/{i:02d}.png")
+    data = Folder("p")
+    assert data.transform == Images(2) and data.train.dtype == torch.uint8
+    assert np.array_equal(data.train[:, 0].numpy(), bits[[*range(9), 10, 11]]) and np.array_equal(data.test[0, 0].numpy(), bits[9])
+    assert Folder("p", size=4).transform == Folder("p", grey=False).transform == Images(256)  # between the bits, and in colour
+    (tmp_path / "greys").mkdir()
+    picture("greys/0.png", mode="L")
+    with pytest.raises(ValueError, match="greys holds pictures of 256 levels, and p of 2: make them alike"):
+        Folder("p", test="greys")
+
+
+def test_a_folder_of_greys_of_16_bits_has_all_their_levels(tmp_path):
+    (tmp_path / "p").mkdir()
+    greys = RNG.integers(0, 65536, (12, 6, 10), dtype=np.uint16)
+    greys[0, :, :5], greys[0, :, 5:] = 0, 65535
+    for i, array in enumerate(greys):
+        Image.fromarray(array).save(f"p/{i:02d}.{'tif' if i % 2 else 'png'}")
+    data = Folder("p")
+    assert data.transform == Images(65536) and np.array_equal(data.train[:, 0].numpy(), greys[[*range(9), 10, 11]].astype(int))
+    small = Folder("p", size=(12, 20)).train[0]
+    assert small.shape == (1, 12, 20) and (int(small.min()), int(small.max())) == (0, 65535)  # Lanczos would go beyond
+
+
 def cifar(path, damage=None):
     arrays = {f"data_batch_{i}": RNG.integers(0, 256, (3, 3072), dtype=np.uint8) for i in range(1, 6)}
     arrays["test_batch"] = RNG.integers(0, 256, (2, 3072), dtype=np.uint8)

@@ -75,6 +75,14 @@ def test_what_is_unpacked_in_parts_has_the_same_numbers(monkeypatch, name, dtype
     assert torch.equal(read_array(name), whole) and np.array_equal(whole.double().numpy(), array.astype(float))
 
 
+def test_bits_whose_true_is_255_are_bits(monkeypatch):
+    bits = RNG.integers(0, 2, (40, 3, 5)).astype(bool)
+    np.save("a.npy", (bits * np.uint8(255)).view(bool))
+    for small in (1 << 30, 100):
+        monkeypatch.setattr("training.data.reading.SMALL", small)
+        assert torch.equal(read_array("a.npy"), torch.from_numpy(bits).byte())
+
+
 def test_arrays_in_an_archive_that_are_stored_by_columns(monkeypatch):
     array = RNG.normal(size=(30, 4, 3))
     np.savez("a.npz", some=np.asfortranarray(array))

@@ -38,7 +38,8 @@ def chunks(data: Tensor) -> list[Tensor]:
 def cached(what: Any, write: Callable[[Path], object]) -> np.ndarray:
     """The array in the .npy file that write makes: kept in runs/data/ under a name that is a digest of what it is, and mapped.
 
-    Of several processes that ask at the same time, on one machine or on a shared disk, one makes it and the others wait. What processes that are no more left half made is removed before.
+    Of several processes that ask at the same time, on one machine or on a shared disk, one makes it and the others wait.
+    What processes that are no more left half made is removed before.
     """
     path = CACHE / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]}.npy"
     if not path.exists():
@@ -54,8 +55,8 @@ def read_array(path: str | Path, key: str | None = None, axes: int = 2) -> Tenso
     """The array in a .npy, .npz, .pt, .h5 or .zarr file, (N, *shape), of so many axes at least; key names one of several.
 
     .npy, .pt and uncompressed .h5 are mapped; what is packed, or of a type that torch does not have, is unpacked once into
-    runs/data/, in parts, when it is more than 1 GiB. Raises ValueError, naming the file, for what is not there, cannot be read without running
-    code, or is no array of numbers.
+    runs/data/, in parts, when it is more than 1 GiB. Raises ValueError, naming the file, for what is not there, cannot be read
+    without running code, or is no array of numbers.
     """
     path = Path(path)
     if not path.exists():
@@ -72,16 +73,7 @@ def read_array(path: str | Path, key: str | None = None, axes: int = 2) -> Tenso
         return _numbers(path, name, array)
     except ImportError as error:
         raise ValueError(f"{path} needs the package {error.name}: pip install {error.name}") from None
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except DAMAGE as error:
         said = in_a_line(error)
         if str(path) in said:
             raise ValueError(said) from None
@@ -110,9 +102,9 @@ def _numbers(path: Path, name: str, array: Any) -> Tensor:
     offset = array.id.get_offset() if getattr(array, "chunks", None) is None and hasattr(array, "id") else None
     if offset is not None:
         array = np.memmap(path, array.dtype, "r", offset, array.shape)
-    if isinstance(array, np.ndarray) and array.dtype in (_held(array.dtype), np.dtype(bool)):
-        return as_tensor(array)
     held = _held(array.dtype)
+    if isinstance(array, np.ndarray) and (array.dtype == held or (array.dtype == bool and _of_0_and_1(array))):
+        return as_tensor(array)
     if math.prod(array.shape) * held.itemsize <= SMALL:
         return as_tensor(np.asarray(array[:]).astype(held))
     step = max(1, CHUNK // max(1, math.prod(array.shape[1:])))
@@ -128,6 +120,11 @@ def _numbers(path: Path, name: str, array: Any) -> Tensor:
     return as_tensor(cached([str(path.resolve()), name, facts, held.name], write))
 
 
+def _of_0_and_1(bits: np.ndarray) -> bool:
+    """Whether bits are bytes of 0 and 1: those that come from Pillow have 255 for true."""
+    return bits.size == 0 or max(int(part.max()) for part in chunks(as_tensor(bits))) <= 1
+
+
 def _held(dtype: np.dtype) -> np.dtype:
     """The type in which torch can hold, and find the largest of, values of a type."""
     wide = {"bool": "uint8", "uint16": "int32", "uint32": "int64", "uint64": "int64", np.dtype("longdouble").name: "float64"}
@@ -135,7 +132,7 @@ def _held(dtype: np.dtype) -> np.dtype:
 
 
 def as_tensor(array: np.ndarray) -> Tensor:
-    """A numpy array, which may be mapped and not writable, as a tensor of the same memory; bits are bytes of 0 and 1."""
+    """A numpy array, which may be mapped and not writable, as a tensor of the same memory, of bytes if it is of bits."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*not writable.*")  # what is mapped is read, and never written
         return torch.from_numpy(array.view(np.uint8) if array.dtype == bool else array)
