@@ -15,10 +15,11 @@ from PIL import Image
 import run
 from evaluation.baselines import categorical, standard_normal
 from sde_lib import Images, Standardize
+from training.arguments import parser
 from training.data import CIFAR10, Arrays, Folder, Toy
 from training.data.arrays import as_rows, levels_of, read_like
 from training.data.reading import read_array
-from training.flags import data_of, name_of
+from training.flags import config_of, data_of, name_of
 from training.rows import Rows
 
 RNG = np.random.default_rng(0)
@@ -424,6 +425,109 @@ def test_inspect_finds_what_is_wrong(capsys):
     ):
         assert words in out, words
     assert drawn("inspect-arrays.png")
+
+
+def test_inspect_says_what_it_can_of_data_that_are_refused(capsys, tmp_path):
+    real = RNG.normal(size=(60, 4)).astype(np.float32).clip(-2, 2)
+    real[7, 1], real[7, 2], real[41, 0] = np.nan, np.inf, np.nan
+    real[0, :2] = -2, 2
+    np.save("nan.npy", real)
+    np.save("negative.npy", np.arange(-10, 30).reshape(20, 2))
+    (tmp_path / "p").mkdir()
+    for i in range(12):
+        picture(f"p/{i:02d}.png", size=(12, 8) if i else (9, 30))
+    for data, words in (
+        (
+            "nan.npy",
+            ("60", "(4,), 4 entries, float32", "-2 to 2", "3 entries, NaN or infinite, in 2 of 60 rows: 7, 41", "warning: "),
+        ),
+        ("arrays(train='nan.npy', channels=none)", ("(1, 4), 4 entries",)),
+        ("negative.npy", ("-10 to 29", "shift them to begin at 0")),
+        ("p", ("pictures   12", "2: 8x12 (11), 30x9 (1)", "warning: ", "of 2 sizes")),
+    ):
+        assert run.main(["--mode", "inspect", "--data", data]) == 0
+        out = capsys.readouterr().out
+        assert all(word in out for word in words), out
+        assert run.main(["--mode", "train", "--data", data, "--config.network=mlp", "--dry-run"]) == 2
+    assert run.main(["--mode", "inspect", "--data", "arrays(train='gone.npy')"]) == 2
+    assert "there is no file gone.npy" in capsys.readouterr().err
+
+
+def test_inspect_asks_where_the_channels_are(capsys):
+    real = RNG.normal(size=(30, 16, 16, 3))
+    for channels, asked in (("auto", True), ("last", False)):
+        np.save("a.npy", real)
+        assert run.main(["--mode", "inspect", "--data", f"arrays(train='a.npy', channels={channels})"]) == 0
+        assert ("the data have 16 channels of 16x3: channels=last?" in capsys.readouterr().out) == asked
+
+
+def test_suggestions_look_at_so_many_numbers(monkeypatch, capsys):
+    monkeypatch.setattr("evaluation.suggest.ENTRIES", 160)
+    np.save("a.npy", np.concatenate([np.zeros((10, 16)), np.ones((50, 16))]))
+    assert run.main(["--mode", "suggest", "--data", "a.npy"]) == 2
+    assert "the first 10 data are all alike" in capsys.readouterr().err
+    np.save("a.npy", RNG.normal(size=(60, 16)))
+    assert run.main(["--mode", "suggest", "--data", "a.npy"]) == 0
+    assert "the first 10 of 54 data" in capsys.readouterr().out
+
+
+def test_bytes_are_looked_at_until_one_is_in_the_upper_half(monkeypatch):
+    looked = []
+    monkeypatch.setattr(
+        "training.data.arrays.chunks", lambda data: (looked.append(i) or part for i, part in enumerate(data.split(5)))
+    )
+    rows = np.zeros((60, 3), np.uint8)
+    for at, count in ((12, 3), (None, 24)):  # else twelve parts to find the largest, and twelve to see that all are in range
+        rows[:] = 0
+        if at is not None:
+            rows[at] = 128
+        np.save("a.npy", rows)
+        looked.clear()
+        assert Arrays("a.npy").transform == Images(2 if at is None else 256) and len(looked) == count
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.ones((20, 2), complex), "a.npy holds values of type complex128, and real numbers were needed"),
+        (np.full((20, 2), "word"), "a.npy holds values of type <U4, and real numbers were needed"),
+        (np.full((20, 2), None), "a.npy is damaged, or holds no array that can be read without running code$"),
+    ],
+)
+def test_arrays_of_other_things_are_told_by_their_type(array, words):
+    np.save("a.npy", array)
+    with pytest.raises(ValueError, match=words):
+        read_array("a.npy")
+    torch.save(torch.ones(20, 2, dtype=torch.complex64), "a.pt")
+    with pytest.raises(ValueError, match="a.pt holds values of type complex64, and real numbers were needed"):
+        read_array("a.pt")
+
+
+def test_nobody_is_advised_to_run_the_code_in_a_file():
+    Path("a.npy").write_text("1 2 3")
+    with pytest.raises(ValueError, match="a.npy is damaged, or holds no array that can be read without running code$"):
+        read_array("a.npy")
+
+
+def test_integers_below_0_are_to_be_shifted():
+    np.save("a.npy", np.arange(-3, 37).reshape(20, 2))
+    with pytest.raises(
+        ValueError, match="have values from -3 to 36, and 0..36 was needed: shift them to begin at 0, or make them floats$"
+    ):
+        Arrays("a.npy")
+    with pytest.raises(ValueError, match="set levels=9 or more, or rescale them$"):
+        Images(4).check(torch.tensor([8]))
+
+
+def test_files_of_data_are_kept_as_seen_from_any_folder(tmp_path, capsys):
+    np.save("a.npy", RNG.normal(size=(40, 3)))
+    for data in ("a.npy", "arrays(train='a.npy')"):
+        arguments = parser().parse_args(["--data", data])
+        assert config_of(arguments, []).data == f"arrays(train={str(tmp_path / 'a.npy')!r})"
+    assert run.main(["--mode", "inspect", "--data", "nope"]) == 2
+    assert (
+        "--data nope: there is no such file or folder, and no data set of that name: those are digits," in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from models.files import clear_dead, write_atomically
 from training.errors import in_a_line
 from training.lock import in_turn
 
-__all__ = ["ENDINGS", "as_tensor", "cached", "chunks", "read_array"]
+__all__ = ["ENDINGS", "as_tensor", "cached", "chunks", "read_array", "type_of"]
 
 CACHE = Path("runs/data")
 SMALL = 1 << 30  # bytes of an array that is not used as it is in its file, and is simply held in memory
@@ -102,7 +102,7 @@ def _numbers(path: Path, name: str, array: Any) -> Tensor:
     offset = array.id.get_offset() if getattr(array, "chunks", None) is None and hasattr(array, "id") else None
     if offset is not None:
         array = np.memmap(path, array.dtype, "r", offset, array.shape)
-    held = _held(array.dtype)
+    held = type_of(array.dtype)
     if isinstance(array, np.ndarray) and (array.dtype == held or (array.dtype == bool and _of_0_and_1(array))):
         return as_tensor(array)
     if math.prod(array.shape) * held.itemsize <= SMALL:
@@ -125,7 +125,7 @@ def _of_0_and_1(bits: np.ndarray) -> bool:
     return bits.size == 0 or max(int(part.max()) for part in chunks(as_tensor(bits))) <= 1
 
 
-def _held(dtype: np.dtype) -> np.dtype:
+def type_of(dtype: np.dtype) -> np.dtype:
     """The type in which torch can hold, and find the largest of, values of a type."""
     wide = {"bool": "uint8", "uint16": "int32", "uint32": "int64", "uint64": "int64", np.dtype("longdouble").name: "float64"}
     return np.dtype(wide.get(dtype.name, dtype.newbyteorder("=")))
