@@ -138,7 +138,10 @@ MISTAKES = [
         "few.npy has data of shape (3, 8, 8), and (3, 32, 32) was needed",
     ),
     (["--config", "vp_ddpm_cifar10", "--data", "gone.npy"], "--data gone.npy: there is no such file or folder"),
-    (["--config", "vp_ddpm_cifar10", "--data", "pictures"], "--data pictures: there is no such file or folder, and no data set of that name"),
+    (
+        ["--config", "vp_ddpm_cifar10", "--data", "pictures"],
+        "--data pictures: there is no such file or folder, and no data set of that",
+    ),
     (["--mode", "suggest", "--config", "vp_ddpm_cifar10", "--config.network=mlp"], "comes without its data"),
     (["--mode", "describe", "--config", "vp_ddpm_cifar10", "--config.network=mlp"], "comes without its data"),
     (["--resume", "--data", "few.npy"], "has no use for --data"),

@@ -115,4 +115,25 @@ MUTANTS = [
         "array",
         "../test_data.py -k 16_bits_has",
     ),
+    Mutant(
+        "fingerprints of the first rows",
+        "training/fingerprint.py",
+        "* (len(data) - 1) // max(1, number - 1)",
+        "",
+        "../test_fingerprint.py -k sees",
+    ),
+    Mutant(
+        "states of other data are gone on from",
+        "training/state.py",
+        'facts.get("data", data) != data',
+        "False",
+        "../test_fingerprint.py -k does_not_go_on",
+    ),
+    Mutant(
+        "bytes are read to their end",
+        "training/data/arrays.py",
+        "largest >= 128",
+        "largest >= 256",
+        "../test_data.py -k upper_half",
+    ),
 ]
