@@ -1,5 +1,6 @@
 """Data that are larger than the memory, and the files in which they are unpacked: made once, in parts, by one process."""
 
+import errno
 import os
 import platform
 import subprocess
@@ -15,6 +16,7 @@ import run
 from models.files import clear_dead
 from tests.test_data import RNG, write
 from training.data.reading import read_array
+from training.errors import Failure
 
 CHILD = """
 import resource, sys
@@ -141,3 +143,16 @@ def test_what_a_killed_process_left_is_removed_when_another_begins():
     with in_a_child(DECODE, "0", stdout=subprocess.PIPE) as child:
         assert child.communicate()[0].strip() == "66"
     assert list(Path("runs/data").glob(".*.tmp")) == [elsewhere]
+
+
+def test_a_disk_without_room_for_the_data_is_told(monkeypatch):
+    monkeypatch.setattr("training.data.reading.SMALL", 100)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    np.savez("a.npz", some=RNG.integers(0, 9, (500, 6)))
+    with pytest.raises(Failure, match="runs/data cannot be written .*No space left.*and data are unpacked there: make room"):
+        read_array("a.npz")
+    assert not list(Path("runs/data").glob(".*.tmp"))

@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sde_lib import Images
-from training.data.reading import as_tensor, cached
+from training.data.reading import as_tensor, cached, new_array
 
 __all__ = ["Folder", "sizes"]
 
@@ -126,7 +126,7 @@ def pictures(path: str, files: list[Path], size: int | tuple[int, ...] | None, g
             space = _space(path, [space for _, space in heads], size)
             dtype = _type(files, heads, space, grey)
             channels = 1 if grey or (grey is None and all(mode in (*GREY, DEEP) for mode, _ in heads)) else 3
-            array = np.lib.format.open_memmap(out, "w+", dtype, (len(files), channels, *space))
+            array = new_array(out, dtype, (len(files), channels, *space))
             decode = partial(_decode, space=space, mode={"bool": "1", "int32": "I"}.get(dtype, "L" if channels == 1 else "RGB"))
             for i, picture in enumerate(each(decode, files, "decoding pictures")):
                 array[i] = picture

@@ -13,7 +13,7 @@ from torch import Tensor
 from training.build import build
 from training.data import reading
 from training.data.arrays import as_rows, transform_of
-from training.data.reading import as_tensor, cached, type_of
+from training.data.reading import as_tensor, cached, new_array, type_of
 from training.errors import Usage, in_a_line
 
 __all__ = ["Items", "data_set"]
@@ -45,8 +45,8 @@ class Items:
     set. Items are in memory, or, above 1 GiB, decoded once into runs/data/, known by the name, their number and some of them.
     Raises ValueError for fewer than ten items, for items of other kinds or of several shapes, and for such as change.
 
-    >>> Items([(np.full((2, 3), i), "label") for i in range(30)], "mine").test.shape
-    torch.Size([3, 2, 3])
+    >>> Items([(np.full((1, 2, 3), i), "label") for i in range(30)], "mine").test.shape
+    torch.Size([3, 1, 2, 3])
     """
 
     def __init__(self, items: Any, name: str) -> None:
@@ -69,7 +69,7 @@ class Items:
                 out[i] = row
 
         def write(file: Path) -> None:
-            out = np.lib.format.open_memmap(file, "w+", dtype, shape)
+            out = new_array(file, dtype, shape)
             fill(out)
             out.flush()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import pickle
 import warnings
 import zipfile
@@ -18,10 +19,11 @@ import torch
 from torch import Tensor
 
 from models.files import clear_dead, write_atomically
-from training.errors import in_a_line
+from training.errors import Failure, in_a_line
+from training.faults import WRITING
 from training.lock import in_turn
 
-__all__ = ["ENDINGS", "as_tensor", "cached", "chunks", "read_array", "type_of"]
+__all__ = ["ENDINGS", "as_tensor", "cached", "chunks", "new_array", "read_array", "type_of"]
 
 CACHE = Path("runs/data")
 SMALL = 1 << 30  # bytes of an array that is not used as it is in its file, and is simply held in memory
@@ -39,16 +41,31 @@ def cached(what: Any, write: Callable[[Path], object]) -> np.ndarray:
     """The array in the .npy file that write makes: kept in runs/data/ under a name that is a digest of what it is, and mapped.
 
     Of several processes that ask at the same time, on one machine or on a shared disk, one makes it and the others wait.
-    What processes that are no more left half made is removed before.
+    What processes that are no more left half made is removed before. Raises Failure where the disk is full or cannot be written.
     """
     path = CACHE / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]}.npy"
     if not path.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with in_turn(path.with_name(f".{path.stem}.lock")):
-            if not path.exists():
-                clear_dead(CACHE)
-                write_atomically(path, write)
+        try:
+            CACHE.mkdir(parents=True, exist_ok=True)
+            with in_turn(path.with_name(f".{path.stem}.lock")):
+                if not path.exists():
+                    clear_dead(CACHE)
+                    write_atomically(path, write)
+        except OSError as error:
+            if error.errno not in WRITING:
+                raise
+            said = f"{CACHE.resolve()} cannot be written ({in_a_line(error)}), and data are unpacked there"
+            raise Failure(f"{said}: make room, or begin in another folder") from error
     return np.load(path, mmap_mode="r")
+
+
+def new_array(file: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
+    """A new .npy file, mapped to be written, its room on the disk taken: a process that writes where there is none is killed."""
+    array = np.lib.format.open_memmap(file, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(file, "r+b") as taken:
+            os.posix_fallocate(taken.fileno(), 0, file.stat().st_size)
+    return array
 
 
 def read_array(path: str | Path, key: str | None = None, axes: int = 2) -> Tensor:
@@ -110,7 +127,7 @@ def _numbers(path: Path, name: str, array: Any) -> Tensor:
     step = max(1, CHUNK // max(1, math.prod(array.shape[1:])))
 
     def write(file: Path) -> None:
-        out = np.lib.format.open_memmap(file, "w+", held, tuple(array.shape))
+        out = new_array(file, held, tuple(array.shape))
         for start in range(0, len(out), step):
             out[start : start + step] = array[start : start + step]
         out.flush()
