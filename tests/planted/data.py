@@ -97,8 +97,8 @@ MUTANTS = [
     Mutant(
         "each process unpacks for itself",
         "training/data/reading.py",
-        "            if not path.exists():\n                clear_dead",
-        "            if True:\n                clear_dead",
+        "if not path.exists():\n                    clear_dead",
+        "if True:\n                    clear_dead",
         "../test_large_data.py -k two_processes",
     ),
     Mutant(

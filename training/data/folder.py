@@ -147,8 +147,8 @@ def _type(files: list[Path], heads: list[Any], space: tuple[int, int], grey: boo
     modes = [mode for mode, _ in heads]
     if DEEP in modes and (grey is False or len(set(modes)) > 1):
         raise ValueError(
-            f"{files[modes.index(DEEP)]} has more than 8 bits, and not all pictures here are such greys: convert it, "
-            "or give them as an array, with arrays(...)"
+            f"{files[modes.index(DEEP)]} has more than 8 bits, and a folder of such greys alone can be read: convert it, or give "
+            "the pictures as an array, with arrays(...)"
         )
     bilevel = grey is not False and set(modes) == {"1"} and all(own == space for _, own in heads)  # others are greys when resized
     return "int32" if DEEP in modes else "bool" if bilevel else "uint8"
