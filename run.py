@@ -131,26 +131,24 @@ def suggest(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> 
     """What the data of a config ask of a process, and whether its process fits them."""
     from evaluation.suggest import fit, proposals
     from training.build import build
+    from training.data.items import data_set
     from training.experiment import require_rows
     from training.flags import config_of
 
     config = config_of(arguments, overrides)
-    data = require_rows(build("data", config.data), config.name)
+    data = require_rows(data_set(config.data), config.name)
     print(f"{proposals(data.train, data.transform)}\n\n{fit(build('sde', config.sde), data.train, data.transform)}")
 
 
 def inspect(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """What a data set is, what may be wrong with it, and a picture of it."""
-    from evaluation.inspection import facts, sheet, suspicions
-    from training.build import build
-    from training.experiment import require_rows
+    from evaluation.inspection import looked_at, sheet
     from training.flags import config_of
 
     config = config_of(arguments, overrides)
-    data = require_rows(build("data", config.data), config.name)
-    print(facts(data))
-    print("".join(f"\nwarning: {text}" for text in suspicions(build("sde", config.sde), data)) or "\nnothing looks wrong")
-    if not arguments.dry_run:
+    text, data = looked_at(config)
+    print(text)
+    if data is not None and not arguments.dry_run:
         path = (arguments.out or Path(f"inspect-{config.name}")).with_suffix(".png")
         sheet(data, path)
         print(f"\npicture: {path.resolve()}")

@@ -18,8 +18,8 @@ from models import load
 from models.checkpoint import FILE_NAME
 from models.files import write_atomically
 from sde_lib import ScoreModel
-from training.build import build
 from training.data.arrays import read_like
+from training.data.items import data_set
 from training.data.reading import ENDINGS
 from training.errors import Usage
 from training.experiment import Scoring, assemble, require_estimator
@@ -59,7 +59,7 @@ def scored(folder: Path, config: Any, device: str, data: str | None, split: str 
         truth, y = getattr(own, "truth", None), getattr(own, f"{split}_y", None)
         return Scored(model, experiment.scoring, getattr(own, split), own.train, truth, y)
     model, shape, _ = trained(folder, config, device)
-    other = None if Path(data).suffix in ENDINGS else build("data", data)
+    other = None if Path(data).suffix in ENDINGS else data_set(data)
     y = getattr(other, f"{split}_y", None)
     arguments = getattr(model.network, "arguments", None) or {}
     if y is None and arguments.get("condition") and not arguments.get("condition_dropout"):

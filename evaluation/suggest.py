@@ -10,15 +10,25 @@ from torch import Tensor
 
 from sde_lib import LinearSDE
 from sde_lib.ncsnv2 import langevin_step, largest_distance, level_count, spacing
+from training.errors import Usage
 
 __all__ = ["fit", "proposals", "warnings_about"]
 
+MOST, ENTRIES = 5000, 1 << 24  # rows, and numbers in them, that are looked at: distances are in float64
 
-def proposals(raw: Tensor, data: Any, most: int = 5000) -> str:
+
+def _most(raw: Tensor) -> int:
+    """How many rows to look at; of one there is no distance."""
+    return min(MOST, max(2, ENTRIES // math.prod(raw.shape[1:])))
+
+
+def proposals(raw: Tensor, data: Any) -> str:
     """sigma_data, sigma_max, levels and Langevin step for the data, each with where it comes from."""
-    x = data.encode(raw[:most])
+    x = data.encode(raw[: _most(raw)])
     dims = x[0].numel()
     distance, std = largest_distance(x), x.double().std().item()
+    if not distance:
+        raise Usage(f"the first {len(x)} data are all alike, and some that differ were needed: mix the rows")
     top = _rounded_up(distance)
     width = getattr(data, "bin_width", None)
     sigma_min, why = (0.001 * std, "a thousandth of sigma_data") if width is None else (0.1 * width, "0.1 of the width of a level")
@@ -61,9 +71,9 @@ def _rounded_up(value: float) -> float:
     return math.ceil(value / unit) * unit
 
 
-def warnings_about(sde: LinearSDE, raw: Tensor, data: Any, most: int = 5000) -> list[str]:
+def warnings_about(sde: LinearSDE, raw: Tensor, data: Any) -> list[str]:
     """A sentence for each way in which a process does not fit the data; none where it does."""
-    x = data.encode(raw[:most])
+    x = data.encode(raw[: _most(raw)])
     dims = x[0].numel()
     found = []
     prior_bits = sde.prior_mismatch(x).mean().item() / (dims * math.log(2))
@@ -86,7 +96,7 @@ def warnings_about(sde: LinearSDE, raw: Tensor, data: Any, most: int = 5000) -> 
         found.append(
             f"sigma(t_min) is {blur:.2g} of the width of a level: bits/dim will be higher than need be; lower t_min or sigma_min"
         )
-    if float(torch.unique(raw[:most].flatten()).numel()) == 2 and data.levels > 2:
+    if float(torch.unique(raw[: len(x)].flatten()).numel()) == 2 and data.levels > 2:
         found.append(f"the data have two values of {data.levels}: for binary data take levels=2")
     return found
 

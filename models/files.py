@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import platform
 import shutil
 import subprocess
 import zlib
@@ -17,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-__all__ = ["commit", "read_metadata", "read_tensors", "write_atomically", "write_tensors"]
+__all__ = ["clear_dead", "commit", "read_metadata", "read_tensors", "write_atomically", "write_tensors"]
 
 SUMS = "checksums"
 
@@ -97,11 +98,11 @@ def _sum_of_text(metadata: Mapping[str, str]) -> str:
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Have a file written beside its place, sync it, and rename it: a crash leaves the old file or the new one.
 
-    It is written in a folder of its own, .<name>.<process>.tmp, since safetensors makes temporary files too, which a killed
-    process leaves behind under names that nobody knows.
+    It is written in a folder of its own, .<name>.<machine>.<process>.tmp, since safetensors makes temporary files too, which a
+    killed process leaves behind under names that nobody knows.
     """
     path = Path(path)
-    apart = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    apart = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     apart.mkdir(parents=True, exist_ok=True)
     try:
         write(apart / path.name)
@@ -112,6 +113,27 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
             _sync(path.parent)  # the renaming itself
     finally:
         shutil.rmtree(apart, ignore_errors=True)
+
+
+def clear_dead(folder: Path) -> None:
+    """Remove what write_atomically had begun in a folder in processes of this machine that are no more."""
+    for path in folder.glob(f".*.{platform.node()}.*.tmp"):
+        process = path.name.split(".")[-2]
+        if process.isdecimal() and not _alive(int(process)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    """Whether there is such a process; where that cannot be asked without harm, it is taken for alive."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def _sync(path: Path) -> None:

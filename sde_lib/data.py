@@ -62,10 +62,8 @@ class Images:
             )
         low, high = (int(codes.min()), int(codes.max())) if codes.numel() else (0, 0)
         if low < 0 or high >= self.levels:
-            raise ValueError(
-                f"images have values from {low} to {high}, and 0..{self.levels - 1} was needed: "
-                f"set levels={high + 1} or more, or rescale them"
-            )
+            what = "shift them to begin at 0, or make them floats" if low < 0 else f"set levels={high + 1} or more, or rescale them"
+            raise ValueError(f"images have values from {low} to {high}, and 0..{self.levels - 1} was needed: {what}")
 
     def encode(self, codes: Tensor) -> Tensor:
         """Bin centres, float32: low + (k + 1/2) w."""

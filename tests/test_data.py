@@ -5,6 +5,7 @@ import pickle
 import struct
 import tarfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from PIL import Image
 import run
 from evaluation.baselines import categorical, standard_normal
 from sde_lib import Images, Standardize
+from training.arguments import parser
 from training.data import CIFAR10, Arrays, Folder, Toy
 from training.data.arrays import as_rows, levels_of, read_like
 from training.data.reading import read_array
-from training.flags import data_of, name_of
+from training.flags import config_of, data_of, name_of
 from training.rows import Rows
 
 RNG = np.random.default_rng(0)
@@ -92,7 +94,7 @@ def test_what_is_compressed_and_large_is_unpacked_once(monkeypatch):
     array = RNG.integers(0, 9, (500, 6)).astype(">i4")
     write("packed.h5", array)
     first = read_array("packed.h5")
-    kept = list((pytest.importorskip("pathlib").Path("runs/data")).iterdir())
+    kept = list(Path("runs/data").glob("[!.]*"))
     assert len(kept) == 1 and torch.equal(first, torch.from_numpy(array.astype("i4")))
     before = kept[0].stat().st_mtime_ns
     assert torch.equal(read_array("packed.h5"), first) and kept[0].stat().st_mtime_ns == before
@@ -133,8 +135,6 @@ def test_code_in_a_pt_file_is_not_run():
     torch.save(Trap(), "trap.pt")
     with pytest.raises(ValueError, match="without running code"):
         read_array("trap.pt")
-    from pathlib import Path
-
     assert not Path("sprung").exists()
 
 
@@ -287,7 +287,43 @@ def test_pictures_that_cannot_be_used_are_told_by_name(tmp_path, how):
     }
     with pytest.raises(ValueError, match=words[how]):
         Folder("p")
-    assert not list((tmp_path / "runs/data").glob("*")) if (tmp_path / "runs/data").exists() else True
+    assert not list((tmp_path / "runs/data").glob("[!.]*"))
+
+
+def test_what_pillow_does_not_read_is_no_picture(tmp_path):
+    (tmp_path / "p").mkdir()
+    for i in range(12):
+        picture(f"p/{i:02d}.png")
+    for name in ("data.h5", "paper.pdf", "weather.grib", "film.mpg"):
+        (tmp_path / "p" / name).write_bytes(b"something else")
+    assert len(Folder("p").train) == 11
+
+
+def test_a_folder_of_bits_has_two_levels(tmp_path):
+    (tmp_path / "p").mkdir()
+    bits = RNG.integers(0, 2, (12, 6, 10)).astype(bool)
+    for i, array in enumerate(bits):
+        Image.fromarray(array).save(f"p/{i:02d}.png")
+    data = Folder("p")
+    assert data.transform == Images(2) and data.train.dtype == torch.uint8
+    assert np.array_equal(data.train[:, 0].numpy(), bits[[*range(9), 10, 11]]) and np.array_equal(data.test[0, 0].numpy(), bits[9])
+    assert Folder("p", size=4).transform == Folder("p", grey=False).transform == Images(256)  # between the bits, and in colour
+    (tmp_path / "greys").mkdir()
+    picture("greys/0.png", mode="L")
+    with pytest.raises(ValueError, match="greys holds pictures of 256 levels, and p of 2: make them alike"):
+        Folder("p", test="greys")
+
+
+def test_a_folder_of_greys_of_16_bits_has_all_their_levels(tmp_path):
+    (tmp_path / "p").mkdir()
+    greys = RNG.integers(0, 65536, (12, 6, 10), dtype=np.uint16)
+    greys[0, :, :5], greys[0, :, 5:] = 0, 65535
+    for i, array in enumerate(greys):
+        Image.fromarray(array).save(f"p/{i:02d}.{'tif' if i % 2 else 'png'}")
+    data = Folder("p")
+    assert data.transform == Images(65536) and np.array_equal(data.train[:, 0].numpy(), greys[[*range(9), 10, 11]].astype(int))
+    small = Folder("p", size=(12, 20)).train[0]
+    assert small.shape == (1, 12, 20) and (int(small.min()), int(small.max())) == (0, 65535)  # Lanczos would go beyond
 
 
 def cifar(path, damage=None):
@@ -392,11 +428,113 @@ def test_inspect_finds_what_is_wrong(capsys):
     assert drawn("inspect-arrays.png")
 
 
+def test_inspect_says_what_it_can_of_data_that_are_refused(capsys, tmp_path):
+    real = RNG.normal(size=(60, 4)).astype(np.float32).clip(-2, 2)
+    real[7, 1], real[7, 2], real[41, 0] = np.nan, np.inf, np.nan
+    real[0, :2] = -2, 2
+    np.save("nan.npy", real)
+    np.save("negative.npy", np.arange(-10, 30).reshape(20, 2))
+    (tmp_path / "p").mkdir()
+    for i in range(12):
+        picture(f"p/{i:02d}.png", size=(12, 8) if i else (9, 30))
+    for data, words in (
+        (
+            "nan.npy",
+            ("60", "(4,), 4 entries, float32", "-2 to 2", "3 entries, NaN or infinite, in 2 of 60 rows: 7, 41", "warning: "),
+        ),
+        ("arrays(train='nan.npy', channels=none)", ("(1, 4), 4 entries",)),
+        ("negative.npy", ("-10 to 29", "shift them to begin at 0")),
+        ("p", ("pictures   12", "2: 8x12 (11), 30x9 (1)", "warning: ", "of 2 sizes")),
+    ):
+        assert run.main(["--mode", "inspect", "--data", data]) == 0
+        out = capsys.readouterr().out
+        assert all(word in out for word in words), out
+        assert run.main(["--mode", "train", "--data", data, "--config.network=mlp", "--dry-run"]) == 2
+    assert run.main(["--mode", "inspect", "--data", "arrays(train='gone.npy')"]) == 2
+    assert "there is no file gone.npy" in capsys.readouterr().err
+
+
+def test_inspect_asks_where_the_channels_are(capsys):
+    real = RNG.normal(size=(30, 16, 16, 3))
+    for channels, asked in (("auto", True), ("last", False)):
+        np.save("a.npy", real)
+        assert run.main(["--mode", "inspect", "--data", f"arrays(train='a.npy', channels={channels})"]) == 0
+        assert ("the data have 16 channels of 16x3: channels=last?" in capsys.readouterr().out) == asked
+
+
+def test_suggestions_look_at_so_many_numbers(monkeypatch, capsys):
+    monkeypatch.setattr("evaluation.suggest.ENTRIES", 160)
+    np.save("a.npy", np.concatenate([np.zeros((10, 16)), np.ones((50, 16))]))
+    assert run.main(["--mode", "suggest", "--data", "a.npy"]) == 2
+    assert "the first 10 data are all alike" in capsys.readouterr().err
+    np.save("a.npy", RNG.normal(size=(60, 16)))
+    assert run.main(["--mode", "suggest", "--data", "a.npy"]) == 0
+    assert "the first 10 of 54 data" in capsys.readouterr().out
+
+
+def test_bytes_are_looked_at_until_one_is_in_the_upper_half(monkeypatch):
+    looked = []
+    monkeypatch.setattr(
+        "training.data.arrays.chunks", lambda data: (looked.append(i) or part for i, part in enumerate(data.split(5)))
+    )
+    rows = np.zeros((60, 3), np.uint8)
+    for at, count in ((12, 3), (None, 24)):  # else twelve parts to find the largest, and twelve to see that all are in range
+        rows[:] = 0
+        if at is not None:
+            rows[at] = 128
+        np.save("a.npy", rows)
+        looked.clear()
+        assert Arrays("a.npy").transform == Images(2 if at is None else 256) and len(looked) == count
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.ones((20, 2), complex), "a.npy holds values of type complex128, and real numbers were needed"),
+        (np.full((20, 2), "word"), "a.npy holds values of type <U4, and real numbers were needed"),
+        (np.full((20, 2), None), "a.npy is damaged, or holds no array that can be read without running code$"),
+    ],
+)
+def test_arrays_of_other_things_are_told_by_their_type(array, words):
+    np.save("a.npy", array)
+    with pytest.raises(ValueError, match=words):
+        read_array("a.npy")
+    torch.save(torch.ones(20, 2, dtype=torch.complex64), "a.pt")
+    with pytest.raises(ValueError, match="a.pt holds values of type complex64, and real numbers were needed"):
+        read_array("a.pt")
+
+
+def test_nobody_is_advised_to_run_the_code_in_a_file():
+    Path("a.npy").write_text("1 2 3")
+    with pytest.raises(ValueError, match="a.npy is damaged, or holds no array that can be read without running code$"):
+        read_array("a.npy")
+
+
+def test_integers_below_0_are_to_be_shifted():
+    np.save("a.npy", np.arange(-3, 37).reshape(20, 2))
+    with pytest.raises(
+        ValueError, match="have values from -3 to 36, and 0..36 was needed: shift them to begin at 0, or make them floats$"
+    ):
+        Arrays("a.npy")
+    with pytest.raises(ValueError, match="set levels=9 or more, or rescale them$"):
+        Images(4).check(torch.tensor([8]))
+
+
+def test_files_of_data_are_kept_as_seen_from_any_folder(tmp_path, capsys):
+    np.save("a.npy", RNG.normal(size=(40, 3)))
+    for data in ("a.npy", "arrays(train='a.npy')"):
+        arguments = parser().parse_args(["--data", data])
+        assert config_of(arguments, []).data == f"arrays(train={str(tmp_path / 'a.npy')!r})"
+    assert run.main(["--mode", "inspect", "--data", "nope"]) == 2
+    assert (
+        "--data nope: there is no such file or folder, and no data set of that name: those are digits," in capsys.readouterr().err
+    )
+
+
 @pytest.mark.slow
 def test_a_density_on_the_plane_is_learned_to_its_truth(capsys):
     """The mean of log p on the test points, beside that of the mixture that they were drawn from; chance is Gaussian."""
     import json
-    from pathlib import Path
 
     options = ["--config.network=mlp(width=64, depth=2)", "--config.train.steps=1500", "--config.train.batch_size=256"]
     assert run.main(["--mode", "train", "--data", "toy(name=mixture, rows=10000)", *options]) == 0

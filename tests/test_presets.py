@@ -121,7 +121,8 @@ def test_a_preset_trains_on_images_of_one_s_own(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
     assert run.main(["--config", "vp_ddpm_cifar10", "--data", "own.npy", *settings]) == 0, capsys.readouterr().err
     kept = json.loads((tmp_path / "runs" / "ddpm-vp_ddpm_cifar10" / "config.json").read_text())
-    assert kept["data"] == "arrays(train='own.npy', shape=(3, 8, 8), low=-1.003921568627451, high=1.003921568627451)"
+    own = str(tmp_path / "own.npy")
+    assert kept["data"] == f"arrays(train={own!r}, shape=(3, 8, 8), low=-1.003921568627451, high=1.003921568627451)"
     assert kept["train"]["learning_rate"] == 2e-4 and kept["sde"] == "ddpm"
 
 
@@ -137,7 +138,10 @@ MISTAKES = [
         "few.npy has data of shape (3, 8, 8), and (3, 32, 32) was needed",
     ),
     (["--config", "vp_ddpm_cifar10", "--data", "gone.npy"], "--data gone.npy: there is no such file or folder"),
-    (["--config", "vp_ddpm_cifar10", "--data", "pictures"], "data 'pictures' is not known: use one of digits"),
+    (
+        ["--config", "vp_ddpm_cifar10", "--data", "pictures"],
+        "--data pictures: there is no such file or folder, and no data set of that",
+    ),
     (["--mode", "suggest", "--config", "vp_ddpm_cifar10", "--config.network=mlp"], "comes without its data"),
     (["--mode", "describe", "--config", "vp_ddpm_cifar10", "--config.network=mlp"], "comes without its data"),
     (["--resume", "--data", "few.npy"], "has no use for --data"),

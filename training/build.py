@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import re
+import sys
 from typing import Any
 
 from configs.names import ALIASES, NAMES
@@ -84,13 +85,18 @@ def _parse(kind: str, text: str) -> tuple[str, dict[str, ast.expr]]:
 
 
 def resolve(kind: str, name: str) -> Any:
-    """The class behind a short name of a kind, or behind module:Class. Raises Usage when there is none."""
+    """The class behind a short name of a kind, or behind module:Class, of a module in the current folder too.
+
+    Raises Usage when there is none.
+    """
     path = NAMES[kind].get(name, name) if kind in NAMES else name
     if ":" not in path:
         known = ", ".join(NAMES.get(kind, {})) or "none"
         own = "'package.module:Class', in quotes" if "." in kind else "package.module:Class"
         raise Usage(f"{kind} {name!r} is not known: use one of {known}, or your own as {own}")
     module, attribute = path.split(":")
+    if "" not in sys.path:
+        sys.path.append("")  # the current folder, after all others, for run.py may be in another
     try:
         imported = importlib.import_module(module)
     except Exception as error:  # whatever the code of a module of one's own raises, too

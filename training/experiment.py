@@ -17,6 +17,7 @@ from sde_lib.parameterizations import Parameterization
 from training.augmentation import Augmentation
 from training.build import build
 from training.config import Reads, flat, require
+from training.data.items import data_set
 from training.errors import Usage, in_a_line
 from training.settings import Settings
 
@@ -121,11 +122,7 @@ def assemble(config: ConfigDict) -> Experiment:
     reads = Reads(config)
     if not reads.data:
         raise Usage(f"{reads.name} was imported, without data of its own: give --data")
-    data = build("data", reads.data)
-    if not all(hasattr(data, name) for name in ("train", "test")) or not hasattr(getattr(data, "transform", None), "dequantize"):
-        raise Usage(
-            f"config.data is {reads.data!r}, and a data set with train, test, and Images or Standardize as its transform was needed"
-        )
+    data = data_set(reads.data)
     seed = reads.seed
     torch.manual_seed(seed)  # the initial weights
     shape = tuple(data.train.shape[1:])

@@ -13,8 +13,9 @@ from safetensors import SafetensorError
 
 from training.errors import Failure, in_a_line
 
-__all__ = ["told"]
+__all__ = ["WRITING", "told"]
 
+# What is said of a place that is full or cannot be written.
 WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 

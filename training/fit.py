@@ -54,7 +54,8 @@ def fit(
 
     Raises TypeError for a setting that is not known and for data that are no tensor; ValueError for a setting that is out of range
     and for data of which a row, and all are looked at, is not finite or no levels; Failure when the loss diverges; Usage when the
-    folder holds a run and resume is not asked for, when that run is beyond these steps, or when another process is training in it.
+    folder holds a run and resume is not asked for, when that run is beyond these steps or of other data, or when another process
+    is training in it.
 
     >>> from models import MLP
     >>> from sde_lib import Standardize, V, VPSDE

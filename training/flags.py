@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from training.errors import Usage
 
 __all__ = ["choose_sampler", "config_of", "data_of", "name_of", "override_free"]
 
+FILES = {"train", "test", "path", "folder", "train_y", "test_y"}  # arguments of data sets that are files or folders
+
 
 def config_of(arguments: Any, overrides: list[tuple[str, str]]) -> Any:
     """The config that the flags name, with what they change."""
@@ -24,6 +27,7 @@ def config_of(arguments: Any, overrides: list[tuple[str, str]]) -> Any:
         config.data = _as_asked(config.data, data_of(arguments.data))
         named = arguments.config or any(key == "name" for key, _ in overrides)
         config.name = config.name if named else name_of(arguments.data)
+    config.data = _from_anywhere(config.data)
     for part in ("objective", "parameterization"):
         if getattr(arguments, part):
             config[part] = getattr(arguments, part)
@@ -77,7 +81,20 @@ def data_of(text: str) -> str:
         return f"{kind}({'path' if kind == 'cifar10' else 'train'}={text!r})"
     if path.suffix in ENDINGS or "/" in text.split("(")[0]:
         raise Usage(f"--data {text}: there is no such file or folder")
+    if text.isidentifier() and text not in NAMES["data"]:
+        known = ", ".join(NAMES["data"])
+        raise Usage(f"--data {text}: there is no such file or folder, and no data set of that name: those are {known}")
     return text
+
+
+def _from_anywhere(data: str) -> str:
+    """The string of a data set of ours with the files that it names as seen from any folder, so that a run can be resumed there."""
+    own = arguments_of("data", data) if data.split("(")[0] in NAMES["data"] else {}
+    for key in FILES & own.keys():
+        value = ast.literal_eval(own[key])
+        if isinstance(value, str) and Path(value).exists():
+            data = with_argument("data", data, key, repr(os.path.abspath(value)))
+    return data
 
 
 def name_of(text: str) -> str:

@@ -1,4 +1,4 @@
-"""One training at a time in a folder."""
+"""One training at a time in a folder, and one maker of a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ try:
 except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["LOCK_NAME", "alone_in"]
+__all__ = ["LOCK_NAME", "alone_in", "in_turn"]
 
 LOCK_NAME = ".lock"
 
@@ -32,4 +32,14 @@ def alone_in(folder: Path) -> Iterator[None]:
                 raise Usage(f"another process is training in {folder}: wait for its end, or name another folder") from None
             except OSError:
                 pass
+        yield
+
+
+@contextlib.contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is made if it is not there, after whoever holds it: as alone_in, but waiting."""
+    with open(path, "ab") as file:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.files import read_metadata, read_tensors
-from training.errors import Failure, in_a_line
+from training.errors import Failure, Usage, in_a_line
 from training.sharding import in_form_of, whole
 
 __all__ = ["STATE_NAME", "contents_of", "read_state"]
@@ -31,15 +31,22 @@ def contents_of(parts: Mapping[str, nn.Module], optimizer: Optimizer) -> dict[st
     return tensors
 
 
-def read_state(path: Path, parts: Mapping[str, nn.Module], optimizer: Optimizer) -> int:
+def read_state(path: Path, parts: Mapping[str, nn.Module], optimizer: Optimizer, data: str) -> int:
     """Put everything back where contents_of took it from, and give the step.
 
-    Raises ValueError when the file is missing, damaged or none of its kind, Failure when it is of another network or objective.
+    Raises ValueError when the file is missing, damaged or none of its kind, Failure when it is of another network or objective,
+    Usage when it is of data with another fingerprint; older versions kept none.
     """
     groups: dict[str, dict[str, Any]] = {name: {} for name in (*parts, "optimizer")}
     try:
         with safe_open(path, framework="pt") as file:
-            step = int(read_metadata(path, file)["step"])
+            facts = read_metadata(path, file)
+            step = int(facts["step"])
+            if facts.get("data", data) != data:
+                raise Usage(
+                    f"the run in {path.parent} was begun with data of {facts['data']}, and they are now {data}: "
+                    "give it the data that it had, or train anew in another folder"
+                )
             for key, value in read_tensors(path, file, file.keys()).items():
                 group, name = key.split("/", 1)
                 groups.setdefault(group, {})[name] = value

@@ -29,7 +29,8 @@ class Store:
     """A folder of a training: the newest files under their own names, keep - 1 of those before under their steps.
 
     parts are modules by name, of which "raw" is the network and averages have their names, and the optimizer; checkpoint writes a
-    checkpoint of what contents_of says of them to a path. Of several processes the first one writes.
+    checkpoint of what contents_of says of them to a path; data is the fingerprint of what is trained on. Of several processes the
+    first one writes.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class Store:
         here: Processes,
         parts: tuple[Mapping[str, nn.Module], Optimizer],
         checkpoint: Callable[[dict[str, Tensor], Path], object],
+        data: str,
     ) -> None:
+        self.data = data
         self.folder, self.keep, self.here = folder and folder.resolve(), keep, here
         self._parts, self._checkpoint = parts, checkpoint
         self._saved: int | None = None  # the step of the state in the folder
@@ -63,14 +66,16 @@ class Store:
             self._checkpoint(contents, self.folder / BEST_NAME)
         write_snapshot(self.folder, step, contents)
         old = None if self._saved == step else self._saved
-        replace(self.folder / STATE_NAME, old, self.keep, lambda path: write_tensors(path, contents, {"step": str(step)}))
+        facts = {"step": str(step), "data": self.data}
+        replace(self.folder / STATE_NAME, old, self.keep, lambda path: write_tensors(path, contents, facts))
         replace(self.folder / FILE_NAME, old, self.keep, lambda path: self._checkpoint(contents, path))
         self._saved = step
 
     def resume(self) -> int:
         """Go on from the folder's newest state that is sound, or from the start if none was saved before the run was stopped.
 
-        Gives the step. Says on stderr what is not as it should be. Raises Failure when no state can be read.
+        Gives the step. Says on stderr what is not as it should be. Raises Failure when no state can be read, Usage when it is of
+        other data.
         """
         if self.folder is None:
             raise Failure("there is no folder to go on from: give the one of the training that was interrupted")
@@ -83,12 +88,12 @@ class Store:
                 found = None
             else:
                 try:
-                    found, step = first_sound(path, lambda path: read_state(path, *self._parts))
+                    found, step = first_sound(path, lambda path: read_state(path, *self._parts, self.data))
                 except ValueError as error:
                     raise Failure(f"{error}: train anew in another folder") from error
         found = self.here.agree(found)  # the others read what the first one could
         if self.here.rank > 0 and found is not None:
-            step = read_state(found, *self._parts)
+            step = read_state(found, *self._parts, self.data)
         self._saved = step if found == path else None
         return step
 

@@ -19,6 +19,7 @@ from sde_lib.noise import Stream
 from training.augmentation import Augmentation
 from training.ema import averages_of
 from training.errors import Failure
+from training.fingerprint import fingerprint
 from training.guard import Guard
 from training.held_out import HeldOut, held_out
 from training.processes import Processes
@@ -95,7 +96,8 @@ class Trainer:
         self.step = 0
         memory = self.times if isinstance(self.times, nn.Module) else nn.Module()  # what the law of times remembers of the losses
         parts = {"raw": model.network, **self.averages, "times": memory, "guard": self.guard}
-        self.store = Store(folder, settings.keep, here, (parts, self.optimizer), self._write_checkpoint)
+        known = fingerprint(data, model.data, y)
+        self.store = Store(folder, settings.keep, here, (parts, self.optimizer), self._write_checkpoint, known)
         self._best = False  # whether the weights are the best so far, and not yet saved as such
         self._sources: dict[Stream, RowNoise] = {}
         self._all = RowNoise(seed, settings.batch_size, Stream.TRAIN_TIME)  # of all processes
@@ -210,7 +212,7 @@ class Trainer:
         self._best = False
 
     def resume(self) -> None:
-        """Go on from where the store's files end. Raises Failure when none can be read."""
+        """Go on from where the store's files end. Raises Failure when none can be read, Usage when they are of other data."""
         self.step = self.store.resume()
 
     def mend(self) -> None:

@@ -62,8 +62,8 @@ MUTANTS = [
     Mutant(
         "the last tenth is not held out",
         "training/data/folder.py",
-        "np.arange(len(data)) % 10 == 9",
-        "np.arange(len(data)) % 10 == 8",
+        "files[9::10]",
+        "files[8::10]",
         "../test_data.py -k folder",
     ),
     Mutant(
@@ -90,8 +90,8 @@ MUTANTS = [
     Mutant(
         "test pictures with the classes of others",
         "training/data/folder.py",
-        "self.train_y[~held_out], self.train_y[held_out]",
-        "self.train_y[~held_out], self.train_y[~held_out]",
+        "test, held_out, self.class_names)",
+        "test, kept, self.class_names)",
         "../test_classes.py -k folders_are",
     ),
     Mutant(
@@ -100,5 +100,47 @@ MUTANTS = [
         "0.05 ** (1 / self.pairs)",
         "1 - 1 / self.pairs",
         "../test_examples.py -k do_not_overlap",
+    ),
+    Mutant(
+        "each process unpacks for itself",
+        "training/data/reading.py",
+        "if not path.exists():\n                    clear_dead",
+        "if True:\n                    clear_dead",
+        "../test_large_data.py -k two_processes",
+    ),
+    Mutant(
+        "what is unpacked is removed under living processes",
+        "models/files.py",
+        "not _alive(int(process))",
+        "True",
+        "../test_large_data.py -k killed",
+    ),
+    Mutant(
+        "resized greys beyond white",
+        "training/data/folder.py",
+        "array.clip(0, 65535)",
+        "array",
+        "../test_data.py -k 16_bits_has",
+    ),
+    Mutant(
+        "fingerprints of the first rows",
+        "training/fingerprint.py",
+        "* (len(data) - 1) // max(1, number - 1)",
+        "",
+        "../test_fingerprint.py -k sees",
+    ),
+    Mutant(
+        "states of other data are gone on from",
+        "training/state.py",
+        'facts.get("data", data) != data',
+        "False",
+        "../test_fingerprint.py -k does_not_go_on",
+    ),
+    Mutant(
+        "bytes are read to their end",
+        "training/data/arrays.py",
+        "largest >= 128",
+        "largest >= 256",
+        "../test_data.py -k upper_half",
     ),
 ]

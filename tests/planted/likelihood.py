@@ -69,15 +69,15 @@ MUTANTS = [
     Mutant(
         "a plan that forgets the draws",
         "likelihood/budget.py",
-        "draws = max(1, math.ceil((of_draws + of_probes) / budget))",
-        "draws = max(1, math.ceil(of_probes / budget))",
-        "test_budget.py -k 'planned and 0.02'",
+        "variances = DRAWS * measure(",
+        "variances = measure(",
+        "test_budget.py -k nine_in_ten",
     ),
     Mutant(
         "rate with the step that is still to come",
         "likelihood/bounds.py",
-        "torch.cat([sums[:, 1:], L_T[:, None]], dim=1)",
-        "sums",
+        "torch.cat([paid[:, 1:], self.prior_mismatch[:, None]], dim=1)",
+        "paid",
         "test_rate_distortion.py -k closed_forms",
     ),
     Mutant(
@@ -90,7 +90,7 @@ MUTANTS = [
     Mutant(
         "error of the distortion twice too large",
         "likelihood/bounds.py",
-        "_error(squared) / (2 * distortion)",
+        "_error(self.squares) / (2 * distortion)",
         "_error(squared) / distortion",
         "test_rate_distortion.py -k spread",
     ),

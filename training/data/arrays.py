@@ -11,7 +11,7 @@ from torch import Tensor
 from sde_lib import Images, Standardize
 from training.data.reading import chunks, read_array
 
-__all__ = ["Arrays", "as_rows", "levels_of", "read_like"]
+__all__ = ["Arrays", "as_rows", "levels_of", "read_like", "transform_of"]
 
 Channels = Literal["auto", "first", "last", "none"]
 
@@ -76,9 +76,8 @@ class Arrays:
                 "resize them, say where their channels are, or give no shape"
             )
         try:
-            self.transform = _transform(data, self.test, levels, low, high)
-            if test is not None:
-                _checked(self.test, self.transform)
+            others = () if test is None else (self.test,)
+            self.transform = transform_of(data, *others, levels=levels, low=low, high=high)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{train}: {error}") from None
 
@@ -128,20 +127,41 @@ def levels_of(largest: int, dtype: torch.dtype) -> int:
     return whole if whole // 2 <= largest < whole else max(largest + 1, 2)
 
 
-def _transform(data: Tensor, test: Tensor, levels: int | None, low: float, high: float) -> Images | Standardize:
+def transform_of(
+    data: Tensor, *more: Tensor, levels: int | None = None, low: float = -1.0, high: float = 1.0
+) -> Images | Standardize:
+    """What numbers mean: integers are levels, of data and of more rows, real numbers are made standard as data ask.
+
+    Raises TypeError or ValueError for what has no meaning here.
+    """
+    transform: Images | Standardize
     if data.is_floating_point():
         if levels is not None:
             raise TypeError(
                 f"its values are of type {data.dtype}, and integers 0..{levels - 1} were needed: round and convert them, "
                 "or leave levels out, for a density in nats"
             )
-        return Standardize.of(data)
-    largest = max(int(part.max()) for part in (*chunks(data), *chunks(test)))
-    images = Images(levels_of(largest, data.dtype) if levels is None else levels, low, high)
-    _checked(data, images)
-    return images
+        transform = Standardize.of(data)
+    else:
+        transform = Images(_levels(data, *more) if levels is None else levels, low, high)
+        _checked(data, transform)
+    for rows in more:
+        _checked(rows, transform)
+    return transform
+
+
+def _levels(*sets: Tensor) -> int:
+    """How many levels integers have; bytes are looked at until one in the upper half is found, which settles it."""
+    largest = 0
+    for part in (part for data in sets for part in chunks(data)):
+        largest = max(largest, int(part.max()))
+        if part.dtype == torch.uint8 and largest >= 128:
+            break
+    return levels_of(largest, sets[0].dtype)
 
 
 def _checked(data: Tensor, transform: Images | Standardize) -> None:
+    if data.dtype == torch.uint8 and getattr(transform, "levels", 0) == 256:
+        return  # every byte is one of them
     for part in chunks(data):
         transform.check(part)
