@@ -91,7 +91,7 @@ MUTANTS = [
         "error of the distortion twice too large",
         "likelihood/bounds.py",
         "_error(self.squares) / (2 * distortion)",
-        "_error(squared) / distortion",
+        "_error(self.squares) / distortion",
         "test_rate_distortion.py -k spread",
     ),
     Mutant(
