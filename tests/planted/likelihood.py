@@ -6,8 +6,8 @@ MUTANTS = [
     Mutant(
         "divergence with the wrong sign",
         "likelihood/flow.py",
-        "prior[:, None] + solution",
-        "prior[:, None] - solution",
+        "prior[:, None] + end",
+        "prior[:, None] - end",
         "test_densities.py -k 'likelihood_is_the_density and VPSDE'",
     ),
     Mutant(
