@@ -45,8 +45,9 @@ class Tabulated(LinearSDE):
     def __post_init__(self) -> None:
         if not len(self.log_alphas) == len(self.log_sigmas) == len(self.indices) >= 2:
             raise ValueError(f"a table of {len(self.log_alphas)} levels: at least two are needed, each with alpha, sigma and index")
-        falls = (torch.tensor(self.log_alphas, dtype=torch.float64) - torch.tensor(self.log_sigmas, dtype=torch.float64)).diff()
-        if not bool(((falls < 0) & falls.isfinite()).all()):
+        log_alphas, log_sigmas = (torch.tensor(table, dtype=torch.float64) for table in (self.log_alphas, self.log_sigmas))
+        steps = (log_alphas - log_sigmas).diff()
+        if not bool(((steps < 0) & steps.isfinite()).all()):
             raise ValueError(f"{self!r}: the log-SNR must be finite and fall strictly from each level to the next")
         super().__post_init__()
 
@@ -162,8 +163,8 @@ class Tabulated(LinearSDE):
         n = len(self.log_alphas)
         place, nearest = t * n - 1, torch.round(t.detach() * n)
         place = place + torch.where(nearest / n == t, nearest - 1 - place, 0.0).detach()  # (i / n) n may not be i in floats
-        below = place.detach().floor().clamp(-1, n - 1)
-        u, piece = place - below, below.long() + 1
+        below = place.detach().floor().long().clamp(-1, n - 1)
+        u, piece = place - below, below + 1
         a, b, c, d = (torch.take(row, piece) for row in self._pieces[which].to(t.device))
         return a + u * (b + u * (c + u * d)), (b + u * (2 * c + 3 * u * d)) * n
 
@@ -189,8 +190,8 @@ class Tabulated(LinearSDE):
 def _slopes(table: Tensor) -> Tensor:
     """Slopes of the cubic spline through a table at its entries, limited so that each piece is monotone, (N,) to (N,).
 
-    They are between 1/2 and 2 times the smaller of the steps on both sides, and 0 where these differ in sign: a piece is then
-    nowhere flatter than half its step.
+    They are between 1/2 and 2 times the smaller of the steps on both sides, so that a piece neither turns nor stands still (3 times
+    would let it, 0 would stop it at the entry), and 0 where the steps differ in sign.
     """
     places, steps = np.arange(len(table)), table.diff()
     spline = torch.from_numpy(CubicSpline(places, table.numpy())(places, 1))
