@@ -20,26 +20,28 @@ __all__ = [
 ]
 
 
-def _index(sde: Any, t: Tensor) -> Tensor:
+def _table(label: str, sde: Any) -> Any:
     if not hasattr(sde, "index"):
-        raise ValueError(f"label='index' needs a process with a table, and got {sde!r}: use Tabulated, or label='time'")
-    return sde.index(t)
+        raise ValueError(f"label={label!r} needs a process with a table, and got {sde!r}: use Tabulated, or label='time'")
+    return sde
 
 
 def _index_of_1000(sde: Any, t: Tensor) -> Tensor:
-    return _index(sde, t) * (1000 / sde.full_length)
+    return _table("index_of_1000", sde).fractional_index(t) * (1000 / sde.full_length)
 
 
 LABELS: dict[str, Callable[[LinearSDE, Tensor], Tensor]] = {
     "time": lambda sde, t: 999 * as_time(t) / sde.T,
-    "index": _index,
+    "index": lambda sde, t: _table("index", sde).index(t),
+    "fractional_index": lambda sde, t: _table("fractional_index", sde).fractional_index(t),
     "index_of_1000": _index_of_1000,
     "sigma": lambda sde, t: sde.at(t).sigma,
     "log_sigma": lambda sde, t: -sde.at(t).log_snr / 8,
     "log_half_sigma": lambda sde, t: (0.5 * sde.at(t).sigma).log(),
 }
-"""The ways to tell a network how noisy its input is: 999 t/T, the index in a table, the same rescaled to a table of 1000
-(improved-diffusion's rescale_timesteps), sigma, log(sigma/alpha)/4, or log(sigma/2) (EDM's for VE)."""
+"""The ways to tell a network how noisy its input is: 999 t/T; the index in a table, an integer; the same as a real number, which
+is smooth between the levels, where adaptive solvers look; that rescaled to a table of 1000 (improved-diffusion's
+rescale_timesteps); sigma; log(sigma/alpha)/4; or log(sigma/2) (EDM's for VE)."""
 
 
 @dataclass(frozen=True)

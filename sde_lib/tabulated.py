@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from sde_lib.linear import Level, LinearSDE, Rates
@@ -22,9 +24,11 @@ class Tabulated(LinearSDE):
 
     Grids and training times are snapped to the table (snap). A network trained on indices is given index(t): the place that
     the level had in the table as it was first written. Between the entries, where only the rates of the SDE and the flow look,
-    both logarithms are linear. Raises ValueError for fewer than two levels, or levels whose noise does not grow.
+    log alpha and log-SNR are cubics with continuous slopes, which rise and fall with the table; beyond its ends, lines.
+    Raises ValueError for fewer than two levels, or levels whose noise does not grow.
 
-    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equation 4; Song et al., 2021, arXiv 2011.13456, section 3.
+    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equation 4; Song et al., 2021, arXiv 2011.13456, section 3; Hyman,
+    1983, SIAM J. Sci. Stat. Comput. 4, 645 (monotone cubics).
 
     >>> sde = Tabulated.from_betas(torch.linspace(1e-4, 0.02, 1000))
     >>> sde
@@ -41,8 +45,10 @@ class Tabulated(LinearSDE):
     def __post_init__(self) -> None:
         if not len(self.log_alphas) == len(self.log_sigmas) == len(self.indices) >= 2:
             raise ValueError(f"a table of {len(self.log_alphas)} levels: at least two are needed, each with alpha, sigma and index")
-        if not bool(((self._tables[0] - self._tables[1]).diff() < 0).all()):
-            raise ValueError(f"{self!r}: the log-SNR must fall strictly from each level to the next")
+        log_alphas, log_sigmas = (torch.tensor(table, dtype=torch.float64) for table in (self.log_alphas, self.log_sigmas))
+        steps = (log_alphas - log_sigmas).diff()
+        if not bool(((steps < 0) & steps.isfinite()).all()):
+            raise ValueError(f"{self!r}: the log-SNR must be finite and fall strictly from each level to the next")
         super().__post_init__()
 
     @classmethod
@@ -112,6 +118,10 @@ class Tabulated(LinearSDE):
         place = self.place(t)
         return self._indices.to(place.device)[place]
 
+    def fractional_index(self, t: Time) -> Tensor:
+        """What a network of real labels is told: index(t) at the table's times, and between them smooth; float64, shaped like t."""
+        return self._interpolate(2, as_time(t))[0]
+
     def snap(self, t: Tensor) -> Tensor:
         """The table's time (place + 1) / N nearest to t."""
         return (self.place(t) + 1).to(torch.float64) / len(self.log_alphas)
@@ -131,39 +141,63 @@ class Tabulated(LinearSDE):
         )
 
     def log_alpha(self, t: Tensor) -> Tensor:
-        """log alpha, linear between the entries."""
-        return _interpolate(self._tables[0], t)[0]
+        """log alpha, cubic between the entries."""
+        return self._interpolate(0, t)[0]
 
     def alpha(self, t: Tensor) -> Tensor:
         """exp(log_alpha(t))."""
         return self.log_alpha(t).exp()
 
     def sigma(self, t: Tensor) -> Tensor:
-        """exp of log sigma, linear between the entries."""
-        return _interpolate(self._tables[1], t)[0].exp()
+        """exp of log alpha - log-SNR / 2, cubic between the entries."""
+        return self._interpolate(1, t)[0].exp()
 
     def rates(self, t: Time) -> Rates:
-        """f = (log alpha)', g^2 = 2 sigma^2 ((log sigma)' - f)."""
+        """f = (log alpha)', g^2 = 2 sigma^2 ((log sigma)' - f) = -sigma^2 (log-SNR)'."""
         t = as_time(t)
-        (_, f), (log_sigma, slope) = (_interpolate(table, t) for table in self._tables)
+        (_, f), (log_sigma, slope) = self._interpolate(0, t), self._interpolate(1, t)
         return Rates(f, 2 * torch.exp(2 * log_sigma) * (slope - f))
 
+    def _interpolate(self, which: int, t: Tensor) -> tuple[Tensor, Tensor]:
+        """log alpha (0), log sigma (1) or the index (2) at a time, and its slope; at the table's times, the entries to the bit."""
+        n = len(self.log_alphas)
+        place, nearest = t * n - 1, torch.round(t.detach() * n)
+        place = place + torch.where(nearest / n == t, nearest - 1 - place, 0.0).detach()  # (i / n) n may not be i in floats
+        below = place.detach().floor().long().clamp(-1, n - 1)
+        u, piece = place - below, below + 1
+        a, b, c, d = (torch.take(row, piece) for row in self._pieces[which].to(t.device))
+        return a + u * (b + u * (c + u * d)), (b + u * (2 * c + 3 * u * d)) * n
+
     @cached_property
-    def _tables(self) -> Tensor:
-        return torch.tensor((self.log_alphas, self.log_sigmas), dtype=torch.float64)
+    def _pieces(self) -> Tensor:
+        """Coefficients of the powers 0..3 of the place within a piece, (3, 4, N + 1): a line, N - 1 cubics, a line."""
+        values = torch.tensor((self.log_alphas, self.log_sigmas, self.indices), dtype=torch.float64)
+        log_alpha, log_sigma, index = values
+        slope, half_fall, index_slope = (_slopes(table) for table in (log_alpha, log_alpha - log_sigma, index))
+        slopes = torch.stack([slope, slope - half_fall, index_slope])
+        low, high, step = slopes[:, :-1], slopes[:, 1:], values.diff()
+        flat = torch.zeros_like(values[:, :1])
+        cubics = [values[:, :-1], low, 3 * step - 2 * low - high, low + high - 2 * step]
+        before = [values[:, :1] - slopes[:, :1], slopes[:, :1], flat, flat]
+        after = [values[:, -1:], slopes[:, -1:], flat, flat]
+        return torch.stack([torch.cat(parts, dim=1) for parts in zip(before, cubics, after, strict=True)], dim=1)
 
     @cached_property
     def _indices(self) -> Tensor:
         return torch.tensor(self.indices)
 
 
-def _interpolate(table: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """The table at i/N = t, linear between the entries, and its slope."""
-    table = table.to(t.device)
-    place = t * len(table) - 1
-    below = place.detach().floor().long().clamp(0, len(table) - 2)
-    low, high = torch.take(table, below), torch.take(table, below + 1)
-    return torch.lerp(low, high, place - below), (high - low) * len(table)
+def _slopes(table: Tensor) -> Tensor:
+    """Slopes of the cubic spline through a table at its entries, limited so that each piece is monotone, (N,) to (N,).
+
+    They are between 1/2 and 2 times the smaller of the steps on both sides, so that a piece neither turns nor stands still (3 times
+    would let it, 0 would stop it at the entry), and 0 where the steps differ in sign.
+    """
+    places, steps = np.arange(len(table)), table.diff()
+    spline = torch.from_numpy(CubicSpline(places, table.numpy())(places, 1))
+    left, right = torch.cat([steps[:1], steps]), torch.cat([steps, steps[-1:]])
+    least = torch.where(left * right > 0, torch.minimum(left.abs(), right.abs()) * left.sign(), 0.0)
+    return spline.clamp(torch.minimum(0.5 * least, 2 * least), torch.maximum(0.5 * least, 2 * least))
 
 
 def ddpm(schedule: str = "linear", steps: int = 1000) -> Tabulated:

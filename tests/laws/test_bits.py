@@ -147,6 +147,42 @@ def test_results_of_parts_are_the_result_of_the_whole():
         BitsPerDim.join([])
 
 
+def test_the_test_set_s_part_is_the_known_spread_of_images():
+    """Of a mean over n: sqrt(var / n), var that of what an image costs on average over its points, entry by entry."""
+    n, d, images = 4000, 4, COARSE
+    _, p = discretised(images, 0.0, STD)
+    _, one_draw = expected_bits(images)
+    spread = ((p * one_draw**2).sum() - (p * one_draw).sum() ** 2).sqrt().item() / d**0.5
+    codes = torch.multinomial(p, n * d, replacement=True, generator=torch.Generator().manual_seed(7)).reshape(n, d)
+    result = bits_per_dim(SDE, gaussian(d), codes, images=images, dequantize=Uniform(2), rtol=1e-3, atol=1e-3)
+    assert result.parts.test_set == pytest.approx(spread / n**0.5, rel=0.05)
+    assert result.standard_error > 1.08 * spread / n**0.5  # which has the points' noise too
+    alike = bits_per_dim(SDE, gaussian(d), codes[:1].expand(500, d), images=images, dequantize=Uniform(2), rtol=1e-3, atol=1e-3)
+    assert alike.parts.test_set < 0.5 * alike.parts.noise  # images that are all the same have none
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.5, 0.1), (0.0, 0.3)])
+def test_the_prior_s_part_bounds_the_known_mismatch_and_is_above_it_by_what_x_T_knows_of_the_image(mean, std):
+    """VP that ends at alpha^2 = 0.21. The cost is KL(p_T || prior), two Gaussians; the bound, which is of x_T given the image, has
+    besides the information between the two, 1/2 log(v / sigma^2)."""
+    images, sde, n, d = Images(256, -2.0, 2.0), VPSDE(0.1, 3.0), 4000, 2
+    oracle = GaussianOracle(torch.full((d,), mean), std)
+    codes = images.decode(oracle.sample(n, seed=5)).long()
+    end = sde.at(sde.T)
+    v = (end.alpha**2 * std**2 + end.sigma**2).item()
+    noise, shift = end.sigma.item() ** 2, end.alpha.item() * mean
+    mismatch = (0.5 * (v / noise - 1 - math.log(v / noise)) + shift**2 / (2 * noise)) / math.log(2)
+    information = 0.5 * math.log2(v / noise)
+    settings = {"images": images, "divergence": Exact(), "solver_images": 0}
+    short, long = (bits_per_dim(process, oracle.score(process), codes, **settings) for process in (sde, VPSDE(0.1, 60.0)))
+    cost = short.per_image - long.per_image  # of the same points: the prior's alone
+    assert cost.mean().item() == pytest.approx(mismatch, abs=4 * cost.std().item() / n**0.5)
+    assert long.parts.prior < 1e-10 < mismatch < short.parts.prior
+    error = 4 * (short.prior.std().item() / n**0.5)
+    assert short.parts.prior == pytest.approx(mismatch + information, abs=error + 1e-4)
+    assert mean == 0 or short.parts.prior < 1.2 * mismatch
+
+
 RUNS = 1000
 
 
@@ -184,6 +220,32 @@ def test_intervals_from_probes_hold_as_often_as_they_say():
     error = (noisy.probe_error.reshape(RUNS, n) ** 2).sum(1).sqrt() / n
     held = ((means - exact).abs() < stats.t(n * (K - 1)).ppf(0.975) * error).double().mean().item()
     assert 0.93 < held < 0.97, held
+
+
+@pytest.mark.slow
+def test_intervals_from_probes_hold_on_a_discrete_law():
+    """1,000 runs of 4 probes on 5 images of six, whose probabilities are known: Student's interval about their -log2.
+
+    Points of a truncated normal have no noise of their own where images are far apart beside sigma: all that is left are probes.
+    """
+    n, K, images = 5, 4, Images(16)
+    law = torch.tensor([[0, 3, 9, 15], [15, 12, 1, 4], [7, 8, 7, 6], [2, 2, 13, 11], [10, 0, 5, 9], [5, 14, 14, 1]])
+    p = torch.tensor([0.05, 0.1, 0.15, 0.2, 0.2, 0.3], dtype=torch.float64)
+    oracle = PointsOracle(images.encode(law).double(), weights=p)
+    which = torch.multinomial(p, n, replacement=True, generator=torch.Generator().manual_seed(1))
+    truth = -p[which].log2().mean() / law.shape[1]
+    settings = {"images": images, "dequantize": TruncatedNormal(), "solver_images": 0}
+    exact = bits_per_dim(SDE, oracle.score(SDE), law[which], divergence=Exact(), rtol=1e-7, atol=1e-7, **settings)
+    assert exact.mean == pytest.approx(truth.item(), abs=1e-4)
+    codes = law[which].repeat(RUNS, 1)
+    noisy = bits_per_dim(SDE, oracle.score(SDE), codes, divergence=Hutchinson(K), rtol=1e-5, atol=1e-5, **settings)
+    means = noisy.per_image.reshape(RUNS, n).mean(1)
+    error = (noisy.probe_variance.reshape(RUNS, n).mean(1) / n).sqrt()
+    assert means.std() > 100 * abs(exact.mean - truth)
+    held = ((means - truth).abs() < stats.t(n * (K - 1)).ppf(0.975) * error).double().mean().item()
+    assert 0.93 < held < 0.97, held
+    one = bits_per_dim(SDE, oracle.score(SDE), codes[:n], divergence=Hutchinson(K), rtol=1e-5, atol=1e-5, **settings)
+    assert one.parts.probe == pytest.approx(error[0].item(), rel=1e-3)  # what is stated of a run is what is counted here
 
 
 def test_the_solvers_part_is_its_error():

@@ -89,12 +89,14 @@ def test_predictions_are_improved_diffusion_s_p_mean_variance(kind, parameteriza
 
 
 def test_table_is_dpm_solver_s_discrete_schedule():
-    """In between log alpha is linear for both, log sigma for ours alone: theirs is that of alpha. The entries agree."""
+    """The entries agree. In between log alpha is linear for them, smooth for us: apart by at most an eighth of a change of step."""
     g = load("dpm_solver/dpm_schedule")
-    sde = Tabulated.from_betas(load("improved_diffusion/idd_schedules")["linear1000_betas"])
-    t = g["t_discrete"]
+    betas = load("improved_diffusion/idd_schedules")["linear1000_betas"]
+    sde, t = Tabulated.from_betas(betas), g["t_discrete"]
     level, entry = sde.at(t), (t * 1000 - (t * 1000).round()).abs() < 1e-9
     assert entry.sum() == 9
-    same(level.alpha.log(), g["discrete_linear1000/log_alpha"])
+    same(level.alpha.log()[entry], g["discrete_linear1000/log_alpha"][entry])
     same(level.sigma[entry], g["discrete_linear1000/sigma"][entry])
     torch.testing.assert_close(0.5 * level.log_snr[entry], g["discrete_linear1000/lambda"][entry], rtol=1e-9, atol=1e-9)
+    bend = 0.5 * torch.log1p(-betas).diff().abs().max().item() / 8
+    torch.testing.assert_close(level.alpha.log(), g["discrete_linear1000/log_alpha"], rtol=1e-9, atol=1.05 * bend)

@@ -39,6 +39,27 @@ MUTANTS = [
         "test_bits.py -k noisy_densities",
     ),
     Mutant(
+        "the noise of points counted as the test set's",
+        "likelihood/bits.py",
+        "max(self.standard_error**2 - noise**2, 0.0) ** 0.5",
+        "self.standard_error",
+        "test_bits.py -k known_spread",
+    ),
+    Mutant(
+        "the prior's cost without its half",
+        "sde_lib/linear.py",
+        "sum_over_state(x0**2) * (0.5 * self.at(self.T)",
+        "sum_over_state(x0**2) * (0.25 * self.at(self.T)",
+        "test_bits.py -k known_mismatch",
+    ),
+    Mutant(
+        "the bound of the levels without that of the prior",
+        "likelihood/bounds.py",
+        "cumsum(1).flip(1) + L_T[:, None]",
+        "cumsum(1).flip(1) + 0 * L_T[:, None]",
+        "test_three_numbers.py -k has_its_expectation",
+    ),
+    Mutant(
         "the same probes at every draw",
         "likelihood/bits.py",
         "seed + (draw << 32)",
