@@ -11,8 +11,8 @@ import run
 from models import MLP, SongUNet
 from sde_lib import VPSDE, Data, DenoisingScoreMatching, RowNoise, ScoreModel, Standardize
 from tests.test_training import SETTINGS
+from training import fit
 from training.augmentation import Augmentation, mirrored, moved, turned
-from training.fit import fit
 from training.processes import Processes
 from training.trainer import Trainer
 

@@ -14,9 +14,9 @@ from models import MLP
 from models.checkpoint import read_header
 from sde_lib import VPSDE, Epsilon, Images, ScoreModel, Standardize
 from tests.test_cli import TINY
+from training import fit
 from training.errors import Usage
 from training.fingerprint import fingerprint
-from training.fit import fit
 
 RNG = np.random.default_rng(0)
 MORE = ["--resume", "--config.train.steps=40"]
@@ -73,7 +73,7 @@ def test_a_run_does_not_go_on_with_other_data(capsys, what):
     capsys.readouterr()
     assert run.main([*MORE, "--workdir", "run"]) == 2
     error = capsys.readouterr().err
-    assert "the run in run was begun with data of 90 rows of (4,), float64, " in error and "train anew in another folder" in error
+    assert "was begun with data of 90 rows of (4,), float64, " in error and "train anew in another folder" in error
     assert read_header("run")["step"] == 30 and error.count("\n") == 1
 
 
@@ -84,7 +84,7 @@ def test_a_run_does_not_go_on_with_pictures_in_another_order(tmp_path, capsys):
     assert run.main([*TINY, "--data", "p", "--config.train.batch_size=8", "--workdir", "run"]) == 0
     (tmp_path / "p/00.png").rename(tmp_path / "p/99.png")
     assert run.main([*MORE, "--workdir", "run"]) == 2
-    assert "the run in run was begun with data of 27 rows of (1, 4, 4), uint8" in capsys.readouterr().err
+    assert "was begun with data of 27 rows of (1, 4, 4), uint8" in capsys.readouterr().err
 
 
 def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):

@@ -8,9 +8,9 @@ import torch
 
 from models import MLP, load
 from sde_lib import VPSDE, GaussianOracle, Images, ScoreModel, Standardize, V
+from training import fit
 from training.data import Digits
 from training.errors import Failure, Usage
-from training.fit import fit
 
 
 def model(data, transform, width=16):
@@ -92,7 +92,7 @@ def test_what_the_data_mean_has_to_be_said():
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
 def test_every_row_is_looked_at(wrong, monkeypatch):
     """The last of many, of those to train on and of those held out."""
-    monkeypatch.setattr(sys.modules["training.fit"], "ENTRIES", 512)
+    monkeypatch.setattr(sys.modules["training.fitting"], "ENTRIES", 512)
     data = torch.randn(1501, 2)
     bad = data.clone()
     bad[-1, 1] = wrong

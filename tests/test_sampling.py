@@ -197,9 +197,9 @@ def test_ctrl_c_says_what_is_kept_and_that_the_same_command_goes_on(mode, folder
     with monkeypatch.context() as patch:
         patch.setattr("evaluation.batches.save_npz", interrupted)
         assert run.main(command) == 130
-    stem = tmp_path / "run" / {"sample": "samples", "likelihood": "likelihood"}[mode]
-    assert f"stopped: 2 of 3 batches are kept in {stem}.parts; go on with the same command" in capsys.readouterr().err
-    kept = {path.name: path.stat().st_mtime_ns for path in Path(f"{stem}.parts").glob("0*.npz")}
+    parts = tmp_path / "run" / {"sample": "samples.parts", "likelihood": "likelihood.parts/flow"}[mode]
+    assert f"stopped: 2 of 3 batches are kept in {parts}; go on with the same command" in capsys.readouterr().err
+    kept = {path.name: path.stat().st_mtime_ns for path in parts.glob("0*.npz")}
     drawn = []
     monkeypatch.setattr("evaluation.batches.save_npz", lambda path, **arrays: (drawn.append(path.name), save(path, **arrays)))
     assert run.main(command) == 0

@@ -15,8 +15,8 @@ import run
 from models import MLP
 from sde_lib import VPSDE, DenoisingScoreMatching, Epsilon, Images, ScoreModel
 from tests.test_parallel import ENVIRONMENT, OPTIONS, ROOT, killed_after_ten_steps, torchrun
+from training import fit
 from training.errors import Usage
-from training.fit import fit
 
 SHARDED = [*OPTIONS, "--config.network=unet(channels=8, multipliers=(1, 2), blocks=1, attention=(1,))", "--config.train.steps=20"]
 SHARDED += ["--config.train.save_every=10", "--config.train.look_every=10", "--config.train.ema_widths=(0.1,)"]

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import Any
 
 __all__ = ["fit"]
 
 
-class _Training(ModuleType):
-    """A package whose fit is the function, though a file has that name too; torch is imported when it is asked for."""
+def __getattr__(name: str) -> Any:
+    """fit, imported when it is asked for: the command line's --help does not wait for torch."""
+    if name != "fit":
+        raise AttributeError(f"training has no {name!r}: it has fit, and its files")
+    from training.fitting import fit
 
-    @property
-    def fit(self) -> Any:
-        from training.fit import fit
-
-        return fit
-
-    @fit.setter
-    def fit(self, module: ModuleType) -> None:
-        """Python puts the module of the file here when it is imported, and the function stays."""
-
-
-sys.modules[__name__].__class__ = _Training
+    return fit

@@ -285,7 +285,7 @@ MUTANTS = [
     ),
     Mutant(
         "fit looks at the first rows alone",
-        "training/fit.py",
+        "training/fitting.py",
         "model.data.check(part)",
         "model.data.check(rows[:1000])",
         "../test_fit.py -k every_row",
