@@ -55,8 +55,8 @@ MUTANTS = [
     Mutant(
         "the bound of the levels without that of the prior",
         "likelihood/bounds.py",
-        "cumsum(1).flip(1) + L_T[:, None]",
-        "cumsum(1).flip(1) + 0 * L_T[:, None]",
+        "cumsum(1).flip(1) + prior[:, None]",
+        "cumsum(1).flip(1) + 0 * prior[:, None]",
         "test_three_numbers.py -k has_its_expectation",
     ),
     Mutant(
