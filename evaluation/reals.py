@@ -14,7 +14,7 @@ from evaluation.baselines import Baseline
 from evaluation.batches import in_batches
 from evaluation.sampling import digest, fingerprint, under
 from likelihood import log_likelihood
-from likelihood.joined import so_many, with_error
+from likelihood.joined import OfRows, so_many, with_error
 from sde_lib import GaussianOracle, ScoreModel
 from training.experiment import Scoring
 from training.processes import Processes
@@ -23,7 +23,7 @@ __all__ = ["LogDensity", "real_baselines", "score_reals"]
 
 
 @dataclass(frozen=True, eq=False)
-class LogDensity:
+class LogDensity(OfRows):
     """log p of rows of real numbers under a model's flow, in nats and in the units of the data, one by one and their mean.
 
     Float64, (N,): per_image, the values; probe_error, of a value, from its probes (0 when exact, NaN from one). latents are the
@@ -35,17 +35,6 @@ class LogDensity:
     latents: Tensor | None
     nfe: int
     unit = "nats"
-
-    @property
-    def mean(self) -> float:
-        """Of per_image."""
-        return self.per_image.mean().item()
-
-    @property
-    def standard_error(self) -> float:
-        """Of the mean, over the rows: it contains their own spread and the noise of the probes."""
-        n = len(self.per_image)
-        return (self.per_image.std() / n**0.5).item() if n > 1 else math.nan
 
     @property
     def probe(self) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 from likelihood.dequantize import Dequantizer, Uniform
 from likelihood.divergence import Divergence, Hutchinson
 from likelihood.flow import log_likelihood
-from likelihood.joined import join, so_many, standard_error, with_error
+from likelihood.joined import OfRows, join, so_many, with_error
 from sde_lib.data import Images, require_levels
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise, Stream
@@ -43,7 +43,7 @@ class Parts(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class BitsPerDim:
+class BitsPerDim(OfRows):
     """Bits/dim of images, one by one and their mean, with its standard error and the parts of it.
 
     Float64 of each image, (N,), NaN where the settings cannot tell: per_image, the values; noise_variance, of a value, from
@@ -67,16 +67,6 @@ class BitsPerDim:
     def join(cls, results: Sequence[BitsPerDim]) -> BitsPerDim:
         """Results of parts of a set as one. Raises ValueError where there is none."""
         return join(results)
-
-    @property
-    def mean(self) -> float:
-        """Of per_image."""
-        return self.per_image.mean().item()
-
-    @property
-    def standard_error(self) -> float:
-        """Of the mean, over the images: it contains their own spread and the noise of probes and points in the bins."""
-        return standard_error(self.per_image)
 
     @property
     def parts(self) -> Parts:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from likelihood.joined import join, so_many, standard_error, with_error
+from likelihood.joined import OfRows, join, so_many, with_error
 from sde_lib.data import Images, require_levels
 from sde_lib.noise import RowNoise, Stream
 from sde_lib.reverse import ReverseSDE
@@ -37,7 +37,7 @@ class RateDistortion(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class VariationalBits:
+class VariationalBits(OfRows):
     """An upper bound on the mean bits/dim of a set of images, with its standard error over the images.
 
     Float64 of each image: per_image (N,), the values; each_term (N, levels), the terms, entry 0 the decoder's; prior_mismatch (N,),
@@ -50,16 +50,6 @@ class VariationalBits:
     prior_mismatch: Tensor
     squares: Tensor
     nfe: int
-
-    @property
-    def mean(self) -> float:
-        """Of per_image."""
-        return self.per_image.mean().item()
-
-    @property
-    def standard_error(self) -> float:
-        """Of the mean, over the images."""
-        return standard_error(self.per_image)
 
     @property
     def terms(self) -> Tensor:

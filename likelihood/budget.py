@@ -25,7 +25,7 @@ DRAWS = 4  # from which a variance is estimated, of each image
 class Budget(NamedTuple):
     """Settings for bits_per_dim, and the noise and solver error in bits/dim that they are expected to leave in the mean.
 
-    noise is what nine in ten runs stay below; nfe is what was spent on finding out, in network calls.
+    noise is a standard deviation, put so high that nine in ten plans leave no more; nfe is what finding out cost, in network calls.
     """
 
     divergence: Probing

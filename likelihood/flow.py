@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from likelihood.divergence import Divergence, Exact
-from likelihood.joined import so_many, with_error
+from likelihood.joined import so_many, standard_error, with_error
 from sde_lib.base import SDE
 from sde_lib.noise import RowNoise, Stream
-from sde_lib.ode import Unfinished, integrate_on_clock
+from sde_lib.ode import integrate_on_clock
 from sde_lib.reverse import ReverseSDE
 from sde_lib.tensors import check_state
 
@@ -37,10 +37,8 @@ class LogLikelihood:
     rows: int
 
     def __str__(self) -> str:
-        n = len(self.log_prob)
-        error = self.log_prob.std().item() / n**0.5 if n > 1 else math.nan
-        number = with_error(self.log_prob.mean().item(), error)
-        return f"log p = {number} nats ({so_many(n, 'row')}; {self.nfe} network calls)"
+        number = with_error(self.log_prob.mean().item(), standard_error(self.log_prob))
+        return f"log p = {number} nats ({so_many(len(self.log_prob), 'row')}; {self.nfe} network calls)"
 
 
 def log_likelihood(
@@ -107,6 +105,4 @@ def log_likelihood(
     else:
         error = by_probe.std(1) / divergence.channels**0.5 if divergence.channels > 1 else torch.full_like(prior, torch.nan)
     result = LogLikelihood(by_probe.mean(1), by_probe, error, latent, solution.calls, solution.rows)
-    if solution.failures():
-        raise Unfinished(f"the likelihood could not be computed: {solution.failures(index)}", solution.status, result)
-    return result
+    return solution.require_all("the likelihood could not be computed", result, index)

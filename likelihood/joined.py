@@ -10,9 +10,25 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["join", "so_many", "standard_error", "with_error"]
+__all__ = ["OfRows", "join", "so_many", "standard_error", "with_error"]
 
 Result = TypeVar("Result")
+
+
+class OfRows:
+    """A result that has a value for each image or datum, per_image (N,), of which mean and standard error are."""
+
+    per_image: Tensor
+
+    @property
+    def mean(self) -> float:
+        """Of per_image."""
+        return self.per_image.mean().item()
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean, over the rows: it contains their own spread and the noise of whatever was drawn for each."""
+        return standard_error(self.per_image)
 
 
 def join(results: Sequence[Result]) -> Result:

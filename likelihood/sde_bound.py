@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from likelihood.dequantize import Dequantizer, Uniform
-from likelihood.joined import join, so_many, standard_error, with_error
+from likelihood.joined import OfRows, join, so_many, standard_error, with_error
 from sde_lib.data import Images, require_levels
 from sde_lib.jacobian import quadratic_form
 from sde_lib.linear import LinearSDE
@@ -38,10 +38,8 @@ class SDEBound:
     nfe: int
 
     def __str__(self) -> str:
-        n = len(self.log_prob)
-        error = self.log_prob.std().item() / n**0.5 if n > 1 else math.nan
-        number = with_error(self.log_prob.mean().item(), error)
-        return f"log p >= {number} nats ({so_many(n, 'row')}; {self.nfe} network calls)"
+        number = with_error(self.log_prob.mean().item(), standard_error(self.log_prob))
+        return f"log p >= {number} nats ({so_many(len(self.log_prob), 'row')}; {self.nfe} network calls)"
 
 
 class BoundParts(NamedTuple):
@@ -52,7 +50,7 @@ class BoundParts(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class SDEBits:
+class SDEBits(OfRows):
     """An upper bound on the mean bits/dim of a set of images, with its standard error over the images.
 
     Float64 of each image, (N,): per_image; draws_variance, of a value, from the draws of time and noise; prior_mismatch, the bound
@@ -63,16 +61,6 @@ class SDEBits:
     draws_variance: Tensor
     prior_mismatch: Tensor
     nfe: int
-
-    @property
-    def mean(self) -> float:
-        """Of per_image."""
-        return self.per_image.mean().item()
-
-    @property
-    def standard_error(self) -> float:
-        """Of the mean, over the images."""
-        return standard_error(self.per_image)
 
     @property
     def parts(self) -> BoundParts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -106,7 +107,8 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     apart.mkdir(parents=True, exist_ok=True)
     try:
         write(apart / path.name)
-        os.chmod(apart / path.name, apart.stat().st_mode & 0o666)  # as open does; safetensors has its files for their owner alone
+        with contextlib.suppress(PermissionError):  # of disks that keep none, such as FAT
+            os.chmod(apart / path.name, apart.stat().st_mode & 0o666)  # as open does; safetensors' are for their owner alone
         _sync(apart / path.name)
         os.replace(apart / path.name, path)
         if os.name == "posix":

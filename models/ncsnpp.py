@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sde_lib.tables import geometric_sigmas
 
 from .backbone import Backbone, Plan, space_of
-from .layers import Embedding, Fourier, Sinusoid, Style, conditions, fan_average
+from .layers import Embedding, Fourier, Sinusoid, Style, conditions, fan_average, refuse_unknown
 from .registry import arguments_of
 
 __all__ = ["DDPM", "NCSNpp", "SigmaTable", "counted", "divided", "outside"]
@@ -122,8 +122,7 @@ class DDPM(nn.Module):
 
     def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None) -> Tensor:
         """The output at states x, (B, C, *space), labels (B,), and conditions y: none for y = None, or -1 in a row of classes."""
-        embedding = None if self.embedding is None else self.embedding(noise_label, y=y)
-        out = self.body(2 * x - 1 if self.unit_range else x, embedding)
+        out = self.body(2 * x - 1 if self.unit_range else x, _embedded(self.embedding, noise_label, y))
         return out if self.sigma is None else divided(out, self.sigma(noise_label))
 
 
@@ -205,9 +204,17 @@ class NCSNpp(nn.Module):
 
     def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None) -> Tensor:
         """The output at states x, (B, C, *space), labels (B,), and conditions y: none for y = None, or -1 in a row of classes."""
-        embedding = None if self.embedding is None else self.embedding(noise_label, y=y)
-        out = self.body(2 * x - 1 if self.unit_range else x, embedding)
+        out = self.body(2 * x - 1 if self.unit_range else x, _embedded(self.embedding, noise_label, y))
         return out if self.sigma is None else divided(out, self.sigma(noise_label))
+
+
+def _embedded(embedding: nn.Module | None, label: Tensor, y: Tensor | None) -> Tensor | None:
+    """What blocks are told; nothing where the network is not."""
+    if embedding is None:
+        refuse_unknown({"y": y}, known=())
+        return None
+    out: Tensor = embedding(label, y=y)
+    return out
 
 
 def _told(condition: int, conditional: bool) -> int:

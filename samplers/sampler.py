@@ -14,11 +14,13 @@ from samplers.constraints import Constraint
 from samplers.times import Uniform
 from sde_lib.base import SDE
 from sde_lib.noise import Noise, RowNoise, Stream
-from sde_lib.ode import Unfinished, check_options, integrate_on_clock
+from sde_lib.ode import Solution, check_options, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
 from sde_lib.tensors import as_shape, check_state, on_grid
 
 __all__ = ["FlowSampler", "Frame", "Sampler", "Samples", "like_of", "start"]
+
+UNSOLVED = "the probability flow could not be solved"
 
 
 class Frame(NamedTuple):
@@ -221,10 +223,11 @@ class FlowSampler:
         rsde, like = ReverseSDE(sde, score_fn), like_of(shape, device, dtype)
         x_T = start(sde, like, x_T, _sources(seed, index, like.shape[0], noise)[Stream.PRIOR])
         t_min = sde.valid_t_min(self.t_min)
-        x, nfe = self._carry(rsde, x_T, sde.T, t_min)
-        if self.last == "sample":
-            return Samples(x, nfe)
-        return Samples(rsde.predict(x, torch.tensor(t_min, dtype=torch.float64)).x0, nfe + 1)
+        solution = self._carry(rsde, x_T, sde.T, t_min)
+        x, nfe = solution.reached(), solution.calls
+        if self.last == "denoise":
+            x, nfe = rsde.predict(x, torch.tensor(t_min, dtype=torch.float64)).x0, nfe + 1
+        return solution.require_all(UNSOLVED, Samples(x, nfe), index)
 
     @torch.no_grad()
     def encode(self, sde: SDE, score_fn: Any, x0: Tensor) -> Samples:
@@ -238,21 +241,18 @@ class FlowSampler:
         """
         check_state(x0, "x0")
         rsde = ReverseSDE(sde, score_fn)
-        return self._carry(rsde, x0, sde.valid_t_min(self.t_min), sde.T)
+        solution = self._carry(rsde, x0, sde.valid_t_min(self.t_min), sde.T)
+        return solution.require_all(UNSOLVED, Samples(solution.reached(), solution.calls))
 
-    def _carry(self, rsde: ReverseSDE, x: Tensor, t: float, s: float) -> Samples:
-        """The states that the flow leads to at time s from those at time t, earlier or later, and the calls."""
+    def _carry(self, rsde: ReverseSDE, x: Tensor, t: float, s: float) -> Solution:
+        """The flow from the states at time t to those at time s, earlier or later."""
 
         def flow(state: Tensor, t: Tensor, rows: Tensor) -> Tensor:
             return (rsde if len(rows) == len(x) else rsde.take(rows)).flow(state, t)
 
         keep = not hasattr(rsde.score_fn, "take")
         options: dict[str, Any] = {"rtol": self.rtol, "atol": self.atol, "method": self.method, "keep_rows": keep}
-        solution = integrate_on_clock(rsde.sde.clock_power, flow, x, t, s, **options)
-        result = Samples(solution.reached(), solution.calls)
-        if solution.failures():
-            raise Unfinished(f"the probability flow could not be solved: {solution.failures()}", solution.status, result)
-        return result
+        return integrate_on_clock(rsde.sde.clock_power, flow, x, t, s, **options)
 
 
 def _no_noise(_: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ __all__ = ["METHODS", "Solution", "Status", "Unfinished", "check_options", "inte
 
 Field = Callable[[Tensor, Tensor, Tensor], Tensor]
 Norm = Callable[[Tensor, Tensor], Tensor]
+Result = TypeVar("Result")
 
 
 class Status(IntEnum):
@@ -75,6 +76,12 @@ class Solution(NamedTuple):
     def reached(self) -> Tensor:
         """y, with NaN in the rows that did not reach the end."""
         return torch.where(expand(self.status == Status.DONE, self.y).bool(), self.y, torch.nan)
+
+    def require_all(self, what: str, result: Result, index: int = 0) -> Result:
+        """The result, made of reached(). Raises Unfinished, which has it, and says what could not be done, unless all rows did."""
+        if self.failures():
+            raise Unfinished(f"{what}: {self.failures(index)}", self.status, result)
+        return result
 
 
 @dataclass(frozen=True, eq=False)

@@ -118,7 +118,7 @@ def refuse_misfit(network: Any, x: Tensor, error: RuntimeError) -> None:
             raise ValueError(
                 f"a state of {what} {given} met a network made for {needed} ({str(error).splitlines()[0]}): "
                 f"give the network states of the {what} that it was made for, or convert it"
-            ) from None
+            ) from error  # which may have another cause: where it was raised is to be seen
 
 
 class Conditioned:

@@ -171,7 +171,8 @@ class Tabulated(LinearSDE):
     @cached_property
     def _pieces(self) -> Tensor:
         """Coefficients of the powers 0..3 of the place within a piece, (3, 4, N + 1): a line, N - 1 cubics, a line."""
-        values = torch.tensor((self.log_alphas, self.log_sigmas, self.indices), dtype=torch.float64)
+        tables = (self.log_alphas, self.log_sigmas, self.indices)
+        values = torch.tensor(tables, dtype=torch.float64, device="cpu")  # scipy's, whatever torch's default device is
         log_alpha, log_sigma, index = values
         slope, half_fall, index_slope = (_slopes(table) for table in (log_alpha, log_alpha - log_sigma, index))
         slopes = torch.stack([slope, slope - half_fall, index_slope])

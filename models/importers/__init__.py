@@ -72,9 +72,9 @@ def import_classifier(path: str | Path, config: Mapping[str, Any] | str | Path) 
     if not openai.holds(content):
         raise ValueError(f"{path} does not hold weights of guided-diffusion, whose classifiers alone are known here: give another")
     state = without_prefix(content)
-    network = _asking("guided-diffusion", lambda: openai.network_of(state, options))
-    if not isinstance(network, ADMClassifier):
+    if any(key.startswith("output_blocks.") for key in state):
         raise ValueError(f"{path} holds the weights of a score network, and no classifier's: use import_checkpoint")
+    network = _asking("guided-diffusion", lambda: openai.network_of(state, options))
     network.load_state_dict(openai.weights_of(state, network, options.get("use_new_attention_order", False)))
     return network.eval()
 
@@ -99,4 +99,4 @@ def _asking(family: str, make: Callable[[], Any]) -> Any:
     except (AttributeError, TypeError) as error:
         raise ValueError(
             f"config or the file is not made as those of {family} are ({error}): give them as that project wrote them"
-        ) from None
+        ) from error  # which may be elsewhere: where it was raised is to be seen

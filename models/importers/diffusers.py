@@ -214,8 +214,10 @@ def process_of(scheduler: Mapping[str, Any]) -> tuple[LinearSDE, Parameterizatio
             f"process that is known here: predictions {', '.join(READINGS)} and schedules {', '.join(BETAS)} are"
         )
     low, high = scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02)
+    if trained is None:
+        return Tabulated.from_betas(BETAS[schedule](steps, low, high)), READINGS[reading](label="index")
     try:
-        betas = BETAS[schedule](steps, low, high) if trained is None else torch.tensor(trained, dtype=torch.float64)
+        betas = torch.tensor(trained, dtype=torch.float64)
     except (TypeError, ValueError):
         raise ValueError(
             f"the scheduler's trained_betas are {trained!r:.60}: a list of numbers between 0 and 1 is needed"

@@ -118,7 +118,7 @@ def model_of(
     data = Images(256, -1 - 1 / 255, 1 + 1 / 255)
     if kind == "EDMPrecond":
         return network, KarrasSDE(), EDM(sigma_data=config.get("sigma_data", 0.5)), data
-    if kind == "VPPrecond":
+    if kind == "VPPrecond" and config.get("M", 1000) == 1000:
         low = config.get("beta_min", 0.1)
         return network, VPSDE(low, low + config.get("beta_d", 19.9)), Epsilon(label="time"), data
     if kind == "VEPrecond":
@@ -126,7 +126,8 @@ def model_of(
     if kind == "iDDPMPrecond" and (config.get("C_1", 0.001), config.get("C_2", 0.008)) == (0.001, 0.008):
         return network, ddpm("cosine", config.get("M", 1000)), WithVariance(of=Epsilon(label="index")), data
     raise ValueError(
-        f"class_name={kind!r}: 'EDMPrecond', 'VPPrecond', 'VEPrecond' or 'iDDPMPrecond' (with its own C_1 and C_2) was needed"
+        f"class_name={kind!r}: 'EDMPrecond', 'VPPrecond' (with M=1000), 'VEPrecond' or 'iDDPMPrecond' (with its own C_1 and C_2) "
+        "was needed"
     )
 
 

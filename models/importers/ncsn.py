@@ -59,7 +59,7 @@ def holds(content: Any) -> bool:
 def model_of(content: Any, config: Mapping[str, Any] | None, weights: str) -> tuple[nn.Module, LinearSDE, Parameterization, Images]:
     """Network, process, parameterization and data of a file; config says what weights do not show: image_size, and NCSN's sigmas.
 
-    Raises KeyError for what is missing, and ValueError for sigmas that are not geometric.
+    Raises KeyError for what is missing, ValueError for a size that is no integer and for sigmas that are not geometric.
     """
     raw, ema = _states(content)
     first, names = raw["begin_conv.weight"], {key.split(".")[0] for key in raw}
@@ -67,6 +67,8 @@ def model_of(content: Any, config: Mapping[str, Any] | None, weights: str) -> tu
     channels, inputs = first.shape[:2]
     told = config or {}
     size = told["image_size"]
+    if type(size) is not int:
+        raise ValueError(f"image_size is {size!r}: an integer is needed, the height and width of the images")
     shape = (inputs, size, size)
     if "normalizer.embed.weight" in raw:
         levels = len(raw["normalizer.embed.weight"])

@@ -26,7 +26,10 @@ WORDS = (
     *("positional_embedding", "qkv_proj", "c_proj", "weight", "bias"),
 )
 # The flags that are read here, and the others of both projects' scripts, which weights show or sampling has no use for.
-INTEGERS = ("image_size", "num_heads", "num_head_channels", "num_res_blocks", "classifier_depth", "diffusion_steps")
+INTEGERS = (
+    *("image_size", "num_heads", "num_head_channels", "num_heads_upsample", "num_res_blocks", "classifier_depth"),
+    "diffusion_steps",
+)
 READ: dict[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(INTEGERS, ((int,), "an integer")),
     **dict.fromkeys(("rescale_timesteps", "use_new_attention_order", "predict_xstart"), ((bool,), "true or false")),
@@ -34,7 +37,7 @@ READ: dict[str, tuple[tuple[type, ...], str]] = {
     "noise_schedule": ((str,), "a word"),
 }
 OTHER = (
-    *("num_channels", "num_heads_upsample", "attention_resolutions", "channel_mult", "class_cond", "use_checkpoint", "use_fp16"),
+    *("num_channels", "attention_resolutions", "channel_mult", "class_cond", "use_checkpoint", "use_fp16"),
     *("use_scale_shift_norm", "resblock_updown", "learn_sigma", "sigma_small", "timestep_respacing", "use_kl", "large_size"),
     *("small_size", "rescale_learned_sigmas", "classifier_use_fp16", "classifier_width", "classifier_attention_resolutions"),
     *("classifier_use_scale_shift_norm", "classifier_resblock_updown", "classifier_pool", "classifier_scale", "classifier_path"),
@@ -49,7 +52,7 @@ def network_of(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Any:
     """The network that has these weights. config: the flags that it was trained with, of which weights show most.
 
     Raises ValueError where config says neither num_heads nor num_head_channels, or not num_res_blocks where that is not shown,
-    and for a flag that is nearly the name of one, or of another type.
+    for other heads on the way up, and for a flag that is nearly the name of one, or of another type.
     """
     _check_flags(config)
     heads, head_channels = config.get("num_heads"), config.get("num_head_channels", -1)
@@ -57,6 +60,11 @@ def network_of(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Any:
         raise ValueError(
             "weights do not show how many heads attention has: give config={'num_heads': 4} or {'num_head_channels': 64}, "
             "with whatever else of the flags the network was trained with"
+        )
+    if head_channels == -1 and config.get("num_heads_upsample", -1) not in (-1, heads):
+        raise ValueError(
+            f"num_heads_upsample={config['num_heads_upsample']} with num_heads={heads}: attention with other heads on the way up "
+            "is not known here, leave it out where they are the same"
         )
     first, blocks = state["input_blocks.0.0.weight"], _blocks(state, config)
     channels, inputs, dims = first.shape[0], first.shape[1], first.ndim - 2
@@ -103,7 +111,7 @@ def _check_flags(config: Mapping[str, Any]) -> None:
         if near and near[0] != key:
             raise ValueError(f"the flag {key!r} is not known: write {near[0]!r}, or leave it out")
         kinds, needed = READ.get(key, ((), ""))
-        if needed and value is not None and type(value) not in kinds:  # True is an int, and no number of heads
+        if needed and type(value) not in kinds:  # True is an int, and no number of heads
             raise ValueError(f"the flag {key} is {value!r}: {needed} is needed, as the network was trained with")
 
 

@@ -36,7 +36,8 @@ def read(path: Path) -> Any:
             return load_file(path)
         except SafetensorError as error:
             raise ValueError(f"{path} is damaged, or not a safetensors file ({error}): use another copy") from None
-    head = path.read_bytes()[: 1 << 16]
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
     if path.suffix == ".pkl" or b"torch_utils.persistence" in head:
         raise ValueError(
             f"{path} is a pickle that carries its own code, as EDM's are, and was not opened: where EDM is installed, "

@@ -43,6 +43,14 @@ def test_at_its_own_times_a_table_is_itself_to_the_bit(sde):
     assert torch.equal(sde.fractional_index(sde.times), torch.tensor(sde.indices).double())
 
 
+def test_a_table_does_not_follow_torch_s_default_device():
+    """It is fitted by scipy, on the CPU, and moved to where the times are."""
+    sde = ddpm()
+    vars(sde).pop("_pieces")
+    with torch.device("meta"):
+        assert sde._pieces.device.type == "cpu"
+
+
 @each_table
 def test_between_and_beyond_the_entries_log_snr_falls_and_its_slope_has_no_jumps(sde):
     n = len(sde.log_alphas)

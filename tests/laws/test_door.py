@@ -70,6 +70,12 @@ def test_betas_that_are_no_numbers_are_refused(betas):
         process_of({"trained_betas": betas})
 
 
+def test_what_is_wrong_with_another_number_is_not_put_down_to_the_betas():
+    with pytest.raises((TypeError, ValueError)) as told:
+        process_of({"num_train_timesteps": "many"})
+    assert "trained_betas" not in str(told.value)
+
+
 def test_a_byte_that_flipped_is_found(tmp_path):
     """In the numbers of a weight, where nothing but the checksum can tell; and a file that is cut off is damaged, no danger."""
     path, weight = tmp_path / "model.pt", torch.full((1000,), 0.7310586)
@@ -95,6 +101,8 @@ FLAG_MISTAKES = [
     ({"num_head": 4}, "the flag 'num_head' is not known: write 'num_heads'"),
     ({"rescale_timestep": True}, "write 'rescale_timesteps'"),
     ({"image_size": "x"}, "the flag image_size is 'x': an integer is needed"),
+    ({"image_size": None}, "the flag image_size is None: an integer is needed"),
+    ({"num_heads_upsample": 2}, "num_heads_upsample=2 with num_heads=1: attention with other heads on the way up is not known"),
     ({"num_heads": True}, "the flag num_heads is True: an integer"),
     ({"predict_xstart": "no"}, "true or false is needed"),
     ({"dropout": "0.1"}, "a number is needed"),
@@ -111,7 +119,7 @@ def test_a_flag_that_is_mistyped_is_refused(flags, words, tmp_path):
 
 def test_flags_that_weights_show_and_those_of_the_training_are_no_mistake(tmp_path):
     path = saved("net_improved_unet_ddpm", tmp_path)
-    known = dict.fromkeys(openai.OTHER, "whatever") | {"seed": 3, "dropout": 0, "num_head_channels": -1}
+    known = dict.fromkeys(openai.OTHER, "whatever") | {"seed": 3, "dropout": 0, "num_head_channels": -1, "num_heads_upsample": -1}
     assert import_checkpoint(path, config=OPENAI | known).network.arguments["heads"] == 1
 
 
@@ -139,6 +147,13 @@ MISMADE = [
     ),
     (lambda path: import_classifier(path(weights_of("net_improved_unet_ddpm")), OPENAI), "use import_checkpoint"),
     (lambda path: import_classifier(path(weights_of("net_ncsnv2")), {"num_heads": 1}), "does not hold weights of guided-diffusion"),
+    (lambda path: import_checkpoint(path(weights_of("net_ncsnv2")), config={"image_size": "64"}), "image_size is '64': an integer"),
+    (
+        lambda path: import_checkpoint(
+            path(weights_of("net_edm_ddpmpp_vp")), config=told("net_edm_ddpmpp_vp") | {"class_name": "VPPrecond", "M": 4000}
+        ),
+        "'VPPrecond' .with M=1000.",
+    ),
     (
         lambda path: import_checkpoint(
             path(weights_of("net_edm_ddpmpp_vp")), config=told("net_edm_ddpmpp_vp") | {"encoder_type": "unet"}

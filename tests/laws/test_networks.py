@@ -171,6 +171,13 @@ def test_conditions_by_class_and_by_vector(make):
         make(SHAPE, **arguments)(x, LABELS, y=y)
 
 
+@pytest.mark.parametrize("make", [DDPM, NCSNpp])
+def test_a_condition_is_not_lost_on_a_network_that_is_told_nothing(make):
+    network = make(SHAPE, **CONDITIONED[make], conditional=False)
+    with pytest.raises(ValueError, match="the network got 'y', and was built without"):
+        network(torch.zeros(3, *SHAPE), LABELS, y=torch.tensor([3, -1, 0]))
+
+
 def test_super_resolution_sees_the_stretched_image():
     network = randomized(ADM(SHAPE, **SMALL, head_channels=8, super_resolution=True))
     x, low = torch.randn(3, *SHAPE), torch.randn(3, 3, 4, 6)

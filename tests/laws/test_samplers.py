@@ -593,6 +593,17 @@ def test_flow_sampler_says_why_it_failed():
     assert caught.value.result.x.isfinite().all(1).tolist() == [True, False]
 
 
+def test_what_is_left_of_samples_that_failed_is_what_was_asked_for():
+    """The guess of x0, where that was wanted, and rows counted as the seed's are."""
+    poisoned = lambda x, t: torch.where(x[:, :1] > 0, torch.nan, -x)
+    start = torch.tensor([[-1.0, 0.5], [1.0, 0.5]])
+    with pytest.raises(Unfinished, match="the first being row 101") as caught:
+        FlowSampler(last="denoise").sample(VPSDE(), poisoned, (2, 2), x_T=start, index=100)
+    alone = FlowSampler(last="denoise").sample(VPSDE(), poisoned, (1, 2), x_T=start[:1])
+    torch.testing.assert_close(caught.value.result.x[:1], alone.x)
+    assert caught.value.result.nfe >= alone.nfe
+
+
 def test_ve_starts_from_its_own_prior():
     x = next(Sampler(EulerMaruyama()).stream(VESDE(sigma_max=30.0), lambda x, t: -x, (4000, 1))).x
     assert x.std().item() == pytest.approx(30.0, rel=0.05)
