@@ -298,6 +298,7 @@ USAGE = [
     (["--sde", "vp(T=0.0005)"], "T = 0.0005"),
     (["--config.network=unet(attention=(5,))"], "levels go from 0 to 1"),
     (["--config.network=mlp(width=-1)"], "negative dimension"),
+    (["--data", "folder(path=photos)"], "data.path 'photos' is not known"),
     (["--config.sample.sampler=pc(predictor=leap)"], "sampler.predictor 'leap' is not known"),
     (["--config.sample.sampler=pc(predictor='nowhere:Leap')"], "cannot be imported"),
     (["--times", "karras"], "--times karras needs --steps N, or the number in itself, as 'karras(steps=18)'"),
