@@ -39,7 +39,7 @@ class Folder:
     class, in the order of their names, which are in class_names, and train_y and test_y are the number of each picture's. Decoded
     once, by several processes, into runs/data/, and mapped from there. Raises ValueError, naming the file, for a folder without
     pictures, files that are damaged, have colours of 16 bits, or have 16 bits where others have not, and mixed sizes, and with
-    classes=True for a picture in no folder of its own, or one in test that train lacks.
+    classes=True for a picture in no folder of its own, or a class of test pictures alone.
 
     >>> Folder("nowhere")
     Traceback (most recent call last):
@@ -74,7 +74,7 @@ class Folder:
             self.test = as_tensor(others)
         self.transform = Images(LEVELS[found.dtype.name], low, high)
         if classes:
-            self.class_names = sorted({_class_of(path, file) for file in files})
+            self.class_names = sorted({_class_of(path, file) for file in kept})
             self.train_y = _classes(path, kept, self.class_names)
             self.test_y = _classes(path if test is None else test, held_out, self.class_names)
 
