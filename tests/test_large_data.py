@@ -164,4 +164,5 @@ def test_a_disk_without_room_for_the_data_is_told(monkeypatch):
     np.savez("a.npz", some=RNG.integers(0, 9, (500, 6)))
     with pytest.raises(Failure, match="runs/data cannot be written .*No space left.*and data are unpacked there: make room"):
         read_array("a.npz")
+    assert run.main(["--mode", "inspect", "--data", "a.npz"]) == 1
     assert not list(Path("runs/data").glob(".*.tmp"))

@@ -15,7 +15,7 @@ from training.data import reading
 from training.data.arrays import as_rows, transform_of
 from training.data.folder import on_white
 from training.data.reading import as_tensor, cached, new_array, type_of
-from training.errors import Usage, in_a_line
+from training.errors import Failure, Usage, in_a_line
 
 __all__ = ["Items", "data_set"]
 
@@ -35,6 +35,8 @@ def data_set(text: str) -> Any:
         )
     try:
         return Items(data, text)
+    except Failure:
+        raise
     except Exception as error:  # whatever the items raise, too
         raise Usage(f"config.data is {text!r}, which was refused: {in_a_line(error)}") from error
 
