@@ -254,11 +254,13 @@ def dequantize(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
         print(f"  {path.resolve()}\nnext:\n  {_command(arguments, 'likelihood')} {option}")
 
 
-def certify(arguments: argparse.Namespace, _: list[tuple[str, str]]) -> None:
+def certify(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Hold samplers to the laws of data that are known: all that are here, or one of one's own."""
     from evaluation.certify import report
-    from training.errors import Failure
+    from training.errors import Failure, Usage
 
+    if overrides:
+        raise Usage(f"--config.{overrides[0][0]} is of a run, and --mode certify has none: leave it out")
     start = time.perf_counter()
     failures = report(arguments.predictor, arguments.corrector, arguments.sde, arguments.out)
     seconds = time.perf_counter() - start

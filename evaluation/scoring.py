@@ -23,6 +23,7 @@ from training.data.items import data_set
 from training.data.reading import ENDINGS
 from training.errors import Usage
 from training.experiment import Scoring, assemble, require_estimator
+from training.flags import data_of
 from training.kept import first_sound
 from training.trained import trained
 
@@ -59,7 +60,7 @@ def scored(folder: Path, config: Any, device: str, data: str | None, split: str 
         truth, y = getattr(own, "truth", None), getattr(own, f"{split}_y", None)
         return Scored(model, experiment.scoring, getattr(own, split), own.train, truth, y)
     model, shape, _ = trained(folder, config, device)
-    other = None if Path(data).suffix in ENDINGS else data_set(data)
+    other = None if Path(data).suffix in ENDINGS else data_set(data_of(data))
     y = getattr(other, f"{split}_y", None)
     arguments = getattr(model.network, "arguments", None) or {}
     if y is None and arguments.get("condition") and not arguments.get("condition_dropout"):

@@ -139,7 +139,7 @@ def _alive(process: int) -> bool:
 
 
 def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
+    number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows syncs what can be written alone
     try:
         os.fsync(number)
     finally:

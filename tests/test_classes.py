@@ -52,6 +52,13 @@ def test_folders_are_classes_in_the_order_of_their_names():
     folder_of("strange", names=("grey",))
     with pytest.raises(ValueError, match="strange has a class 'grey', and those to train on are bright, dark"):
         Folder("pictures", test="strange", classes=True)
+    for i in range(9):
+        Path(f"tenth/{i // 5}").mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(f"tenth/{i // 5}/{i}.png")
+    Path("tenth/zebra").mkdir()
+    Image.new("L", (8, 8)).save("tenth/zebra/last.png")  # the tenth, which is held out
+    with pytest.raises(ValueError, match="tenth has a class 'zebra', and those to train on are 0, 1"):
+        Folder("tenth", classes=True)
     Image.new("L", (8, 8)).save("pictures/alone.png")
     with pytest.raises(ValueError, match="alone.png is in no folder of its own in pictures"):
         Folder("pictures", classes=True)
@@ -142,6 +149,9 @@ def test_what_classes_cannot_do_is_told(capsys):
     assert "10 classes: 0, 1, 2" in capsys.readouterr().out
     assert run.main(["--mode", "sample", "--workdir", "run", "--classes", "10"]) == 2
     assert "--classes 10: the model knows classes 0 to 9" in capsys.readouterr().err
+    np.save("sorted.npy", np.zeros((40, 8, 8), dtype=np.uint8)), np.save("y.npy", np.arange(40) // 4)
+    assert run.main(["--data", "arrays(train='sorted.npy', levels=2, train_y='y.npy')", "--dry-run"]) == 2
+    assert "the test rows have a class 9, and those to train on have 9 classes" in capsys.readouterr().err
     np.save("mine.npy", np.zeros((2, 8, 8), dtype=np.uint8))
     assert run.main(["--mode", "likelihood", "--workdir", "run", "--data", "mine.npy"]) == 2
     assert "mine.npy has no classes, and the model knows data of a class alone" in capsys.readouterr().err

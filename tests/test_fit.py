@@ -1,6 +1,5 @@
 """Training from Python: short, without files or global state unless they are asked for, and resumed bit for bit."""
 
-import sys
 import warnings
 
 import pytest
@@ -65,6 +64,11 @@ def test_mistakes():
         with pytest.raises(TypeError) as error:
             fit(model(data, Images(17)), data, **{name: 1})
         assert str(error.value).startswith(f"fit has no setting {name!r}: {words}")
+    with pytest.raises(TypeError, match="fit has no setting 'look_every', which is of runs of run.py"):
+        fit(model(data, Images(17)), data, look_every=1)
+    for wrong in ({"y": torch.zeros(9)}, {"y": torch.zeros(len(data)), "test": data[:9], "test_y": torch.zeros(10)}):
+        with pytest.raises(ValueError, match="conditions, and as many were needed"):
+            fit(model(data, Images(17)), data, **wrong)
     with pytest.raises(ValueError, match="values from 0 to 16, and 0..3 was needed"):
         fit(model(data, Images(4)), data)
     with pytest.raises(Failure, match="there is no folder to go on from"):
@@ -92,7 +96,7 @@ def test_what_the_data_mean_has_to_be_said():
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
 def test_every_row_is_looked_at(wrong, monkeypatch):
     """The last of many, of those to train on and of those held out."""
-    monkeypatch.setattr(sys.modules["training.fitting"], "ENTRIES", 512)
+    monkeypatch.setattr("training.data.reading.CHUNK", 512)
     data = torch.randn(1501, 2)
     bad = data.clone()
     bad[-1, 1] = wrong

@@ -18,6 +18,7 @@ from training.errors import Usage
 RNG = np.random.default_rng(0)
 CODES = RNG.integers(0, 256, (40, 12, 10, 3), dtype=np.uint8)
 ROWS = torch.from_numpy(CODES).movedim(3, 1)
+ON_WHITE = torch.where(ROWS[:, :1] > 99, ROWS, 255)
 MODULE = """
 import numpy as np
 from torch.utils.data import Dataset
@@ -61,6 +62,8 @@ def test_a_class_in_the_current_folder_is_found(tmp_path, mode):
         ([Image.fromarray(array[..., 0]) for array in CODES], ROWS[:, :1], 256),
         ([Image.fromarray(array[..., 0] > 99) for array in CODES], (ROWS[:, :1] > 99).byte(), 2),
         ([Image.fromarray(array[..., 0].astype(np.uint16) * 256) for array in CODES], ROWS[:, :1].int() * 256, 65536),
+        ([Image.fromarray(array[..., 0].astype(np.int32) * 256) for array in CODES], ROWS[:, :1].int() * 256, 65536),
+        ([Image.fromarray(np.dstack([array, (array[..., 0] > 99) * np.uint8(255)])) for array in CODES], ON_WHITE, 256),
         (list(ROWS), ROWS, 256),
         ([array.astype(np.uint16) for array in CODES[..., 0]], ROWS[:, :1].int(), 256),
     ],

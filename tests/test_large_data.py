@@ -94,6 +94,15 @@ def test_arrays_in_an_archive_that_are_stored_by_columns(monkeypatch):
         read_array("a.npz")
 
 
+def test_columns_that_are_small_until_they_are_unpacked(monkeypatch):
+    array = RNG.integers(0, 60_000, (30, 12)).astype(np.uint16)  # 720 bytes, and 1440 as int32
+    np.savez("a.npz", some=np.asfortranarray(array))
+    monkeypatch.setattr("training.data.reading.SMALL", 1000)
+    monkeypatch.setattr("training.data.reading.CHUNK", 70)
+    with pytest.raises(ValueError, match="a.npz holds some.npy column by column, and rows were needed"):
+        read_array("a.npz")
+
+
 def test_a_damaged_archive_is_noticed_while_it_is_unpacked(monkeypatch):
     monkeypatch.setattr("training.data.reading.SMALL", 100)
     np.savez("a.npz", some=RNG.integers(0, 9, (500, 6)))
@@ -155,4 +164,5 @@ def test_a_disk_without_room_for_the_data_is_told(monkeypatch):
     np.savez("a.npz", some=RNG.integers(0, 9, (500, 6)))
     with pytest.raises(Failure, match="runs/data cannot be written .*No space left.*and data are unpacked there: make room"):
         read_array("a.npz")
+    assert run.main(["--mode", "inspect", "--data", "a.npz"]) == 1
     assert not list(Path("runs/data").glob(".*.tmp"))

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import run
 from evaluation.scoring import beside_target
@@ -120,7 +121,8 @@ MISTAKES = [
     (["--data", "floats.npy"], "use Standardize and log_likelihood for data without levels"),
     (["--data", "bright.npy"], "values from 0 to 255, and 0..16 was needed"),
     (["--data", "small.npy"], "has shape (20, 1, 3, 3), and the model's data are (1, 4, 4)"),
-    (["--data", "shelf"], "data 'shelf' is not known"),
+    (["--data", "shelf"], "--data shelf: there is no such file or folder, and no data set of that name"),
+    (["--data", "pictures"], "has shape (2, 1, 8, 8), and the model's data are (1, 4, 4)"),
     (["--data", "digits"], "has shape (360, 1, 8, 8)"),
     (["--target-error", "0.1"], "--target-error chooses divergence, rtol and atol, and --config.likelihood.rtol does so too"),
     (["--config.likelihood.estimator=bound"], "needs a process with levels"),
@@ -139,6 +141,9 @@ def test_a_mistake_is_one_sentence(flags, words, folder, capsys):
     np.save("none.npy", np.zeros((0, 1, 4, 4), dtype=int))
     np.save("bright.npy", np.arange(320).reshape(20, 1, 4, 4) % 256)
     np.save("small.npy", np.zeros((20, 1, 3, 3), dtype=int))
+    Path("pictures").mkdir()
+    for i in range(20):
+        Image.new("L", (8, 8), i % 17).save(f"pictures/{i}.png")
     assert score(folder, "--out", "x.npz", *flags) == 2
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1

@@ -93,16 +93,17 @@ def overrides_of(parser: argparse.ArgumentParser, rest: list[str]) -> list[tuple
 
 def refuse_unused(arguments: argparse.Namespace) -> None:
     """A flag that the mode has no use for is a mistake."""
-    new = {"config", "data", *PARTS, *SAMPLER}
+    new = {"sde", "config", "data", *PARTS, *SAMPLER}
+    run = {"sde", "workdir", "seed", "device", "dry_run"}
     used: dict[str, set[str]] = {
-        "train": new | {"resume"},
-        "sample": {"num", "classes", "out", "format", *SAMPLER},
-        "likelihood": {"out", "data", "split", "target_error"},
-        "dequantize": {"steps"},
-        "certify": {"predictor", "corrector", "out"},
-        "describe": new | {"out"},
+        "train": new | run | {"resume"},
+        "sample": run | {"num", "classes", "out", "format", *SAMPLER},
+        "likelihood": run | {"out", "data", "split", "target_error"},
+        "dequantize": run | {"steps"},
+        "certify": {"sde", "predictor", "corrector", "out"},
+        "describe": new | {"out", "seed", "dry_run"},
         "suggest": new,
-        "inspect": new | {"out"},
+        "inspect": new | {"out", "dry_run"},
         "import": {"source", "family", "options", "out"},
     }
     for flag in sorted(set().union(*used.values())):

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from configs.names import ALIASES, NAMES
-from training.errors import Usage, in_a_line
+from training.errors import Failure, Usage, in_a_line
 
 __all__ = ["arguments_of", "build", "resolve", "takes_of", "with_argument"]
 
@@ -19,7 +19,8 @@ def build(kind: str, text: str, *given: Any, **more: Any) -> Any:
     """The object that a component's string describes, "name" or "name(key=value, ...)".
 
     given arguments come before its own, and more are added where it does not name them itself.
-    Raises Usage for a name that is not in the table, text that is not of this form, or arguments that the class refuses.
+    Raises Usage for a name that is not in the table, text that is not of this form, or arguments that the class refuses; a
+    Failure of the class is its own.
     """
     name, arguments = _parse(kind, text)
     try:
@@ -36,6 +37,8 @@ def build(kind: str, text: str, *given: Any, **more: Any) -> Any:
             raise Usage(f"{_where(kind)} is {text!r}, but {factory.__name__} has no {key!r}: it takes {', '.join(accepted)}")
     try:
         return factory(*given, **values)
+    except Failure:  # such as a full disk, which is no mistake in the text
+        raise
     except Exception as error:  # whatever a class of one's own raises, too
         raise Usage(f"{_where(kind)} is {text!r}, which was refused: {in_a_line(error)}") from error
 

@@ -181,8 +181,14 @@ def require_rows(data: Any, name: str) -> Any:
 
 
 def _classes_of(data: Any) -> int:
-    """How many classes the rows of a data set have; 0 for a set without."""
-    return int(data.train_y.max()) + 1 if hasattr(data, "train_y") else 0
+    """How many classes the rows of a data set have; 0 for a set without. Raises Usage for one that test rows alone have."""
+    classes = int(data.train_y.max()) + 1 if hasattr(data, "train_y") else 0
+    if hasattr(data, "test_y") and int(data.test_y.max()) >= classes:
+        raise Usage(
+            f"the test rows have a class {int(data.test_y.max())}, and those to train on have {classes} classes, from 0: mix the "
+            "rows, or give others for the test"
+        )
+    return classes
 
 
 def parts_of_model(config: Any, shape: tuple[int, ...], classes: int = 0) -> tuple[torch.nn.Module, LinearSDE, Parameterization]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import fields
@@ -16,6 +15,7 @@ from configs import default
 from models.checkpoint import FILE_NAME
 from sde_lib import DenoisingScoreMatching, ImportanceTime, ScoreModel
 from training.config import nearest
+from training.data.reading import chunks
 from training.errors import Usage
 from training.folders import CONFIG_NAME
 from training.lock import alone_in
@@ -25,7 +25,7 @@ from training.trainer import Progress, Trainer
 
 __all__ = ["fit"]
 
-ENTRIES = 1 << 24  # of the data, looked at at once: they may be mapped from a file that is larger than the memory
+OF_RUNS = ("look_every", "tensorboard")  # settings that run.py alone follows
 
 
 def fit(
@@ -73,7 +73,7 @@ def fit(
     chosen.require_processes(1)
     where = None if folder is None else Path(folder).resolve()
     for rows in (data, *(() if test is None else (test,))):
-        for part in rows.split(max(1, ENTRIES // max(1, math.prod(rows.shape[1:])))):
+        for part in chunks(rows):
             model.data.check(part)
     objective = objective or DenoisingScoreMatching("likelihood", ImportanceTime())
     device = next(model.parameters()).device
@@ -97,8 +97,10 @@ def fit(
 
 
 def _settings(given: dict[str, Any]) -> Settings:
-    known = [field.name for field in fields(Settings)]
+    known = [field.name for field in fields(Settings) if field.name not in OF_RUNS]
     for name in given:
+        if name in OF_RUNS:
+            raise TypeError(f"fit has no setting {name!r}, which is of runs of run.py: look at what a callback gets")
         if name not in known:
             near = nearest(name, known)
             raise TypeError(

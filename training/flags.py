@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,10 @@ def _from_anywhere(data: str) -> str:
     """The string of a data set of ours with the files that it names as seen from any folder, so that a run can be resumed there."""
     own = arguments_of("data", data) if data.split("(")[0] in NAMES["data"] else {}
     for key in FILES & own.keys():
-        value = ast.literal_eval(own[key])
-        if isinstance(value, str) and Path(value).exists():
-            data = with_argument("data", data, key, repr(os.path.abspath(value)))
+        with suppress(ValueError):  # for what is no literal: build says what is wrong with it
+            value = ast.literal_eval(own[key])
+            if isinstance(value, str) and Path(value).exists():
+                data = with_argument("data", data, key, repr(os.path.abspath(value)))
     return data
 
 

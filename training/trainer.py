@@ -49,7 +49,8 @@ class Trainer:
     test are rows that it is not trained on, if there are any: what they lose decides which weights are kept as the best. y, of
     which test_y is a part for test, are conditions of the rows, (N,) or (N, size), which the network gets by that name. Of
     several processes each has every so many rows of a batch, and the first one writes: the weights are those of one process, to
-    rounding. The same is true of micro-batches.
+    rounding. The same is true of micro-batches. Raises ValueError for conditions that are not as many as the rows, and as
+    Augmentation.
     """
 
     def __init__(
@@ -67,6 +68,10 @@ class Trainer:
         test_y: Tensor | None = None,
     ) -> None:
         settings.require_processes(here.world)
+        for name, rows, conditions in (("data", data, y), ("test", test, test_y)):
+            if conditions is not None and (rows is None or len(rows) != len(conditions)):
+                had = 0 if rows is None else len(rows)
+                raise ValueError(f"{name} has {had} rows and {len(conditions)} conditions, and as many were needed, one a row")
         self.model, self.objective, self.settings = model, objective, settings
         self.augmentation = Augmentation(settings, tuple(data.shape[1:]), model.network)
         device = next(model.parameters()).device

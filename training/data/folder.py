@@ -21,7 +21,7 @@ from tqdm import tqdm
 from sde_lib import Images
 from training.data.reading import as_tensor, cached, new_array
 
-__all__ = ["Folder", "sizes"]
+__all__ = ["Folder", "on_white", "sizes"]
 
 GREY = ("1", "L", "LA")
 DEEP = "I;16"
@@ -39,7 +39,7 @@ class Folder:
     class, in the order of their names, which are in class_names, and train_y and test_y are the number of each picture's. Decoded
     once, by several processes, into runs/data/, and mapped from there. Raises ValueError, naming the file, for a folder without
     pictures, files that are damaged, have colours of 16 bits, or have 16 bits where others have not, and mixed sizes, and with
-    classes=True for a picture in no folder of its own, or one in test that train lacks.
+    classes=True for a picture in no folder of its own, or a class of test pictures alone.
 
     >>> Folder("nowhere")
     Traceback (most recent call last):
@@ -74,7 +74,7 @@ class Folder:
             self.test = as_tensor(others)
         self.transform = Images(LEVELS[found.dtype.name], low, high)
         if classes:
-            self.class_names = sorted({_class_of(path, file) for file in files})
+            self.class_names = sorted({_class_of(path, file) for file in kept})
             self.train_y = _classes(path, kept, self.class_names)
             self.test_y = _classes(path if test is None else test, held_out, self.class_names)
 
@@ -220,14 +220,18 @@ def _head(file: Path) -> tuple[str, tuple[int, int]]:
         return _mode(picture), (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
+def on_white(picture: Image.Image) -> Image.Image:
+    """A picture as it is seen, if it is transparent in part, on white."""
+    if "A" not in picture.getbands() and "transparency" not in picture.info:
+        return picture
+    over = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+
+
 def _decode(file: Path, space: tuple[int, int], mode: str) -> np.ndarray:
     """A picture, (C, height, width), in Pillow's mode, turned as the camera says, over white, covering space, its middle."""
     with _opened(file) as opened:
-        picture = ImageOps.exif_transpose(opened)
-        if "A" in picture.getbands() or "transparency" in picture.info:
-            over = picture.convert("RGBA")
-            picture = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
-        picture = picture.convert(mode)
+        picture = on_white(ImageOps.exif_transpose(opened)).convert(mode)
         height, width = space
         if picture.size != (width, height):
             picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)

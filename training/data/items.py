@@ -13,8 +13,9 @@ from torch import Tensor
 from training.build import build
 from training.data import reading
 from training.data.arrays import as_rows, transform_of
+from training.data.folder import on_white
 from training.data.reading import as_tensor, cached, new_array, type_of
-from training.errors import Usage, in_a_line
+from training.errors import Failure, Usage, in_a_line
 
 __all__ = ["Items", "data_set"]
 
@@ -34,6 +35,8 @@ def data_set(text: str) -> Any:
         )
     try:
         return Items(data, text)
+    except Failure:
+        raise
     except Exception as error:  # whatever the items raise, too
         raise Usage(f"config.data is {text!r}, which was refused: {in_a_line(error)}") from error
 
@@ -41,9 +44,10 @@ def data_set(text: str) -> Any:
 class Items:
     """The items of a map-style Dataset of torch, each an array, a tensor or a Pillow picture, or a tuple that begins with one.
 
-    What follows in a tuple, such as a label, is left out. Levels and channels are found as by Arrays; the last tenth is the test
-    set. Items are in memory, or, above 1 GiB, decoded once into runs/data/, known by the name, their number and some of them.
-    Raises ValueError for fewer than ten items, for items of other kinds or of several shapes, and for such as change.
+    What follows in a tuple, such as a label, is left out. Greys of pictures are as deep as they are, and what is transparent is
+    shown on white. Levels and channels are found as by Arrays; the last tenth is the test set. Items are in memory, or, above
+    1 GiB, decoded once into runs/data/, known by the name, their number and some of them. Raises ValueError for fewer than ten
+    items, for items of other kinds or of several shapes, and for such as change.
 
     >>> Items([(np.full((1, 2, 3), i), "label") for i in range(30)], "mine").test.shape
     torch.Size([3, 1, 2, 3])
@@ -88,7 +92,8 @@ class Items:
 def _array(item: Any) -> np.ndarray:
     thing = item[0] if isinstance(item, (tuple, list)) and len(item) else item
     if isinstance(thing, Image.Image):
-        picture = thing if thing.mode in ("1", "L", "I;16") else thing.convert("RGB")
+        whole = thing.mode in ("1", "L") or thing.mode.startswith(("I", "F"))  # of deep greys Pillow's RGB has nothing above 255
+        picture = thing if whole and "transparency" not in thing.info else on_white(thing).convert("RGB")
         array = np.asarray(picture)
         return array.transpose(2, 0, 1) if array.ndim == 3 else array[None]
     if isinstance(thing, Tensor):

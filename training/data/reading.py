@@ -178,7 +178,7 @@ class _Member:
         version = np.lib.format.read_magic(self._stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         self.shape, columns, self.dtype = read(self._stream)
-        if columns and math.prod(self.shape) * self.dtype.itemsize > SMALL:
+        if columns and math.prod(self.shape) * type_of(self.dtype).itemsize > SMALL:  # which _numbers would read in parts
             raise ValueError(f"{path} holds {name} column by column, and rows were needed: save numpy.ascontiguousarray of it")
         self._order: Any = "F" if columns else "C"
         self._start = self._stream.tell()
@@ -189,11 +189,6 @@ class _Member:
         self._stream.seek(self._start + first * size)
         content = self._stream.read((last - first) * size)
         return np.frombuffer(content, self.dtype).reshape(last - first, *self.shape[1:], order=self._order)
-
-
-def _npz(path: Path) -> Any:
-    with open(path, "rb") as file:  # of a damaged file numpy leaves its own open
-        return dict(np.load(file, allow_pickle=False))
 
 
 def _hdf5(path: Path) -> Any:
