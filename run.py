@@ -56,7 +56,8 @@ def _command(arguments: argparse.Namespace, mode: str) -> str:
 
 def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Train, sample, score, and say what to do next."""
-    from evaluation.report import compare, keep, reverse_strip, score_images
+    from evaluation.estimators import score_set
+    from evaluation.report import compare, keep, reverse_strip
     from evaluation.sampling import draw_samples
     from training import session
     from training.config import restore
@@ -95,7 +96,7 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
         draw_samples(model, experiment.sampling, shape, experiment.seed, folder / "samples", here=here)
         start = time.perf_counter()
         parts, y = folder / "likelihood.parts", getattr(data, "test_y", None)
-        result = score_images(model, experiment.scoring, data.test, experiment.seed, parts, here, y=y)
+        result = score_set(model, experiment.scoring, data.test, experiment.seed, parts, here, y=y)
         seconds = time.perf_counter() - start
         if here.rank > 0:
             return
@@ -190,7 +191,8 @@ def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> N
 
 def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Bits/dim of images under a run's model, those of its test set unless others are given, beside the baselines."""
-    from evaluation.report import compare, keep, score_images
+    from evaluation.estimators import score_set
+    from evaluation.report import compare, keep
     from evaluation.sampling import named, stem_of
     from evaluation.scoring import beside_target, draw_scores, planned, save_scores, scored
     from training.devices import choose_device
@@ -201,9 +203,8 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
     settled = [key for key, _ in overrides if key.split(".")[-1] in ("divergence", "rtol", "atol")]
     if arguments.target_error is not None and settled:
         raise Usage(f"--target-error chooses divergence, rtol and atol, and --config.{settled[0]} does so too: leave one out")
-    model, scoring, codes, train, truth, y = scored(
-        folder, config, choose_device(arguments.device), arguments.data, arguments.split
-    )
+    device = choose_device(arguments.device)
+    model, scoring, codes, train, truth, y = scored(folder, config, device, arguments.data, arguments.split)
     if arguments.out is not None and arguments.out.is_dir():
         raise Usage(f"--out {arguments.out} is a folder: a file's name was needed, to which the endings are added")
     stem = folder / "likelihood" if arguments.out is None else stem_of(arguments.out)
@@ -217,7 +218,7 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
             scoring, text = here.agree(planned(model, scoring, codes, y, arguments.target_error, config.seed))
             say(f"for +-{arguments.target_error:g}: {text}")
         parts = stem.with_name(f"{stem.name}.parts")
-        result = score_images(model, scoring, codes, config.seed, parts, here, keep_latents=arguments.out is not None, y=y)
+        result = score_set(model, scoring, codes, config.seed, parts, here, keep_latents=arguments.out is not None, y=y)
         if here.rank > 0:
             return
         seconds = time.perf_counter() - start

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from sde_lib import Images, RowNoise
 from sde_lib.noise import Stream
-
-CHUNK = 1 << 24  # numbers that are looked at at once
+from training.data.reading import chunks
 
 __all__ = ["Baseline", "baselines", "categorical", "gaussian_mixture", "standard_normal"]
 
@@ -42,11 +41,11 @@ def baselines(train: Tensor, test: Tensor, images: Images, seed: int) -> list[Ba
 def categorical(train: Tensor, test: Tensor, images: Images) -> Baseline:
     """Independent pixels, each with the frequencies of its levels in train; half a count is added to each level."""
     counts = torch.full((train[0].numel(), images.levels), 0.5, dtype=torch.float64)
-    for part in _parts(train):  # which may be mapped, and more than the memory holds
+    for part in chunks(train):  # which may be mapped, and more than the memory holds
         pixels = part.flatten(1).long().T
         counts.scatter_add_(1, pixels, torch.ones(1, 1, dtype=torch.float64).expand(pixels.shape))
     log_p = (counts / counts.sum(1, keepdim=True)).log2()
-    of_part = (log_p.expand(len(part), -1, -1).gather(2, part.flatten(1).long()[..., None]) for part in _parts(test))
+    of_part = (log_p.expand(len(part), -1, -1).gather(2, part.flatten(1).long()[..., None]) for part in chunks(test))
     return _summary("independent categorical pixels", -torch.cat([each[..., 0].mean(1) for each in of_part]))
 
 
@@ -74,15 +73,11 @@ def gaussian_mixture(train: Tensor, test: Tensor, images: Images, seed: int) -> 
 def standard_normal(test: Tensor, images: Images, seed: int) -> Baseline:
     """N(0, 1) in the units of the states: what a model scores that has learned nothing."""
     nats, first = [], 0
-    for part in _parts(test):
+    for part in chunks(test):
         y = torch.from_numpy(_dequantized(part, images, seed + 1, first))
         nats.append(-0.5 * (y**2 + math.log(2 * math.pi)).sum(1))
         first += len(part)
     return _summary("standard normal", _bits(torch.cat(nats), images, test[0].numel()))
-
-
-def _parts(codes: Tensor) -> tuple[Tensor, ...]:
-    return codes.split(max(1, CHUNK // codes[0].numel()))
 
 
 def _dequantized(codes: Tensor, images: Images, seed: int, first: int = 0) -> np.ndarray:

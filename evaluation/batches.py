@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from models.files import write_atomically
 from training.errors import Usage
 from training.processes import Processes
 
-__all__ = ["do_batches", "in_batches", "read_batches", "save_npz"]
+__all__ = ["do_batches", "read_batches", "save_npz"]
 
 
 def do_batches(
@@ -38,18 +37,6 @@ def do_batches(
         done = sum(_file(folder, start).exists() for start in starts)
         raise KeyboardInterrupt(f"{done} of {len(starts)} batches are kept in {folder}") from None
     here.wait()
-
-
-def in_batches(
-    folder: Path, job: dict[str, Any], starts: range, make: Callable[[int], dict[str, Any]], here: Processes, what: str
-) -> list[dict[str, np.ndarray]]:
-    """do_batches, and the arrays of all starts for every process; the folder goes."""
-    do_batches(folder, job, starts, make, here, what)
-    done = list(read_batches(folder, starts))
-    here.wait()
-    if here.rank == 0:
-        shutil.rmtree(folder)
-    return done
 
 
 def read_batches(folder: Path, starts: range) -> Iterator[dict[str, np.ndarray]]:

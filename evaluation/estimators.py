@@ -1,4 +1,4 @@
-"""Bits/dim of a set by the flow, by the bounds, or by all that a model has, in batches that outlive a kill."""
+"""Bits/dim of a set by the flow, by the bounds, or by all that a model has, or nats, in batches that outlive a kill."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from evaluation.batches import do_batches, read_batches
+from evaluation.reals import LogDensity, score_reals
 from evaluation.sampling import digest, fingerprint, under
 from evaluation.side_by_side import Estimate, SideBySide
 from likelihood import BitsPerDim, SDEBits, VariationalBits, bits_per_dim, sde_bits_per_dim, variational_bound
@@ -22,7 +23,7 @@ from training.processes import Processes
 
 __all__ = ["score_set"]
 
-KINDS: dict[str, type] = {"flow": BitsPerDim, "sde": SDEBits, "bound": VariationalBits}
+KINDS: dict[str, type] = {"flow": BitsPerDim, "sde": SDEBits, "bound": VariationalBits, "nats": LogDensity}
 
 
 def score_set(
@@ -34,13 +35,13 @@ def score_set(
     here: Processes = Processes(),  # noqa: B008  (a value)
     keep_latents: bool = False,
     y: Tensor | None = None,
-) -> Estimate | SideBySide:
-    """Bits/dim of integer images, given their classes y if there are any, by the estimator of scoring, or by all side by side.
+) -> Estimate | SideBySide | LogDensity:
+    """Bits/dim of integers by the estimator of scoring, or by all side by side; nats of real numbers, by the flow.
 
-    Each batch is kept in the folder parts until all are done. The same call, after a kill, computes the rest; several processes
-    share the batches, and all get the whole result.
+    y are the classes of the rows, if they have any. Each batch is kept in the folder parts until all are done. The same call,
+    after a kill, computes the rest; several processes share the batches, and all get the whole result.
     """
-    names = _estimators(model) if scoring.estimator == "all" else (scoring.estimator,)
+    names = _estimators(model, scoring)
     starts = range(0, len(codes), scoring.batch_size)
     job = {"seed": seed, "scoring": repr(scoring), "latents": keep_latents, "data": digest(codes, y), "model": fingerprint(model)}
     for name in names:
@@ -51,11 +52,15 @@ def score_set(
     here.wait()
     if here.rank == 0:
         shutil.rmtree(parts)
-    return SideBySide(found) if scoring.estimator == "all" else found[names[0]]
+    return SideBySide(found) if len(names) > 1 else found[names[0]]
 
 
-def _estimators(model: ScoreModel) -> tuple[str, ...]:
-    """All that a model has: the flow, the bound of the reverse SDE and, where the process has levels, their bound."""
+def _estimators(model: ScoreModel, scoring: Scoring) -> tuple[str, ...]:
+    """The one asked for, or all: the flow, the bound of the reverse SDE and, where the process has levels, their bound."""
+    if not hasattr(model.data, "levels"):
+        return ("nats",)
+    if scoring.estimator != "all":
+        return (scoring.estimator,)
     return ("flow", "sde", "bound") if hasattr(model.sde, "before") else ("flow", "sde")
 
 
@@ -68,16 +73,20 @@ def _batch(
     def score(index: int) -> dict[str, Any]:
         rows = slice(index, index + scoring.batch_size)
         batch, score_fn = codes[rows].to(device), under(model, y, rows)
-        options: Any = {"images": model.data, "seed": seed, "index": index}
-        if name == "bound":
-            result: Any = variational_bound(sde, score_fn, batch, variance=scoring.variance, **options)  # type: ignore[arg-type]
-        elif name == "sde":
-            result = sde_bits_per_dim(sde, score_fn, batch, dequantize=scoring.dequantize, **options)
+        options: Any = {"seed": seed, "index": index}
+        solve: Any = {"divergence": scoring.divergence, "rtol": scoring.rtol, "atol": scoring.atol, "keep_latents": keep_latents}
+        result: Any
+        if name == "nats":
+            result = score_reals(sde, score_fn, batch, transform=model.data, **solve, **options)
+        elif name == "bound":
+            levels: Any = sde
+            result = variational_bound(levels, score_fn, batch, images=model.data, variance=scoring.variance, **options)
         else:
-            options |= {"dequantize": scoring.dequantize, "divergence": scoring.divergence}
-            options |= {"rtol": scoring.rtol, "atol": scoring.atol}
-            options |= {"solver_images": 16 if index == 0 else 0, "keep_latents": keep_latents}
-            result = bits_per_dim(sde, score_fn, batch, **options)
+            options |= {"images": model.data, "dequantize": scoring.dequantize}
+            if name == "sde":
+                result = sde_bits_per_dim(sde, score_fn, batch, **options)
+            else:
+                result = bits_per_dim(sde, score_fn, batch, solver_images=16 if index == 0 else 0, **solve, **options)
         values = {f.name: getattr(result, f.name) for f in fields(result)}
         return {key: v.cpu().numpy() if isinstance(v, Tensor) else v for key, v in values.items() if v is not None}
 

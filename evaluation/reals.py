@@ -1,23 +1,18 @@
-"""log p of real numbers in nats, in batches that outlive a kill, beside models that need no network."""
+"""log p of real numbers in nats, beside models that need no network."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from evaluation.baselines import Baseline
-from evaluation.batches import in_batches
-from evaluation.sampling import digest, fingerprint, under
 from likelihood import log_likelihood
 from likelihood.joined import OfRows, so_many, with_error
-from sde_lib import GaussianOracle, ScoreModel
-from training.experiment import Scoring
-from training.processes import Processes
+from sde_lib import GaussianOracle, LinearSDE, Standardize
 
 __all__ = ["LogDensity", "real_baselines", "score_reals"]
 
@@ -52,36 +47,12 @@ class LogDensity(OfRows):
 
 
 def score_reals(
-    model: ScoreModel,
-    scoring: Scoring,
-    raw: Tensor,
-    seed: int,
-    parts: Path,
-    here: Processes = Processes(),  # noqa: B008  (a value)
-    keep_latents: bool = False,
-    y: Tensor | None = None,
+    sde: LinearSDE, score_fn: Any, raw: Tensor, *, transform: Standardize, keep_latents: bool = False, **options: Any
 ) -> LogDensity:
-    """log p of real data (N, *shape) by the flow, given their classes y if there are any.
-
-    Each batch is kept in the folder parts until all are done.
-    """
-    device, transform = next(model.parameters()).device, model.data
-    starts = range(0, len(raw), scoring.batch_size)
-    unit = transform.log_det(math.prod(raw.shape[1:]))
-
-    def score(index: int) -> dict[str, Any]:
-        rows = slice(index, index + scoring.batch_size)
-        x = transform.encode(raw[rows].float()).to(device)
-        options: Any = {"divergence": scoring.divergence, "rtol": scoring.rtol, "atol": scoring.atol, "seed": seed, "index": index}
-        found = log_likelihood(model.sde, under(model, y, rows), x, **options)
-        arrays = {"per_image": found.log_prob + unit, "probe_error": found.probe_error}
-        arrays |= {"latents": found.latent} if keep_latents else {}
-        return {name: value.cpu().numpy() for name, value in arrays.items()} | {"nfe": found.nfe}
-
-    job = {"seed": seed, "scoring": repr(scoring), "latents": keep_latents, "data": digest(raw, y), "model": fingerprint(model)}
-    done = in_batches(parts, job, starts, score, here, "likelihood")
-    joined: Any = {name: torch.cat([torch.from_numpy(part[name]) for part in done]) for name in done[0] if name != "nfe"}
-    return LogDensity(**{"latents": None, **joined}, nfe=sum(int(part["nfe"]) for part in done))
+    """log p of real data (N, *shape) by the flow; the options are those of log_likelihood."""
+    found = log_likelihood(sde, score_fn, transform.encode(raw.float()), **options)
+    unit = transform.log_det(raw[0].numel())
+    return LogDensity(found.log_prob + unit, found.probe_error, found.latent if keep_latents else None, found.nfe)
 
 
 def real_baselines(train: Tensor, test: Tensor, truth: Any) -> list[Baseline]:

@@ -11,19 +11,16 @@ import torch
 from torch import Tensor
 
 from evaluation.baselines import baselines
-from evaluation.estimators import score_set
 from evaluation.figures import image_grid, is_drawable, save_picture
-from evaluation.reals import LogDensity, real_baselines, score_reals
+from evaluation.reals import LogDensity, real_baselines
 from evaluation.sampling import classes_of, under
 from evaluation.side_by_side import Estimate, SideBySide
 from likelihood.joined import with_error
 from models.files import write_atomically
 from samplers import EulerMaruyama, LogSNR, Sampler
 from sde_lib import ScoreModel
-from training.experiment import Scoring
-from training.processes import Processes
 
-__all__ = ["compare", "keep", "reverse_strip", "score_images"]
+__all__ = ["compare", "keep", "reverse_strip"]
 
 
 def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Path, rows: int = 4, columns: int = 12) -> None:
@@ -45,24 +42,6 @@ def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Pa
             shown.append(model.data.decode(frame.mean / torch.sqrt(alpha**2 + sigma**2)).cpu())
     strip = torch.stack(shown, dim=1).flatten(0, 1)
     save_picture(image_grid(strip, getattr(model.data, "levels", None), len(chosen)), path)
-
-
-def score_images(
-    model: ScoreModel,
-    scoring: Scoring,
-    codes: Tensor,
-    seed: int,
-    parts: Path,
-    here: Processes = Processes(),  # noqa: B008  (a value)
-    keep_latents: bool = False,
-    y: Tensor | None = None,
-) -> Estimate | SideBySide | LogDensity:
-    """Bits/dim of integers by the estimator of the config, or by all that the model has; nats of real numbers, by the flow.
-
-    See score_set for parts, here and y.
-    """
-    score = score_set if hasattr(model.data, "levels") else score_reals
-    return score(model, scoring, codes, seed, parts, here, keep_latents, y)
 
 
 def compare(

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from evaluation.report import score_images
+from evaluation.estimators import score_set
 from evaluation.sampling import draw_samples
 from training.experiment import Experiment
 from training.trainer import Trainer
@@ -35,6 +35,6 @@ def look(experiment: Experiment, trainer: Trainer, folder: Path) -> dict[str, An
     scoring = dataclasses.replace(experiment.scoring, **loose, estimator="flow")
     y = getattr(data, "test_y", None)
     parts = stem.with_name(f"{step}.likelihood.parts")
-    found = score_images(model, scoring, data.test[:ROWS], experiment.seed, parts, trainer.here, y=None if y is None else y[:ROWS])
+    found = score_set(model, scoring, data.test[:ROWS], experiment.seed, parts, trainer.here, y=None if y is None else y[:ROWS])
     number = "bits_per_dim" if hasattr(model.data, "levels") else "nats"
     return {f"look_{number}": found.mean, "look_error": found.standard_error}
