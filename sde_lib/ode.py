@@ -120,8 +120,8 @@ def integrate(
     t0: Time,
     t1: Time,
     *,
-    rtol: float = 1e-5,
-    atol: float = 1e-5,
+    rtol: float | Tensor = 1e-5,
+    atol: float | Tensor = 1e-5,
     method: str = "dopri5",
     max_steps: int = 10_000,
     keep_rows: bool = False,
@@ -130,11 +130,13 @@ def integrate(
 
     y0 is (B, *shape); fn gets the b rows still under way, y (b, *shape), t (b,) float64 inside [t0, t1], and their numbers
     rows (b,), and answers in the shape of y. A row's error is the root mean square over its entries of
-    error / (atol + rtol |y|); a step is accepted below 1, and the next one chosen by a PI controller, among the powers of
-    2^(1/16), so that a row takes the same steps in every batch. Rows that end leave the batch, unless keep_rows says that fn
-    cannot do without them. Times land on t1 exactly, and never beyond. No rows, no calls.
+    error / (atol + rtol |y|), where rtol and atol are numbers, or tensors with a number for each entry of a row; a step is
+    accepted below 1, and the next one chosen by a PI controller, among the powers of 2^(1/16), so that a row takes the same
+    steps in every batch. Rows that end leave the batch, unless keep_rows says that fn cannot do without them. Times land on t1
+    exactly, and never beyond. No rows, no calls.
     Where autograd records, y can be differentiated with respect to y0 and whatever fn depends on, at the steps that were taken.
-    Raises ValueError for an unknown method or tolerances that are not positive; a row that fails says so in status.
+    Raises ValueError for an unknown method, an atol that is not positive or an rtol that is 0 for every entry; a row that fails
+    says so in status.
 
     Reference: Dormand and Prince, 1980; Hairer, Norsett, Wanner, 1993, sections II.4 and II.5 (first step, dop853's error);
     Gustafsson, 1991 (PI control).
@@ -142,7 +144,7 @@ def integrate(
     >>> integrate(lambda y, t, rows: -y, torch.ones(1, 1, dtype=torch.float64), 0.0, 1.0, rtol=1e-9, atol=1e-9).y
     tensor([[0.3679]], dtype=torch.float64)
     """
-    check_options(rtol, atol, method)
+    check_options(float(torch.as_tensor(rtol).max()), float(torch.as_tensor(atol).min()), method)
     m = METHODS[method]
     B, device = y0.shape[0], y0.device
     start, end = as_time(t0).to(device).expand(B), as_time(t1).to(device).expand(B)
@@ -253,7 +255,7 @@ def _estimate(m: _Method, stages: list[Tensor], scale: Tensor, norm: Norm) -> Te
 
 
 def _first_step(
-    f: Field, norm: Norm, order: int, tolerance: tuple[float, float], y: Tensor, t: Tensor, end: Tensor, k: Tensor, rows: Tensor
+    f: Field, norm: Norm, order: int, tolerance: tuple[Any, Any], y: Tensor, t: Tensor, end: Tensor, k: Tensor, rows: Tensor
 ) -> Tensor:
     """Hairer, Norsett, Wanner, 1993, section II.4: a step over which both slope and curvature change y little."""
     rtol, atol = tolerance

@@ -133,6 +133,22 @@ def test_too_many_steps_is_said_too():
 
 
 @methods
+def test_an_entry_without_rtol_is_held_to_atol_however_large_it_is(method):
+    """(e^-t, 1e4 + sin 30t): where the second's share of rtol counts, it may be wrong by 1."""
+
+    def field(y, t, rows):
+        return torch.stack([-y[:, 0], 30 * torch.cos(30 * t)], dim=1)
+
+    def error(**tolerances):
+        start = torch.tensor([[1.0, 1e4]], dtype=torch.float64)
+        return abs(integrate(field, start, 0.0, 3.0, method=method, **tolerances).y[0, 1].item() - 1e4 - np.sin(90.0))
+
+    loose, tight = torch.tensor([1e-4, 0.0]), torch.tensor([1e-4, 1e-6])
+    assert error(rtol=loose, atol=1e-4) < 1e-3 < 1e-2 < error(rtol=1e-4, atol=1e-4)
+    assert error(rtol=loose, atol=tight) < 1e-5
+
+
+@methods
 def test_nothing_to_do_is_done_at_once(method):
     none = integrate(pendulum, torch.ones(0, 2), 0.0, 1.0, method=method)
     assert none.y.shape == (0, 2) and none.calls == 0 and none.failures() == ""

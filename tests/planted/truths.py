@@ -88,6 +88,13 @@ MUTANTS = [
         "test_ode.py -k another_clock",
     ),
     Mutant(
+        "log p held to a share of itself",
+        "likelihood/flow.py",
+        "torch.cat([rtol * state, 0 * logs])",
+        "torch.cat([rtol * state, rtol * logs])",
+        "test_densities.py -k however_large",
+    ),
+    Mutant(
         "Hutchinson by the mean",
         "sde_lib/jacobian.py",
         "(vJ * v).flatten(1).sum(1)",
