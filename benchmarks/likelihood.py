@@ -180,28 +180,32 @@ def equal_error(sweep: Sweep, levels: list[float]) -> list[dict[str, Any]]:
 
 def breakdown(model: ScoreModel, x: Tensor, tolerance: float, repeats: int) -> dict[str, float]:
     """The third table: the parts of our time, as shares of the whole."""
-    sizes: list[int] = []
+    calls: list[tuple[int, bool]] = []
     inner, reverse = model.network, ReverseSDE(model.sde, model)
 
     class Recorded(torch.nn.Module):
         def forward(self, x: Tensor, label: Tensor) -> Tensor:
-            sizes.append(len(x))
+            calls.append((len(x), x.requires_grad))
             return inner(x, label)
 
     ours(ScoreModel(Recorded(), model.sde, model.parameterization, model.data), x, tolerance)
     label = torch.zeros(len(x))
 
     def passes() -> None:
-        for size in sizes:
-            state = x[:size].clone().requires_grad_()
-            torch.autograd.grad(inner(state, label[:size]), state, state.detach())
+        for size, divergence in calls:
+            with torch.set_grad_enabled(divergence):
+                state = x[:size].clone().requires_grad_(divergence)
+                output = inner(state, label[:size])
+                if divergence:
+                    torch.autograd.grad(output, state, state.detach())
 
     def evaluations() -> None:
-        divergence, t = Hutchinson(), torch.full((len(x),), 0.5, dtype=torch.float64)
-        probe = divergence.probe(RowNoise(SEED, len(x), Stream.PROBE), x)
-        for size in sizes:
+        hutchinson, t = Hutchinson(), torch.full((len(x),), 0.5, dtype=torch.float64)
+        probe = hutchinson.probe(RowNoise(SEED, len(x), Stream.PROBE), x)
+        for size, divergence in calls:
+            flow = partial(reverse.flow, t=t[:size])
             with torch.no_grad():
-                divergence(lambda state, size=size: reverse.flow(state, t[:size]), x[:size], probe[:, :size])
+                hutchinson(flow, x[:size], probe[:, :size]) if divergence else flow(x[:size])
 
     seconds = interleaved([partial(ours, model, x, tolerance), evaluations, passes], repeats)
     whole, evaluation, network = (np.median(seconds[:, i]) for i in range(3))
@@ -210,7 +214,7 @@ def breakdown(model: ScoreModel, x: Tensor, tolerance: float, repeats: int) -> d
         "rest of the evaluation": (evaluation - network) / whole,
         "solver": 1 - evaluation / whole,
     }
-    print(f"\nwhere the time goes at a tolerance of {tolerance:g} ({len(sizes)} calls, {whole:.3f} s)")
+    print(f"\nwhere the time goes at a tolerance of {tolerance:g} ({len(calls)} calls, {whole:.3f} s)")
     for name, share in shares.items():
         print_row((24, 8), name, f"{100 * share:.0f} %")
     return {name: float(share) for name, share in shares.items()}

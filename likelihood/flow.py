@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,20 +91,30 @@ def log_likelihood(
     B, dims = x.shape[0], math.prod(x.shape[1:])
     probe = divergence.probe(RowNoise(seed, torch.arange(index, index + B), Stream.PROBE), x)
 
-    def augmented(y: Tensor, t: Tensor, rows: Tensor) -> Tensor:
+    def flow_of(y: Tensor, t: Tensor, rows: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
         part = rsde if len(rows) == B else rsde.take(rows)
-        state = y[:, :dims].reshape(-1, *x.shape[1:])
-        own_probe = probe[:, rows] if probe.numel() else probe
-        slope, div = divergence(lambda state: part.flow(state, t), state, own_probe)
+        return lambda state: part.flow(state, t), y[:, :dims].reshape(-1, *x.shape[1:])
+
+    def with_divergence(y: Tensor, t: Tensor, rows: Tensor) -> Tensor:
+        slope, div = divergence(*flow_of(y, t, rows), probe[:, rows] if probe.numel() else probe)
         return torch.cat([slope.flatten(1), div], dim=1)
+
+    def without_divergence(y: Tensor, t: Tensor, rows: Tensor) -> Tensor:
+        flow, state = flow_of(y, t, rows)
+        return torch.cat([flow(state).flatten(1), torch.zeros_like(y[:, dims:])], dim=1)
 
     y0 = torch.cat([(x if gradients else x.detach()).flatten(1), x.new_zeros(B, divergence.channels)], dim=1)
     keep = not hasattr(score_fn, "take")
     with torch.set_grad_enabled(gradients):
         state, logs = y0.new_ones(dims), y0.new_ones(divergence.channels)
-        tolerances = {"rtol": torch.cat([rtol * state, 0 * logs]), "atol": torch.cat([atol * state, LOG_P_SHARE * atol * logs])}
-        options: dict[str, Any] = {**tolerances, "method": method, "keep_rows": keep}
-        solution = integrate_on_clock(sde.clock_power, augmented, y0, start, sde.T, **options)
+        options: dict[str, Any] = {
+            "rtol": torch.cat([rtol * state, 0 * logs]),
+            "atol": torch.cat([atol * state, LOG_P_SHARE * atol * logs]),
+            "method": method,
+            "keep_rows": keep,
+            "unweighted": without_divergence,
+        }
+        solution = integrate_on_clock(sde.clock_power, with_divergence, y0, start, sde.T, **options)
         end = solution.reached()
         latent = end[:, :dims].reshape(x.shape)
         prior = sde.prior(latent).log_prob(latent).double()

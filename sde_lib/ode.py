@@ -91,13 +91,16 @@ class _Method:
     stages: Tensor
     weights: Tensor
     errors: tuple[Tensor, ...]
+    weighted: Tensor  # whether a stage has a weight, in the result or in its error, or only leads to other stages
 
 
 def _method(order: int, scipy_method: type, *errors: str) -> _Method:
     def tensor(name: str) -> Tensor:
         return torch.from_numpy(np.array(getattr(scipy_method, name), dtype=np.float64))
 
-    return _Method(order, tensor("C"), tensor("A"), tensor("B"), tuple(map(tensor, errors)))
+    weights, estimates = tensor("B"), tuple(map(tensor, errors))
+    weighted = torch.stack([weights, *(estimate[:-1] for estimate in estimates)]).any(0)
+    return _Method(order, tensor("C"), tensor("A"), weights, estimates, weighted)
 
 
 METHODS = {"dopri5": _method(4, RK45, "E"), "dop853": _method(7, DOP853, "E5", "E3")}
@@ -106,12 +109,13 @@ METHODS = {"dopri5": _method(4, RK45, "E"), "dop853": _method(7, DOP853, "E5", "
 SAFETY, SMALLEST, LARGEST = 0.9, 0.2, 5.0
 
 
-def check_options(rtol: float, atol: float, method: str) -> None:
-    """Refuse methods that are not here, and tolerances that are not positive."""
+def check_options(rtol: float | Tensor, atol: float | Tensor, method: str) -> None:
+    """Refuse methods that are not here, and tolerances that are not positive, but for entries that go without rtol."""
     if method not in METHODS:
         raise ValueError(f"method {method!r} is not known: use one of {', '.join(map(repr, METHODS))}")
-    if not (rtol > 0 and atol > 0):
-        raise ValueError(f"rtol={rtol} and atol={atol}: both must be positive")
+    relative, absolute = torch.as_tensor(rtol), torch.as_tensor(atol)
+    if not ((relative >= 0).all() and relative.any() and (absolute > 0).all()):
+        raise ValueError(f"rtol={rtol} and atol={atol}: both must be positive, but that rtol may be 0 for some entries of a row")
 
 
 def integrate(
@@ -125,6 +129,7 @@ def integrate(
     method: str = "dopri5",
     max_steps: int = 10_000,
     keep_rows: bool = False,
+    unweighted: Field | None = None,
 ) -> Solution:
     """Integrate dy/dt = fn(y, t, rows) from t0 to t1, forward or backward, each row on its own.
 
@@ -134,9 +139,11 @@ def integrate(
     accepted below 1, and the next one chosen by a PI controller, among the powers of 2^(1/16), so that a row takes the same
     steps in every batch. Rows that end leave the batch, unless keep_rows says that fn cannot do without them. Times land on t1
     exactly, and never beyond. No rows, no calls.
+    unweighted, if given, answers in place of fn at the stages that have no weight in the result and only lead to others (1 in 6
+    of dopri5, 4 in 12 of dop853): for integrals over the path, on which no slope depends, it may answer 0.
     Where autograd records, y can be differentiated with respect to y0 and whatever fn depends on, at the steps that were taken.
-    Raises ValueError for an unknown method, an atol that is not positive or an rtol that is 0 for every entry; a row that fails
-    says so in status.
+    Raises ValueError for an unknown method, an atol that is not positive, an rtol that is negative, or 0 for every entry; a row
+    that fails says so in status.
 
     Reference: Dormand and Prince, 1980; Hairer, Norsett, Wanner, 1993, sections II.4 and II.5 (first step, dop853's error);
     Gustafsson, 1991 (PI control).
@@ -144,7 +151,7 @@ def integrate(
     >>> integrate(lambda y, t, rows: -y, torch.ones(1, 1, dtype=torch.float64), 0.0, 1.0, rtol=1e-9, atol=1e-9).y
     tensor([[0.3679]], dtype=torch.float64)
     """
-    check_options(float(torch.as_tensor(rtol).max()), float(torch.as_tensor(atol).min()), method)
+    check_options(rtol, atol, method)
     m = METHODS[method]
     B, device = y0.shape[0], y0.device
     start, end = as_time(t0).to(device).expand(B), as_time(t1).to(device).expand(B)
@@ -155,10 +162,10 @@ def integrate(
     if B == 0:
         return Solution(out, times, status, calls, evaluated)
 
-    def f(y: Tensor, t: Tensor, rows: Tensor) -> Tensor:
+    def f(y: Tensor, t: Tensor, rows: Tensor, field: Field = fn) -> Tensor:
         nonlocal calls, evaluated
         calls, evaluated = calls + 1, evaluated + len(rows)
-        return fn(y, t, rows).to(y.dtype)
+        return field(y, t, rows).to(y.dtype)
 
     def norm(v: Tensor, scale: Tensor) -> Tensor:
         return ((v / scale).detach() ** 2).flatten(1).mean(1).double().sqrt()  # no derivative goes through a step's size
@@ -177,8 +184,9 @@ def integrate(
         signed = direction[rows] * h
         stages = [k]
         for i in range(1, len(m.nodes)):
-            dy = _combine(m.stages[i, :i], stages)
-            stages.append(f(y + expand(signed, y) * dy, _inside(t + m.nodes[i] * signed, start[rows], end[rows]), rows))
+            y_stage = y + expand(signed, y) * _combine(m.stages[i, :i], stages)
+            t_stage = _inside(t + m.nodes[i] * signed, start[rows], end[rows])
+            stages.append(f(y_stage, t_stage, rows, fn if unweighted is None or m.weighted[i] else unweighted))
         y_new = y + expand(signed, y) * _combine(m.weights, stages)
         t_new = torch.where(final, end[rows], t + signed)
         k_new = f(y_new, t_new, rows)
@@ -220,16 +228,19 @@ def integrate(
     return Solution(out, times, status, calls, evaluated)
 
 
-def integrate_on_clock(power: float, fn: Field, y0: Tensor, t0: float, t1: float, **options: Any) -> Solution:
+def integrate_on_clock(
+    power: float, fn: Field, y0: Tensor, t0: float, t1: float, *, unweighted: Field | None = None, **options: Any
+) -> Solution:
     """integrate, stepping in u = t^(1/power): for slopes that grow as t^(1/power - 1) near t = 0, and in u are smooth."""
     if power == 1:
-        return integrate(fn, y0, t0, t1, **options)
+        return integrate(fn, y0, t0, t1, unweighted=unweighted, **options)
     low, high = sorted((t0, t1))
 
-    def slope(y: Tensor, u: Tensor, rows: Tensor) -> Tensor:
-        return expand(power * u ** (power - 1), y) * fn(y, (u**power).clamp(low, high), rows)
+    def on_clock(field: Field) -> Field:
+        return lambda y, u, rows: expand(power * u ** (power - 1), y) * field(y, (u**power).clamp(low, high), rows)
 
-    solution = integrate(slope, y0, t0 ** (1 / power), t1 ** (1 / power), **options)
+    others = unweighted and on_clock(unweighted)
+    solution = integrate(on_clock(fn), y0, t0 ** (1 / power), t1 ** (1 / power), unweighted=others, **options)
     return solution._replace(t=solution.t**power)
 
 

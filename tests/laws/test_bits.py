@@ -18,7 +18,8 @@ from likelihood import (
     sde_bound,
 )
 from sde_lib import VPSDE, GaussianOracle, Images, PointsOracle, RowNoise
-from tests.laws.test_densities import correlated, discretised
+from tests.laws.test_densities import correlated
+from tests.laws.test_known_bits import discretised
 
 SDE = VPSDE()
 COARSE = Images(4)

@@ -204,14 +204,14 @@ MUTANTS = [
         "sde_lib/data.py",
         "(self.high - self.low) / self.levels",
         "(self.high - self.low) / (self.levels - 1)",
-        "test_densities.py -k 'round_trip or eight_bits'",
+        "test_known_bits.py -k 'round_trip or eight_bits'",
     ),
     Mutant(
         "bits with the wrong sign of the bin",
         "sde_lib/data.py",
         "return dims * math.log(self.bin_width)",
         "return -dims * math.log(self.bin_width)",
-        "test_densities.py -k discretised",
+        "test_known_bits.py -k discretised",
     ),
     Mutant(
         "density of times dropped",

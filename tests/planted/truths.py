@@ -81,10 +81,24 @@ MUTANTS = [
         "test_variational.py -k rescaled_kl",
     ),
     Mutant(
+        "a stage with weight without its integrand",
+        "sde_lib/ode.py",
+        "m.weighted[i] else",
+        "m.weighted[i - 1] else",
+        "test_ode.py -k without_weight",
+    ),
+    Mutant(
+        "no stage spared its integrand",
+        "sde_lib/ode.py",
+        "unweighted is None or m.weighted[i] else",
+        "unweighted is None or True else",
+        "test_ode.py -k without_weight",
+    ),
+    Mutant(
         "another clock without its slope",
         "sde_lib/ode.py",
-        "expand(power * u ** (power - 1), y) * fn",
-        "expand(power * u ** 0, y) * fn",
+        "expand(power * u ** (power - 1), y) * field",
+        "expand(power * u ** 0, y) * field",
         "test_ode.py -k another_clock",
     ),
     Mutant(
