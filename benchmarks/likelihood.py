@@ -66,7 +66,7 @@ def digits() -> tuple[Tensor, Tensor, Images]:
 
 def patches() -> tuple[Tensor, Tensor, Images]:
     """Photographs in pieces of 3x32x32: the first of the two photographs to train, pieces of the second to test."""
-    first, second = (torch.from_numpy(image).permute(2, 0, 1) for image in load_sample_images().images)
+    first, second = (torch.from_numpy(image.copy()).permute(2, 0, 1) for image in load_sample_images().images)
     cut = lambda image: image.unfold(1, 32, 16).unfold(2, 32, 16).flatten(1, 2).transpose(0, 1)
     return cut(first), cut(second)[::7], Images(256)
 
