@@ -115,7 +115,7 @@ def check_options(rtol: float | Tensor, atol: float | Tensor, method: str) -> No
         raise ValueError(f"method {method!r} is not known: use one of {', '.join(map(repr, METHODS))}")
     relative, absolute = torch.as_tensor(rtol), torch.as_tensor(atol)
     if not ((relative >= 0).all() and relative.any() and (absolute > 0).all()):
-        raise ValueError(f"rtol={rtol} and atol={atol}: both must be positive, but that rtol may be 0 for some entries of a row")
+        raise ValueError(f"rtol={rtol} and atol={atol}: both must be positive")
 
 
 def integrate(
@@ -266,7 +266,15 @@ def _estimate(m: _Method, stages: list[Tensor], scale: Tensor, norm: Norm) -> Te
 
 
 def _first_step(
-    f: Field, norm: Norm, order: int, tolerance: tuple[Any, Any], y: Tensor, t: Tensor, end: Tensor, k: Tensor, rows: Tensor
+    f: Field,
+    norm: Norm,
+    order: int,
+    tolerance: tuple[float | Tensor, float | Tensor],
+    y: Tensor,
+    t: Tensor,
+    end: Tensor,
+    k: Tensor,
+    rows: Tensor,
 ) -> Tensor:
     """Hairer, Norsett, Wanner, 1993, section II.4: a step over which both slope and curvature change y little."""
     rtol, atol = tolerance

@@ -161,6 +161,20 @@ def test_divergence_is_the_trace_of_the_jacobian():
     torch.testing.assert_close(Hutchinson(2)(field, x, v)[1], torch.einsum("kbi,bij,kbj->bk", v, jacobians, v))
 
 
+@pytest.mark.parametrize(("method", "spared", "stages"), [("dopri5", 1, 6), ("dop853", 4, 12)])
+def test_no_divergence_is_computed_that_weighs_nothing(method, spared, stages):
+    """Of the stages of a step, those without weight in log p ask for no gradient; the two evaluations of the first step do."""
+    sde, oracle, asked = VPSDE(), correlated(), []
+
+    def score(x, t):
+        asked.append(x.requires_grad)
+        return oracle.score(sde)(x, t)
+
+    result = log_likelihood(sde, score, oracle.sample(3, seed=0), method=method)
+    assert len(asked) == result.nfe and asked[:2] == [True, True]
+    assert asked.count(False) * stages == (result.nfe - 2) * spared
+
+
 def test_a_rows_value_does_not_depend_on_its_batch():
     sde, oracle = VPSDE(), correlated()
     x = oracle.sample(12, seed=7)

@@ -95,6 +95,13 @@ MUTANTS = [
         "test_ode.py -k without_weight",
     ),
     Mutant(
+        "a divergence at every stage",
+        "likelihood/flow.py",
+        '"unweighted": without_divergence',
+        '"unweighted": with_divergence',
+        "test_densities.py -k weighs_nothing",
+    ),
+    Mutant(
         "another clock without its slope",
         "sde_lib/ode.py",
         "expand(power * u ** (power - 1), y) * field",
