@@ -200,9 +200,9 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
     from training.processes import processes
 
     folder, config = _run(arguments, overrides)
-    settled = [key for key, _ in overrides if key.split(".")[-1] in ("divergence", "rtol", "atol")]
+    settled = [key for key, _ in overrides if key.split(".")[-1] in ("divergence", "tolerance")]
     if arguments.target_error is not None and settled:
-        raise Usage(f"--target-error chooses divergence, rtol and atol, and --config.{settled[0]} does so too: leave one out")
+        raise Usage(f"--target-error chooses divergence and tolerance, and --config.{settled[0]} does so too: leave one out")
     device = choose_device(arguments.device)
     model, scoring, codes, train, truth, y = scored(folder, config, device, arguments.data, arguments.split)
     if arguments.out is not None and arguments.out.is_dir():

@@ -46,7 +46,7 @@ def main() -> None:
         spreads = []
         for divergence in (Hutchinson(probes), Probing(probes)):
             runs = [
-                log_likelihood(model.sde, model, x, divergence=divergence, rtol=1e-2, atol=1e-2, seed=seed).log_prob
+                log_likelihood(model.sde, model, x, divergence=divergence, tolerance=1e-2, seed=seed).log_prob
                 for seed in range(args.repeats)
             ]
             spreads.append(torch.stack(runs).var(0).mean().sqrt().item())

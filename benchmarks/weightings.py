@@ -36,7 +36,7 @@ def trained(sde: str, objective: str, steps: int, seed: int, folder: Path) -> Bi
     if run.main(["--mode", "train", "--sde", sde, "--seed", str(seed), "--workdir", str(folder), *options]):
         raise RuntimeError(f"the training of {sde} with {objective} failed: see above")
     model, data = load(folder), Digits()
-    return bits_per_dim(model.sde, model, data.test.split(90), images=model.data, divergence=Probing(4), rtol=1e-4, atol=1e-4)
+    return bits_per_dim(model.sde, model, data.test.split(90), images=model.data, divergence=Probing(4), tolerance=1e-4)
 
 
 def row(name: str, seed: int, result: BitsPerDim, first: BitsPerDim) -> dict[str, Any]:

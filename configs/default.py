@@ -53,7 +53,7 @@ def get_config() -> ConfigDict:
     config.likelihood.variance = "small"  # of a step back in the bound, where none was learned
     config.likelihood.divergence = "hutchinson(probes=1)"
     config.likelihood.dequantize = "uniform(draws=1)"
-    config.likelihood.rtol = 1e-3
-    config.likelihood.atol = 1e-3
+    config.likelihood.tolerance = 1e-3
+    config.likelihood.method = "dopri5"  # or "dop853"
     config.likelihood.batch_size = 180
     return config

@@ -74,7 +74,8 @@ def _batch(
         rows = slice(index, index + scoring.batch_size)
         batch, score_fn = codes[rows].to(device), under(model, y, rows)
         options: Any = {"seed": seed, "index": index}
-        solve: Any = {"divergence": scoring.divergence, "rtol": scoring.rtol, "atol": scoring.atol, "keep_latents": keep_latents}
+        named = ("divergence", "tolerance", "method")
+        solve: Any = {name: getattr(scoring, name) for name in named} | {"keep_latents": keep_latents}
         result: Any
         if name == "nats":
             result = score_reals(sde, score_fn, batch, transform=model.data, **solve, **options)

@@ -88,16 +88,16 @@ def planned(
     """
     device = next(model.parameters()).device
     if not hasattr(model.data, "levels"):
-        raise Usage("--target-error is for bits/dim, and these data have no levels: set --config.likelihood.divergence and rtol")
+        raise Usage("--target-error is for bits/dim, and these data have no levels: set config.likelihood.divergence and tolerance")
     if scoring.estimator != "flow":
         raise Usage(f"--target-error is spent on the flow, and likelihood.estimator is {scoring.estimator!r}: leave one out")
     try:
-        options: Any = {"images": model.data, "dequantize": scoring.dequantize, "seed": seed}
+        options: Any = {"images": model.data, "dequantize": scoring.dequantize, "method": scoring.method, "seed": seed}
         score_fn = under(model, y, slice(0, PLANNED))
         budget = plan(model.sde, score_fn, codes[:PLANNED].to(device), len(codes), target_error, **options)
     except ValueError as error:
         raise Usage(f"--target-error {target_error}: {error}") from None
-    bought: Any = {"rtol": budget.tolerance, "atol": budget.tolerance, "dequantize": budget.dequantize}
+    bought: Any = {"tolerance": budget.tolerance, "dequantize": budget.dequantize}
     return dataclasses.replace(scoring, divergence=budget.divergence, **bought), str(budget)
 
 

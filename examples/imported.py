@@ -49,7 +49,7 @@ def options_of(description: str) -> argparse.ArgumentParser:
 
 def by_the_flow(model: ScoreModel, score_fn: Any, codes: Any, seed: int) -> Any:
     """Bits/dim by the probability flow ODE."""
-    return bits_per_dim(model.sde, score_fn, codes, images=model.data, rtol=1e-3, atol=1e-3, seed=seed)
+    return bits_per_dim(model.sde, score_fn, codes, images=model.data, tolerance=1e-3, seed=seed)
 
 
 def sample_and_score(

@@ -30,7 +30,7 @@ class Parts(NamedTuple):
     noise: standard error from points in the bins and probes together (needs two draws).
     probe: standard error from the probes alone (needs two probes, or repeats; 0 when the divergence is exact).
     dequantization: how much of the bound's slack several draws removed; more would remove more, never less.
-    solver: mean change on the first images when rtol and atol are ten times smaller.
+    solver: mean change on the first images when the tolerance is ten times smaller.
     prior: bound on the cost of the prior's not being the exact law of x_T.
     """
 
@@ -93,7 +93,7 @@ class BitsPerDim(OfRows):
             f"{with_error(self.mean, self.standard_error)} bits/dim "
             f"({so_many(len(self.per_image))}; parts: {parts}; {self.nfe} network calls)"
         )
-        for name, remedy in (("solver", "tighten rtol and atol"), ("prior", "take a process with more noise at T")):
+        for name, remedy in (("solver", "tighten the tolerance"), ("prior", "take a process with more noise at T")):
             if (getattr(self.parts, name) or 0.0) > self.standard_error:
                 text += f"; {name}'s part exceeds the standard error: {remedy}"
         if self.sigma_over_bin > 0.15:
@@ -113,8 +113,8 @@ def bits_per_dim(
     images: Images,
     dequantize: Dequantizer = Uniform(),  # noqa: B008  (frozen)
     divergence: Divergence = Hutchinson(),  # noqa: B008  (frozen)
-    rtol: float = 1e-3,
-    atol: float = 1e-3,
+    tolerance: float = 1e-3,
+    method: str = "dopri5",
     t_min: float | None = None,
     seed: int = 0,
     index: int = 0,
@@ -127,7 +127,7 @@ def bits_per_dim(
     images index, index + 1, ..., and image i depends on (seed, i) alone, not on the batches. Several draws of dequantize, each
     with probes of its own, are averaged in their logarithms; with an exact divergence in their densities, which is a tighter
     bound (and with a noisy one would be none: noise in the exponent is a gain on average). solver_images is how many of the
-    first images are solved again, at a tenth of rtol and atol, to measure the solver's error.
+    first images are solved again, at a tenth of the tolerance, to measure the solver's error.
     Raises TypeError for data that are not integers, ValueError for data outside the levels or an empty set, RuntimeError when
     a row's likelihood cannot be computed.
 
@@ -141,7 +141,7 @@ def bits_per_dim(
     (torch.Size([3]), 7.33)
     """
     require_levels(images)
-    solve = partial(log_likelihood, sde, divergence=divergence, t_min=t_min)
+    solve = partial(log_likelihood, sde, divergence=divergence, method=method, t_min=t_min)
     ReverseSDE(sde, score_fn)  # which refuses the two when they are swapped
     level = sde.at(sde.valid_t_min(t_min))
     results, left = [], solver_images
@@ -153,7 +153,7 @@ def bits_per_dim(
         for draw in range(dequantize.draws):
             x, log_det = dequantize.sample(images, codes, noise, level)
             options: dict[str, Any] = {"seed": seed + (draw << 32), "index": index}  # new probes for each draw
-            result = solve(score_fn, x, rtol=rtol, atol=atol, **options)
+            result = solve(score_fn, x, tolerance=tolerance, **options)
             nfe += result.nfe
             draws.append(result.log_prob + log_det)
             probe_variance.append(result.probe_error**2)
@@ -162,7 +162,7 @@ def bits_per_dim(
                 own, part = score_fn, x  # all of them where the rows of score_fn cannot be told apart
                 if hasattr(score_fn, "take"):
                     own, part = score_fn.take(torch.arange(len(x[first]), device=x.device)), x[first]
-                finer = solve(own, part, rtol=rtol / 10, atol=atol / 10, **options)
+                finer = solve(own, part, tolerance=tolerance / 10, **options)
                 nfe += finer.nfe
                 solver[first] = (finer.log_prob[first] - result.log_prob[first]).abs().cpu()
                 left -= len(x[first])

@@ -51,6 +51,7 @@ def plan(
     *,
     images: Images,
     dequantize: Any = Uniform(),  # noqa: B008  (frozen)
+    method: str = "dopri5",
     t_min: float | None = None,
     seed: int = 0,
 ) -> Budget:
@@ -71,13 +72,13 @@ def plan(
     """
     if not target_error > 0:
         raise ValueError(f"target_error is {target_error}, and a positive number of bits/dim was needed")
-    common: dict[str, Any] = {"images": images, "t_min": t_min, "seed": seed, "solver_images": 0}
+    common: dict[str, Any] = {"images": images, "method": method, "t_min": t_min, "seed": seed, "solver_images": 0}
     nfe = 0
 
     def measure(probes: int, draws: int, tolerance: float) -> BitsPerDim:
         nonlocal nfe
         settings: dict[str, Any] = {"divergence": Probing(probes), "dequantize": replace(dequantize, draws=draws)}
-        result = bits_per_dim(sde, score_fn, codes, rtol=tolerance, atol=tolerance, **settings, **common)
+        result = bits_per_dim(sde, score_fn, codes, tolerance=tolerance, **settings, **common)
         nfe += result.nfe
         return result
 

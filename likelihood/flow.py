@@ -14,15 +14,14 @@ from likelihood.divergence import Divergence, Exact
 from likelihood.joined import so_many, standard_error, with_error
 from sde_lib.base import SDE
 from sde_lib.noise import RowNoise, Stream
-from sde_lib.ode import check_options, integrate_on_clock
+from sde_lib.ode import integrate_on_clock
 from sde_lib.reverse import ReverseSDE
 from sde_lib.tensors import check_state
 
 __all__ = ["LogLikelihood", "log_likelihood"]
 
-# Of atol, for log p: what is wanted is log p, and with less control of it the state is solved better than it needs to be.
-# The fewest evaluations at equal error, within their noise, had 0.1 to 0.3 (benchmarks/likelihood.py, digits).
-LOG_P_SHARE = 0.3
+LOG_P_SHARE = 0.3  # of the tolerance: of 0.1 to 1, alike within their noise (benchmarks/likelihood.py)
+GAINS = (0.85, 0.2)  # bold, since the steps grow from t_min on, to hundreds of times the first
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +51,7 @@ def log_likelihood(
     x: Tensor,
     *,
     divergence: Divergence = Exact(),  # noqa: B008  (frozen)
-    rtol: float = 1e-5,
-    atol: float = 1e-5,
+    tolerance: float = 1e-5,
     method: str = "dopri5",
     t_min: float | None = None,
     seed: int = 0,
@@ -64,11 +62,12 @@ def log_likelihood(
 
     x is (B, *shape), float32 or float64; score_fn any callable (x, t) -> score that can be differentiated with respect to x.
     divergence is Exact() or Hutchinson(probes=K), whose probes for row i depend on (seed, index + i) alone. Each row has its
-    own step sizes, so that its value does not depend on its batch, but for the round-off of the network. At each of them the
-    d entries of x err by less than atol + rtol |x|, root mean square, and log p by less than 0.3 sqrt(d + channels) atol nats,
-    however large it has grown. t_min is the process's own unless given. With gradients, log_prob and latent can be differentiated
-    with respect to x and to what the score depends on; all steps are kept for it.
-    Raises ValueError for x that is not finite, t_min outside (0, T), or tolerances that are not positive, and TypeError for x
+    own step sizes, so that its value does not depend on its batch, but for the round-off of the network. Of the errors e in log p
+    and delta in x that a step makes, the latter moves log p by score . delta, where the score is some 1 / sigma(t) an entry: a step
+    is accepted when (e / 0.3)^2 + |delta / sigma(t)|^2 < (d + channels) tolerance^2, for the d entries of x. method is "dopri5", or
+    "dop853", which is faster where the score is smooth. t_min is the process's own unless given. With gradients, log_prob and
+    latent can be differentiated with respect to x and to what the score depends on; all steps are kept for it.
+    Raises ValueError for x that is not finite, t_min outside (0, T), or a tolerance that is not positive, and TypeError for x
     that is not float32 or float64; RuntimeError under torch.inference_mode; sde_lib.Unfinished, a RuntimeError, when rows cannot
     be carried to T: it has the reason for each, and the others' values.
 
@@ -81,7 +80,8 @@ def log_likelihood(
     (tensor([-2.8379], dtype=torch.float64), tensor([-2.8379], dtype=torch.float64))
     """
     check_state(x)
-    check_options(rtol, atol, method)
+    if not tolerance > 0:
+        raise ValueError(f"tolerance={tolerance}: a positive number is needed")
     if x.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"x has dtype {x.dtype}, in which a solver loses its way: give it as float32 or float64")
     if torch.is_inference_mode_enabled():
@@ -103,17 +103,16 @@ def log_likelihood(
         flow, state = flow_of(y, t, rows)
         return torch.cat([flow(state).flatten(1), torch.zeros_like(y[:, dims:])], dim=1)
 
+    def units(y: Tensor, t: Tensor) -> Tensor:
+        state = y[:, :dims].reshape(-1, *x.shape[1:])
+        sigma = sde.kernel(state, t).std.expand_as(state).flatten(1)
+        return torch.cat([sigma.to(y), torch.full_like(y[:, dims:], LOG_P_SHARE)], dim=1)
+
     y0 = torch.cat([(x if gradients else x.detach()).flatten(1), x.new_zeros(B, divergence.channels)], dim=1)
     keep = not hasattr(score_fn, "take")
     with torch.set_grad_enabled(gradients):
-        state, logs = y0.new_ones(dims), y0.new_ones(divergence.channels)
-        options: dict[str, Any] = {
-            "rtol": torch.cat([rtol * state, 0 * logs]),
-            "atol": torch.cat([atol * state, LOG_P_SHARE * atol * logs]),
-            "method": method,
-            "keep_rows": keep,
-            "unweighted": without_divergence,
-        }
+        options: dict[str, Any] = {"rtol": 0.0, "atol": tolerance, "units": units, "unweighted": without_divergence}
+        options |= {"gains": GAINS, "method": method, "keep_rows": keep}
         solution = integrate_on_clock(sde.clock_power, with_divergence, y0, start, sde.T, **options)
         end = solution.reached()
         latent = end[:, :dims].reshape(x.shape)

@@ -18,7 +18,7 @@ __all__ = ["METHODS", "Solution", "Status", "Unfinished", "check_options", "inte
 
 
 Field = Callable[[Tensor, Tensor, Tensor], Tensor]
-Norm = Callable[[Tensor, Tensor], Tensor]
+Units = Callable[[Tensor, Tensor], Tensor]
 Result = TypeVar("Result")
 
 
@@ -86,36 +86,41 @@ class Solution(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Method:
-    order: int  # of the error estimate
+    order: int  # of the result that the error estimate compares with
     nodes: Tensor
     stages: Tensor
     weights: Tensor
-    errors: tuple[Tensor, ...]
+    errors: Tensor
     weighted: Tensor  # whether a stage has a weight, in the result or in its error, or only leads to other stages
 
 
-def _method(order: int, scipy_method: type, *errors: str) -> _Method:
+def _method(order: int, scipy_method: type, errors: str) -> _Method:
     def tensor(name: str) -> Tensor:
         return torch.from_numpy(np.array(getattr(scipy_method, name), dtype=np.float64))
 
-    weights, estimates = tensor("B"), tuple(map(tensor, errors))
-    weighted = torch.stack([weights, *(estimate[:-1] for estimate in estimates)]).any(0)
-    return _Method(order, tensor("C"), tensor("A"), weights, estimates, weighted)
+    weights, estimate = tensor("B"), tensor(errors)
+    weighted = (weights != 0) | (estimate[:-1] != 0)
+    return _Method(order, tensor("C"), tensor("A"), weights, estimate, weighted)
 
 
-METHODS = {"dopri5": _method(4, RK45, "E"), "dop853": _method(7, DOP853, "E5", "E3")}
-"""Dormand and Prince, 1980, order 5(4); Hairer, Norsett, Wanner, 1993, order 8(5,3): coefficients as scipy keeps them."""
+METHODS = {"dopri5": _method(4, RK45, "E"), "dop853": _method(5, DOP853, "E5")}
+"""Dormand and Prince, 1980, order 5(4); Hairer, Norsett, Wanner, 1993, order 8(5,3): coefficients as scipy keeps them.
 
-SAFETY, SMALLEST, LARGEST = 0.9, 0.2, 5.0
+dop853 goes by its estimate of order 5 alone: divided by that of order 3, as its authors have it, it can be small by chance where
+a step is far too long.
+"""
+
+SAFETY, SMALLEST, LARGEST = 0.9, 0.1, 10.0
+FIRST = 1e-4  # error that the first step aims at, of what is allowed: to be rejected costs more than to begin with care
+LEAST = 1e-4  # error that the controller takes a step to have had
 
 
-def check_options(rtol: float | Tensor, atol: float | Tensor, method: str) -> None:
-    """Refuse methods that are not here, and tolerances that are not positive, but for entries that go without rtol."""
+def check_options(rtol: float, atol: float, method: str) -> None:
+    """Refuse methods that are not here, and tolerances that no step can hold."""
     if method not in METHODS:
         raise ValueError(f"method {method!r} is not known: use one of {', '.join(map(repr, METHODS))}")
-    relative, absolute = torch.as_tensor(rtol), torch.as_tensor(atol)
-    if not ((relative >= 0).all() and relative.any() and (absolute > 0).all()):
-        raise ValueError(f"rtol={rtol} and atol={atol}: both must be positive")
+    if not (rtol >= 0 and atol > 0):
+        raise ValueError(f"rtol={rtol} and atol={atol}: atol must be positive, and rtol not negative")
 
 
 def integrate(
@@ -124,8 +129,10 @@ def integrate(
     t0: Time,
     t1: Time,
     *,
-    rtol: float | Tensor = 1e-5,
-    atol: float | Tensor = 1e-5,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    units: Units | None = None,
+    gains: tuple[float, float] = (0.7, 0.4),
     method: str = "dopri5",
     max_steps: int = 10_000,
     keep_rows: bool = False,
@@ -135,18 +142,18 @@ def integrate(
 
     y0 is (B, *shape); fn gets the b rows still under way, y (b, *shape), t (b,) float64 inside [t0, t1], and their numbers
     rows (b,), and answers in the shape of y. A row's error is the root mean square over its entries of
-    error / (atol + rtol |y|), where rtol and atol are numbers, or tensors with a number for each entry of a row; a step is
-    accepted below 1, and the next one chosen by a PI controller, among the powers of 2^(1/16), so that a row takes the same
-    steps in every batch. Rows that end leave the batch, unless keep_rows says that fn cannot do without them. Times land on t1
-    exactly, and never beyond. No rows, no calls.
+    error / (atol + rtol |y|), the error being in units(y, t), which broadcast to y, if they are given; a step is accepted below
+    1, and the next one chosen by a PI controller, among the powers of 2^(1/16), so that a row takes the same steps in every batch:
+    for the gains (a, b) it grows by 0.9 error^(-a/p) last_error^(b/p), p being the order of the error. Rows that end leave
+    the batch, unless keep_rows says that fn cannot do without them. Times land on t1 exactly, and never beyond. No rows, no calls.
     unweighted, if given, answers in place of fn at the stages that have no weight in the result and only lead to others (1 in 6
     of dopri5, 4 in 12 of dop853): for integrals over the path, on which no slope depends, it may answer 0.
     Where autograd records, y can be differentiated with respect to y0 and whatever fn depends on, at the steps that were taken.
-    Raises ValueError for an unknown method, an atol that is not positive, an rtol that is negative, or 0 for every entry; a row
-    that fails says so in status.
+    Raises ValueError for an unknown method, an atol that is not positive or an rtol that is negative; a row that fails says so in
+    status.
 
-    Reference: Dormand and Prince, 1980; Hairer, Norsett, Wanner, 1993, sections II.4 and II.5 (first step, dop853's error);
-    Gustafsson, 1991 (PI control).
+    Reference: Dormand and Prince, 1980; Hairer, Norsett, Wanner, 1993, sections II.4 (first step) and II.5 (dop853); Gustafsson,
+    1991 (PI control).
 
     >>> integrate(lambda y, t, rows: -y, torch.ones(1, 1, dtype=torch.float64), 0.0, 1.0, rtol=1e-9, atol=1e-9).y
     tensor([[0.3679]], dtype=torch.float64)
@@ -167,16 +174,16 @@ def integrate(
         calls, evaluated = calls + 1, evaluated + len(rows)
         return field(y, t, rows).to(y.dtype)
 
-    def norm(v: Tensor, scale: Tensor) -> Tensor:
-        return ((v / scale).detach() ** 2).flatten(1).mean(1).double().sqrt()  # no derivative goes through a step's size
+    def allowed(size: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        return (atol + rtol * size) * (1 if units is None else units(y, t))
 
     rows = torch.arange(B, device=device)
     y, t = y0, times
     k = f(y, t, rows)
-    h = _rounded(_first_step(f, norm, m.order, (rtol, atol), y, t, end, k, rows))
-    last_error = torch.full_like(t, 1e-4)
+    h = _rounded(_first_step(f, allowed(y.abs(), y, t), m.order, y, t, end, k, rows))
     active = torch.ones_like(t, dtype=torch.bool)
     rejected = torch.zeros_like(active)
+    last_error = torch.full_like(t, LEAST)
     for _ in range(max_steps):
         remaining = (end[rows] - t).abs()
         final = h >= remaining * (1 - 1e-12)
@@ -191,18 +198,17 @@ def integrate(
         t_new = torch.where(final, end[rows], t + signed)
         k_new = f(y_new, t_new, rows)
         stages.append(k_new)
-        scale = atol + rtol * torch.maximum(y.abs(), y_new.abs())
-        error = h * _estimate(m, stages, scale, norm)
+        error = h * _norm(_combine(m.errors, stages), allowed(torch.maximum(y.abs(), y_new.abs()), y_new, t_new))
         finite = error.isfinite()
         accept = (error < 1) & finite & active
         # An accepted step grows by the PI rule, and not right after a rejection; a rejected one shrinks by the I rule.
         exponent = 1 / (m.order + 1)
         safe = error.clamp_min(1e-10)
-        grow = (SAFETY * safe ** (-0.7 * exponent) * last_error ** (0.4 * exponent)).clamp(SMALLEST, LARGEST)
+        grow = (SAFETY * safe ** (-gains[0] * exponent) * last_error ** (gains[1] * exponent)).clamp(SMALLEST, LARGEST)
         grow = torch.where(rejected, grow.clamp_max(1.0), grow)
-        shrink = torch.where(finite, SAFETY * safe**-exponent, torch.full_like(error, 0.1)).clamp(0.1, 1.0)
+        shrink = torch.where(finite, SAFETY * safe**-exponent, torch.full_like(error, SMALLEST)).clamp(SMALLEST, 1.0)
         h = _rounded(h * torch.where(accept, grow, shrink))
-        last_error, rejected = torch.where(accept, safe.clamp_min(1e-4), last_error), ~accept
+        last_error, rejected = torch.where(accept, safe.clamp_min(LEAST), last_error), ~accept
         y = torch.where(expand(accept, y).bool(), y_new, y)
         k = torch.where(expand(accept, y).bool(), k_new, k)
         t = torch.where(accept, t_new, t)
@@ -229,18 +235,32 @@ def integrate(
 
 
 def integrate_on_clock(
-    power: float, fn: Field, y0: Tensor, t0: float, t1: float, *, unweighted: Field | None = None, **options: Any
+    power: float,
+    fn: Field,
+    y0: Tensor,
+    t0: float,
+    t1: float,
+    *,
+    units: Units | None = None,
+    unweighted: Field | None = None,
+    **options: Any,
 ) -> Solution:
     """integrate, stepping in u = t^(1/power): for slopes that grow as t^(1/power - 1) near t = 0, and in u are smooth."""
     if power == 1:
-        return integrate(fn, y0, t0, t1, unweighted=unweighted, **options)
+        return integrate(fn, y0, t0, t1, units=units, unweighted=unweighted, **options)
     low, high = sorted((t0, t1))
 
-    def on_clock(field: Field) -> Field:
-        return lambda y, u, rows: expand(power * u ** (power - 1), y) * field(y, (u**power).clamp(low, high), rows)
+    def time(u: Tensor) -> Tensor:
+        return (u**power).clamp(low, high)
 
-    others = unweighted and on_clock(unweighted)
-    solution = integrate(on_clock(fn), y0, t0 ** (1 / power), t1 ** (1 / power), unweighted=others, **options)
+    def on_clock(field: Field) -> Field:
+        return lambda y, u, rows: expand(power * u ** (power - 1), y) * field(y, time(u), rows)
+
+    others: Any = {
+        "units": units and (lambda y, u: units(y, time(u))),
+        "unweighted": unweighted and on_clock(unweighted),
+    }
+    solution = integrate(on_clock(fn), y0, t0 ** (1 / power), t1 ** (1 / power), **others, **options)
     return solution._replace(t=solution.t**power)
 
 
@@ -257,35 +277,19 @@ def _combine(weights: Tensor, stages: list[Tensor]) -> Tensor:
     return sum((w * k for w, k in zip(weights, stages, strict=True) if w != 0), torch.zeros_like(stages[0]))
 
 
-def _estimate(m: _Method, stages: list[Tensor], scale: Tensor, norm: Norm) -> Tensor:
-    """Error of a step divided by h; dop853 blends its two estimates as its authors do."""
-    first, *more = (norm(_combine(weights, stages), scale) for weights in m.errors)
-    for second in more:
-        first = first**2 / torch.sqrt(first**2 + 0.01 * second**2).clamp_min(1e-300)
-    return first
+def _norm(v: Tensor, scale: Tensor) -> Tensor:
+    return ((v / scale).detach() ** 2).flatten(1).mean(1).double().sqrt()  # no derivative goes through a step's size
 
 
-def _first_step(
-    f: Field,
-    norm: Norm,
-    order: int,
-    tolerance: tuple[float | Tensor, float | Tensor],
-    y: Tensor,
-    t: Tensor,
-    end: Tensor,
-    k: Tensor,
-    rows: Tensor,
-) -> Tensor:
+def _first_step(f: Field, scale: Tensor, order: int, y: Tensor, t: Tensor, end: Tensor, k: Tensor, rows: Tensor) -> Tensor:
     """Hairer, Norsett, Wanner, 1993, section II.4: a step over which both slope and curvature change y little."""
-    rtol, atol = tolerance
-    scale = atol + rtol * y.abs()
     span = (end - t).abs()
-    size, slope = norm(y, scale), norm(k, scale)
-    h0 = torch.where((size < 1e-5) | (slope < 1e-5), torch.full_like(size, 1e-6), 0.01 * size / slope)
+    size, slope = _norm(y, scale), _norm(k, scale)
+    h0 = torch.where((size < 1e-5) | (slope < 1e-5), torch.full_like(size, 1e-6), FIRST * size / slope)
     h0 = torch.minimum(h0.nan_to_num(1e-6), span)
     signed = torch.sign(end - t) * h0
     y1 = y + expand(signed, y) * k
-    curvature = norm(f(y1, _inside(t + signed, t, end), rows) - k, scale) / h0
+    curvature = _norm(f(y1, _inside(t + signed, t, end), rows) - k, scale) / h0
     steepest = torch.maximum(slope, curvature).nan_to_num(1e15)
-    h1 = torch.where(steepest <= 1e-15, (h0 * 1e-3).clamp_min(1e-6), (0.01 / steepest) ** (1 / (order + 1)))
+    h1 = torch.where(steepest <= 1e-15, (h0 * 1e-3).clamp_min(1e-6), (FIRST / steepest) ** (1 / (order + 1)))
     return torch.minimum(torch.minimum(100 * h0, h1), span)

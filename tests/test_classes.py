@@ -22,7 +22,7 @@ from training.trainer import Trainer
 
 TINY = [
     *("--config.network=unet(channels=8, multipliers=(1,), blocks=1, attention=())", "--config.train.steps=4"),
-    *("--config.likelihood.rtol=0.1", "--config.likelihood.atol=0.1", "--config.likelihood.batch_size=8"),
+    *("--config.likelihood.tolerance=0.1", "--config.likelihood.batch_size=8"),
     *("--config.sample.sampler=pc(predictor=dpm_solver, times=log_snr(steps=4, t_min=0.01))", "--config.sample.num=6"),
 ]
 
@@ -131,7 +131,7 @@ def test_what_is_learned_of_a_class_is_told_by_its_class():
     model = load("run")
     codes = x[[0, -1]]
     bits = [
-        bits_per_dim(model.sde, model.bind(y=classes), codes, images=model.data, rtol=1e-2, atol=1e-2).mean
+        bits_per_dim(model.sde, model.bind(y=classes), codes, images=model.data, tolerance=1e-2).mean
         for classes in (torch.tensor([0, 1]), torch.tensor([1, 0]))
     ]
     assert bits[0] < math.log2(17) < bits[1]
@@ -145,7 +145,7 @@ def test_what_classes_cannot_do_is_told(capsys):
     assert "NCSNv2 has no 'condition'" in capsys.readouterr().err
     assert run.main([*classes, "--config.likelihood.estimator=sde", "--dry-run"]) == 2
     assert "knows no classes, and these data have some: use 'flow'" in capsys.readouterr().err
-    assert run.main([*classes, *TINY, "--workdir", "run", "--config.likelihood.rtol=1.0", "--config.likelihood.atol=1.0"]) == 0
+    assert run.main([*classes, *TINY, "--workdir", "run", "--config.likelihood.tolerance=1.0"]) == 0
     assert "10 classes: 0, 1, 2" in capsys.readouterr().out
     assert run.main(["--mode", "sample", "--workdir", "run", "--classes", "10"]) == 2
     assert "--classes 10: the model knows classes 0 to 9" in capsys.readouterr().err

@@ -24,8 +24,7 @@ TINY = [
     "--config.train.log_every=10",
     "--config.sample.sampler=pc(predictor=dpm_solver(order=2), times=log_snr(steps=5, t_min=0.01))",
     "--config.sample.num=6",
-    "--config.likelihood.rtol=0.05",
-    "--config.likelihood.atol=0.05",
+    "--config.likelihood.tolerance=0.05",
 ]
 
 
@@ -283,7 +282,7 @@ USAGE = [
     (["--config.sample.num=0"], "sample.num is 0, and a positive number was needed"),
     (["--config.sample.batch_size=0"], "sample.batch_size is 0"),
     (["--config.likelihood.batch_size=0"], "likelihood.batch_size is 0"),
-    (["--config.likelihood.rtol=0.0"], "likelihood.rtol is 0.0"),
+    (["--config.likelihood.tolerance=0.0"], "likelihood.tolerance is 0.0"),
     (["--config.likelihood.divergence=exact(max_dims=3)"], "use Hutchinson"),
     (["--config.likelihood.divergence=hutchinson(probes=1.5)"], "config.likelihood.divergence is"),
     (["--config.likelihood.dequantize=uniform(draws=1.5)"], "a whole number of draws"),

@@ -38,7 +38,7 @@ def test_it_is_sampled_and_scored_by_the_same_commands_as_a_run():
     assert run.main(["--mode", "sample", "--workdir", folder, "--num", "2", steps]) == 0
     assert np.load(f"{folder}/samples.npy").shape == (2, 3, 8, 8)
     np.save("mine.npy", np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8), dtype=np.uint8))
-    loose = ["--config.likelihood.rtol=0.1", "--config.likelihood.atol=0.1"]
+    loose = ["--config.likelihood.tolerance=0.1"]
     assert run.main(["--mode", "likelihood", "--workdir", folder, "--data", "mine.npy", *loose]) == 0
     assert json.loads(Path(folder, "likelihood.json").read_text())["standard_error"] > 0
 

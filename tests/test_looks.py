@@ -49,7 +49,7 @@ def test_looks_are_kept_and_change_nothing():
     )
     model = load("run")
     data = Digits()
-    truth = bits_per_dim(model.sde, model, data.test[:64], images=model.data, rtol=0.05, atol=0.05)
+    truth = bits_per_dim(model.sde, model, data.test[:64], images=model.data, tolerance=0.05)
     assert looks[30]["look_bits_per_dim"] == pytest.approx(truth.mean, rel=1e-9)
     assert looks[30]["look_error"] == pytest.approx(truth.standard_error, rel=1e-9)
     assert Path("run/loss.png").stat().st_size > 10_000

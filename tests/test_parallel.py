@@ -34,7 +34,7 @@ OPTIONS = [
     *("--config.train.steps=40", "--config.train.log_every=10", "--config.train.save_every=20"),
     *("--config.sample.num=10", "--config.sample.batch_size=4"),
     "--config.sample.sampler=pc(predictor=dpm_solver(order=2), times=log_snr(steps=5, t_min=0.01))",
-    *("--config.likelihood.rtol=0.05", "--config.likelihood.atol=0.05"),
+    "--config.likelihood.tolerance=0.05",
 ]
 
 

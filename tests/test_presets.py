@@ -117,7 +117,7 @@ def test_a_preset_trains_on_images_of_one_s_own(tmp_path, monkeypatch, capsys):
     np.save("own.npy", np.random.default_rng(0).integers(0, 256, (40, 3, 8, 8)).astype(np.uint8))
     settings = ["--config.network=mlp(width=8, depth=1)", "--config.train.steps=2", "--config.train.batch_size=4"]
     settings += ["--config.data=arrays(shape=(3, 8, 8), low=-1.003921568627451, high=1.003921568627451)", "--config.sample.num=2"]
-    settings += ["--config.likelihood.rtol=0.1", "--config.likelihood.atol=0.1", "--predictor=ddim", "--times=respaced(levels=3)"]
+    settings += ["--config.likelihood.tolerance=0.1", "--predictor=ddim", "--times=respaced(levels=3)"]
     monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
     assert run.main(["--config", "vp_ddpm_cifar10", "--data", "own.npy", *settings]) == 0, capsys.readouterr().err
     kept = json.loads((tmp_path / "runs" / "ddpm-vp_ddpm_cifar10" / "config.json").read_text())

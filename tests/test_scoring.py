@@ -24,7 +24,7 @@ from sde_lib import VPSDE, Epsilon, Images, ScoreModel
 from tests.test_sampling import ENVIRONMENT, ROOT
 from training.data import FashionMNIST, Idx
 
-LOOSE = ["--config.likelihood.rtol=0.03", "--config.likelihood.atol=0.03"]
+LOOSE = ["--config.likelihood.tolerance=0.03"]
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ MISTAKES = [
     (["--data", "shelf"], "--data shelf: there is no such file or folder, and no data set of that name"),
     (["--data", "pictures"], "has shape (2, 1, 8, 8), and the model's data are (1, 4, 4)"),
     (["--data", "digits"], "has shape (360, 1, 8, 8)"),
-    (["--target-error", "0.1"], "--target-error chooses divergence, rtol and atol, and --config.likelihood.rtol does so too"),
+    (["--target-error", "0.1"], "--target-error chooses divergence and tolerance, and --config.likelihood.tolerance does so too"),
     (["--config.likelihood.estimator=bound"], "needs a process with levels"),
     (["--data", "own.npy", "--config.likelihood.estimator=bound"], "needs a process with levels"),
     (["--data", "own.npy", "--split", "train"], "is a file, of which all is scored"),
@@ -213,7 +213,7 @@ def test_idx_files_as_they_are_gzipped_and_damaged(tmp_path):
 
 
 def slow_to_score(folder, out):
-    flags = ["--out", str(out), "--split", "train", "--config.likelihood.batch_size=10", "--config.likelihood.rtol=1e-5"]
+    flags = ["--out", str(out), "--split", "train", "--config.likelihood.batch_size=10", "--config.likelihood.tolerance=1e-5"]
     return [str(ROOT / "run.py"), "--mode", "likelihood", "--workdir", str(folder), *flags]
 
 

@@ -58,7 +58,7 @@ def test_any_shape_trains_samples_and_scores(shape, network, kind, channels, rea
     data = f"--data=arrays(train='mine.{kind}', channels={channels})"
     settings = ["steps=4", "batch_size=8", "log_every=2", "save_every=2"]
     options = [f"--config.train.{setting}" for setting in settings]
-    options += ["--config.sample.num=3", "--config.likelihood.rtol=0.1", "--config.likelihood.atol=0.1"]
+    options += ["--config.sample.num=3", "--config.likelihood.tolerance=0.1"]
     assert run.main(["--mode", "inspect", data]) == 0
     assert ("number     log p in nats" in capsys.readouterr().out) == real
     assert run.main(["--mode", "train", data, f"--config.network={network}", "--steps", "5", *options]) == 0

@@ -50,8 +50,8 @@ class Scoring:
 
     divergence: Any
     dequantize: Any
-    rtol: float
-    atol: float
+    tolerance: float
+    method: Literal["dopri5", "dop853"]
     batch_size: int
     estimator: Literal["flow", "sde", "bound", "all"]
     variance: Literal["small", "large"]
@@ -62,7 +62,7 @@ class Scoring:
                 f"likelihood.estimator={self.estimator!r} and likelihood.variance={self.variance!r}: "
                 "estimator 'flow', 'sde', 'bound' or 'all', and variance 'small' or 'large', are needed"
             )
-        _require_positive("likelihood", rtol=self.rtol, atol=self.atol, batch_size=self.batch_size)
+        _require_positive("likelihood", tolerance=self.tolerance, batch_size=self.batch_size)
 
     @classmethod
     def of(cls, config: Any) -> Scoring:

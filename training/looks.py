@@ -31,8 +31,8 @@ def look(experiment: Experiment, trainer: Trainer, folder: Path) -> dict[str, An
     few = dataclasses.replace(experiment.sampling, num=min(SAMPLES, experiment.sampling.num))
     model.eval()
     draw_samples(model, few, tuple(data.train.shape[1:]), experiment.seed, stem, here=trainer.here)
-    loose = {name: max(TOLERANCE, getattr(experiment.scoring, name)) for name in ("rtol", "atol")}
-    scoring = dataclasses.replace(experiment.scoring, **loose, estimator="flow")
+    loose = max(TOLERANCE, experiment.scoring.tolerance)
+    scoring = dataclasses.replace(experiment.scoring, tolerance=loose, estimator="flow")
     y = getattr(data, "test_y", None)
     parts = stem.with_name(f"{step}.likelihood.parts")
     found = score_set(model, scoring, data.test[:ROWS], experiment.seed, parts, trainer.here, y=None if y is None else y[:ROWS])

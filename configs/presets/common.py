@@ -38,5 +38,5 @@ def start(
     config.train.update(steps=steps, batch_size=batch_size, learning_rate=learning_rate, warmup=warmup, clip=clip, ema=ema)
     config.train.update(save_every=10_000, dequantize=False, flip=True)
     config.sample.batch_size = min(batch_size, config.sample.num)
-    config.likelihood.update(rtol=1e-5, atol=1e-5, batch_size=config.sample.batch_size)
+    config.likelihood.update(tolerance=1e-5, batch_size=config.sample.batch_size)
     return config

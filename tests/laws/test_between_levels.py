@@ -97,7 +97,7 @@ def test_the_levels_between_are_those_of_a_table_cut_finer(schedule):
 def test_the_flow_of_a_table_costs_about_what_that_of_a_continuous_process_does(table, smooth, oracle):
     """And its value is the density under the table's kernel at its first level, but for the prior's mismatch, known exactly."""
     x = oracle.sample(8, seed=3)
-    of_table, of_process = (log_likelihood(sde, oracle.score(sde), x, rtol=1e-6, atol=1e-6) for sde in (table, smooth))
+    of_table, of_process = (log_likelihood(sde, oracle.score(sde), x, tolerance=1e-6) for sde in (table, smooth))
     allowed = 2.5 if table == ddpm("cosine") else 2  # whose last betas, up to 0.999, no continuous process has
     assert of_table.nfe <= allowed * of_process.nfe
     torch.testing.assert_close(of_table.log_prob, closed_form(oracle, table, x, of_table.latent), rtol=0, atol=1e-3)
@@ -113,7 +113,7 @@ def test_a_real_label_keeps_the_flow_of_a_network_of_the_index_smooth():
         return -level.sigma[:, None] * oracle.score_density(x, level.alpha, level.sigma)
 
     by_integer, by_real = (ScoreModel(eps, sde, Epsilon(label=label)) for label in ("index", "fractional_index"))
-    jumping, smooth = (log_likelihood(sde, model, x, rtol=1e-5, atol=1e-5) for model in (by_integer, by_real))
+    jumping, smooth = (log_likelihood(sde, model, x, tolerance=1e-5) for model in (by_integer, by_real))
     assert 4 * smooth.nfe < jumping.nfe
     torch.testing.assert_close(smooth.log_prob, closed_form(oracle, sde, x, smooth.latent), rtol=0, atol=2e-3)
     at_levels = [model.predict(x, sde.times[[0, 1, 30, 500, 700, 800, 900, 999]]).eps for model in (by_integer, by_real)]

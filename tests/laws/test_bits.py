@@ -55,7 +55,7 @@ def test_noisy_densities_are_averaged_in_their_logarithms_since_else_noise_would
     d, images, n = 6, Images(64), 200
     oracle = correlated(d)
     codes = images.decode(oracle.sample(1, seed=1) / 4).long().expand(n, d)
-    settings = {"images": images, "rtol": 1e-3, "atol": 1e-3}
+    settings = {"images": images, "tolerance": 1e-3}
     noisy = bits_per_dim(SDE, oracle.score(SDE), codes, dequantize=Uniform(8), divergence=Hutchinson(), **settings)
     exact = bits_per_dim(SDE, oracle.score(SDE), codes, dequantize=Uniform(1), divergence=Exact(), **settings)
     spread = (noisy.standard_error**2 + exact.standard_error**2) ** 0.5
@@ -70,7 +70,7 @@ def test_each_draw_has_probes_of_its_own():
     codes = torch.full((400, 6), 32)
     one, four = (
         bits_per_dim(
-            SDE, oracle.score(SDE), codes, images=Images(64), dequantize=Uniform(n), divergence=Hutchinson(), rtol=1e-2, atol=1e-2
+            SDE, oracle.score(SDE), codes, images=Images(64), dequantize=Uniform(n), divergence=Hutchinson(), tolerance=1e-2
         )
         for n in (1, 4)
     )
@@ -84,7 +84,7 @@ def test_truncated_normal_loses_nothing_where_data_saturate(levels):
     centres = images.encode(torch.tensor([0, levels - 1])).double()
     score = PointsOracle(centres[:, None]).score(SDE)
     codes = torch.tensor([[0], [levels - 1]]).repeat(1000, 1)
-    settings = {"images": images, "divergence": Exact(), "rtol": 1e-5, "atol": 1e-5, "solver_images": 0}
+    settings = {"images": images, "divergence": Exact(), "tolerance": 1e-5, "solver_images": 0}
     ours = bits_per_dim(SDE, score, codes, dequantize=TruncatedNormal(), **settings)
     # Mass outside the bin, 2 ndtr(-1 / (2 sigma_over_bin)), is what remains: 1.4e-4 bits at 256 levels.
     lost = -math.log2(1 - 2 * stats.norm.cdf(-0.5 / ours.sigma_over_bin))
@@ -155,10 +155,10 @@ def test_the_test_set_s_part_is_the_known_spread_of_images():
     _, one_draw = expected_bits(images)
     spread = ((p * one_draw**2).sum() - (p * one_draw).sum() ** 2).sqrt().item() / d**0.5
     codes = torch.multinomial(p, n * d, replacement=True, generator=torch.Generator().manual_seed(7)).reshape(n, d)
-    result = bits_per_dim(SDE, gaussian(d), codes, images=images, dequantize=Uniform(2), rtol=1e-3, atol=1e-3)
+    result = bits_per_dim(SDE, gaussian(d), codes, images=images, dequantize=Uniform(2), tolerance=1e-3)
     assert result.parts.test_set == pytest.approx(spread / n**0.5, rel=0.05)
     assert result.standard_error > 1.08 * spread / n**0.5  # which has the points' noise too
-    alike = bits_per_dim(SDE, gaussian(d), codes[:1].expand(500, d), images=images, dequantize=Uniform(2), rtol=1e-3, atol=1e-3)
+    alike = bits_per_dim(SDE, gaussian(d), codes[:1].expand(500, d), images=images, dequantize=Uniform(2), tolerance=1e-3)
     assert alike.parts.test_set < 0.5 * alike.parts.noise  # images that are all the same have none
 
 
@@ -197,7 +197,7 @@ def test_intervals_hold_as_often_as_they_say():
     truth = (p * one_draw).sum().item()
     g = torch.Generator().manual_seed(3)
     codes = torch.multinomial(p, RUNS * n * d, replacement=True, generator=g).reshape(-1, d)
-    result = bits_per_dim(SDE, gaussian(d), codes, images=images, dequantize=Uniform(2), rtol=1e-3, atol=1e-3)
+    result = bits_per_dim(SDE, gaussian(d), codes, images=images, dequantize=Uniform(2), tolerance=1e-3)
     sets = result.per_image.reshape(RUNS, n)
     error = sets.std(1) / n**0.5
     held = ((sets.mean(1) - truth).abs() < stats.t(n - 1).ppf(0.975) * error).double().mean().item()
@@ -215,8 +215,8 @@ def test_intervals_from_probes_hold_as_often_as_they_say():
     n, K = 5, 4
     oracle = correlated(6)
     x = oracle.sample(n, seed=2)
-    exact = log_likelihood(SDE, oracle.score(SDE), x, rtol=1e-4, atol=1e-4).log_prob.mean()
-    noisy = log_likelihood(SDE, oracle.score(SDE), x.repeat(RUNS, 1), divergence=Hutchinson(K), rtol=1e-4, atol=1e-4)
+    exact = log_likelihood(SDE, oracle.score(SDE), x, tolerance=1e-4).log_prob.mean()
+    noisy = log_likelihood(SDE, oracle.score(SDE), x.repeat(RUNS, 1), divergence=Hutchinson(K), tolerance=1e-4)
     means = noisy.log_prob.reshape(RUNS, n).mean(1)
     error = (noisy.probe_error.reshape(RUNS, n) ** 2).sum(1).sqrt() / n
     held = ((means - exact).abs() < stats.t(n * (K - 1)).ppf(0.975) * error).double().mean().item()
@@ -236,16 +236,16 @@ def test_intervals_from_probes_hold_on_a_discrete_law():
     which = torch.multinomial(p, n, replacement=True, generator=torch.Generator().manual_seed(1))
     truth = -p[which].log2().mean() / law.shape[1]
     settings = {"images": images, "dequantize": TruncatedNormal(), "solver_images": 0}
-    exact = bits_per_dim(SDE, oracle.score(SDE), law[which], divergence=Exact(), rtol=1e-7, atol=1e-7, **settings)
+    exact = bits_per_dim(SDE, oracle.score(SDE), law[which], divergence=Exact(), tolerance=1e-7, **settings)
     assert exact.mean == pytest.approx(truth.item(), abs=1e-4)
     codes = law[which].repeat(RUNS, 1)
-    noisy = bits_per_dim(SDE, oracle.score(SDE), codes, divergence=Hutchinson(K), rtol=1e-5, atol=1e-5, **settings)
+    noisy = bits_per_dim(SDE, oracle.score(SDE), codes, divergence=Hutchinson(K), tolerance=1e-5, **settings)
     means = noisy.per_image.reshape(RUNS, n).mean(1)
     error = (noisy.probe_variance.reshape(RUNS, n).mean(1) / n).sqrt()
     assert means.std() > 100 * abs(exact.mean - truth)
     held = ((means - truth).abs() < stats.t(n * (K - 1)).ppf(0.975) * error).double().mean().item()
     assert 0.93 < held < 0.97, held
-    one = bits_per_dim(SDE, oracle.score(SDE), codes[:n], divergence=Hutchinson(K), rtol=1e-5, atol=1e-5, **settings)
+    one = bits_per_dim(SDE, oracle.score(SDE), codes[:n], divergence=Hutchinson(K), tolerance=1e-5, **settings)
     assert one.parts.probe == pytest.approx(error[0].item(), rel=1e-3)  # what is stated of a run is what is counted here
 
 
@@ -255,9 +255,9 @@ def test_the_solvers_part_is_its_error():
     images = Images(64)
     codes = images.decode(oracle.sample(20, seed=2) / 3).long()
     settings = {"images": images, "divergence": Exact(), "solver_images": 20}
-    fine = bits_per_dim(SDE, oracle.score(SDE), codes, rtol=1e-8, atol=1e-8, **settings).per_image
+    fine = bits_per_dim(SDE, oracle.score(SDE), codes, tolerance=1e-8, **settings).per_image
     for tolerance in (1e-2, 1e-3, 1e-4):
-        result = bits_per_dim(SDE, oracle.score(SDE), codes, rtol=tolerance, atol=tolerance, **settings)
+        result = bits_per_dim(SDE, oracle.score(SDE), codes, tolerance=tolerance, **settings)
         assert 0.5 < result.parts.solver / (result.per_image - fine).abs().mean().item() < 2
 
 
@@ -269,7 +269,7 @@ def of_values(values, solver=0.0, prior=0.0):
 
 def test_a_part_that_exceeds_the_standard_error_is_a_warning():
     """1, 2 and 3 have the standard error sqrt(1 / 3): what it does not contain and is larger is said at the end."""
-    warning = "solver's part exceeds the standard error: tighten rtol and atol"
+    warning = "solver's part exceeds the standard error: tighten the tolerance"
     assert str(of_values([1, 2, 3], solver=0.58)).endswith(warning)
     assert str(of_values([1, 2, 3], prior=0.58)).endswith(
         "prior's part exceeds the standard error: take a process with more noise at T"

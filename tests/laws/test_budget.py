@@ -24,14 +24,13 @@ def test_the_noise_in_the_mean_is_what_was_planned_and_no_more_than_wanted(targe
     settings = {
         "divergence": budget.divergence,
         "dequantize": budget.dequantize,
-        "rtol": budget.tolerance,
-        "atol": budget.tolerance,
+        "tolerance": budget.tolerance,
     }
     runs = torch.tensor(
         [bits_per_dim(SDE, score, codes, images=IMAGES, seed=s, solver_images=0, **settings).mean for s in range(20)]
     )
     assert 0.5 < runs.std().item() / budget.noise < 1.4
-    exact = bits_per_dim(SDE, score, codes.repeat(40, 1), images=IMAGES, divergence=Exact(), rtol=1e-4, atol=1e-4, solver_images=0)
+    exact = bits_per_dim(SDE, score, codes.repeat(40, 1), images=IMAGES, divergence=Exact(), tolerance=1e-4, solver_images=0)
     assert abs(runs.mean().item() - exact.mean) < 4 * budget.noise / 20**0.5 + 4 * exact.standard_error / 40**0.5 + budget.solver
 
 
@@ -42,7 +41,7 @@ def test_nine_in_ten_plans_are_kept():
     kept = {}
     for K in {budget.divergence.probes for budget in plans}:
         many = bits_per_dim(
-            SDE, score, codes, images=IMAGES, divergence=Probing(K), dequantize=Uniform(200), rtol=1e-2, atol=1e-2, solver_images=0
+            SDE, score, codes, images=IMAGES, divergence=Probing(K), dequantize=Uniform(200), tolerance=1e-2, solver_images=0
         )
         kept[K] = 200 * many.noise_variance.mean().item() / 20
     left = torch.tensor([(kept[b.divergence.probes] / b.dequantize.draws + b.solver**2) ** 0.5 for b in plans])

@@ -62,7 +62,7 @@ def test_training_finds_more_than_uniform_points_do_and_no_more_than_there_is():
     model = ScoreModel(Exactly(), SDE, Epsilon("time"), IMAGES)
     *_, last = fit(network, model, codes, 400, batch_size=256, learning_rate=0.05, seed=0)
     assert last.step == 400 and math.isfinite(last.bits)
-    settings = {"images": IMAGES, "divergence": Exact(), "solver_images": 0, "rtol": 1e-3, "atol": 1e-3}
+    settings = {"images": IMAGES, "divergence": Exact(), "solver_images": 0, "tolerance": 1e-3}
     learned, uniform = (
         bits_per_dim(SDE, model.network.score, codes[:1000], dequantize=q, **settings).mean
         for q in (Variational(network.requires_grad_(False)), Uniform())

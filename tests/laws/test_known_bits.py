@@ -64,7 +64,7 @@ def test_uniform_codes_have_eight_bits():
     blur = -torch.trapezoid(log_p(x, *sde.at(sde.t_min)[:2]), x).item() / 2 / math.log(2) - math.log2(images.bin_width) - 8
     assert 0 < blur < 0.005
     codes = torch.arange(256).repeat(20)[:, None]
-    result = bits_per_dim(sde, score, codes, images=images, divergence=Exact(), rtol=1e-6, atol=1e-6)
+    result = bits_per_dim(sde, score, codes, images=images, divergence=Exact(), tolerance=1e-6)
     assert abs(result.mean - 8 - blur) < 4 * result.standard_error + 1e-4 and result.standard_error < 5e-4
 
 
@@ -85,7 +85,7 @@ def test_rows_that_belong_to_a_plain_function_stay_together():
     sde, oracle = VPSDE(), GaussianOracle(torch.zeros(2, dtype=torch.float64), 0.3)
     shift = torch.linspace(-0.1, 0.1, 20)[:, None]
     score = lambda x, t: oracle.score(sde)(x, t) + shift
-    result = bits_per_dim(sde, score, torch.full((20, 2), 128), images=Images(), rtol=1e-2, atol=1e-2)
+    result = bits_per_dim(sde, score, torch.full((20, 2), 128), images=Images(), tolerance=1e-2)
     assert result.per_image.shape == (20,) and result.parts.solver >= 0
 
 

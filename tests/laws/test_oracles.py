@@ -192,7 +192,7 @@ def test_log_likelihood_under_the_exact_flow_is_the_density(oracle):
     """The score has derivatives of its own: the divergence comes from them. The prior's mismatch is accounted for exactly."""
     sde, t_min = VPSDE(), 0.02
     x = sde.kernel(oracle.sample(4, seed=3), t_min).sample(plane([0.1, 1.0], [-0.5, 0.3], [0.8, -0.9], [-1.1, -0.2]))
-    result = log_likelihood(sde, oracle.score(sde), x, t_min=t_min, rtol=1e-9, atol=1e-9, method="dop853")
+    result = log_likelihood(sde, oracle.score(sde), x, t_min=t_min, tolerance=1e-9, method="dop853")
     expected = oracle.log_prob(x, sde, t_min) - oracle.log_prob(result.latent, sde, sde.T) + sde.prior(x).log_prob(result.latent)
     torch.testing.assert_close(result.log_prob, expected, rtol=0, atol=1e-5)
 

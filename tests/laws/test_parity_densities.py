@@ -49,7 +49,7 @@ def prior_gap(sde, latent):
 
 
 def solve(sde, score, x0, divergence):
-    return log_likelihood(sde, score, x0, divergence=divergence, rtol=1e-10, atol=1e-10, method="dop853", t_min=1e-5)
+    return log_likelihood(sde, score, x0, divergence=divergence, tolerance=1e-10, method="dop853", t_min=1e-5)
 
 
 @pytest.mark.parametrize("probe", [None, "Rademacher", "Gaussian"])
@@ -106,8 +106,7 @@ def test_bits_per_dim_adds_the_bins_to_the_closed_form(kind):
         images=CENTERED,
         dequantize=Points(),
         divergence=Recorded(v=g["probe_Rademacher"]),
-        rtol=1e-7,
-        atol=1e-7,
+        tolerance=1e-7,
         t_min=1e-5,
         solver_images=1,
     )

@@ -60,15 +60,15 @@ def test_repeats_are_independent_channels_that_state_their_error():
     J = matrix(6, seed=3)
     oracle = GaussianOracle(torch.zeros(6, dtype=torch.float64), covariance=J @ J.T / 6 + 0.1 * torch.eye(6, dtype=torch.float64))
     x = oracle.sample(1, seed=1).expand(300, 6).clone()
-    score, settings = oracle.score(sde), {"rtol": 1e-4, "atol": 1e-4}
-    exact = log_likelihood(sde, score, x[:1], divergence=Exact(), rtol=1e-6, atol=1e-6).log_prob
+    score, settings = oracle.score(sde), {"tolerance": 1e-4}
+    exact = log_likelihood(sde, score, x[:1], divergence=Exact(), tolerance=1e-6).log_prob
     result = log_likelihood(sde, score, x, divergence=Probing(2, repeats=8), **settings)
     assert result.by_probe.shape == (300, 8)
     actual = result.log_prob.std().item()
     assert abs(result.log_prob.mean() - exact) < 5 * actual / 300**0.5
     assert (result.probe_error**2).mean().sqrt().item() == pytest.approx(actual, rel=0.2)
     assert log_likelihood(sde, score, x[:2], divergence=Probing(2), **settings).probe_error.isnan().all()
-    everything = log_likelihood(sde, score, x[:2], divergence=Probing(8), rtol=1e-6, atol=1e-6)
+    everything = log_likelihood(sde, score, x[:2], divergence=Probing(8), tolerance=1e-6)
     torch.testing.assert_close(everything.log_prob, exact.expand(2), rtol=0, atol=1e-4)
 
 

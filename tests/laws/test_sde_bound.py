@@ -115,7 +115,7 @@ def test_the_three_numbers_of_one_wrong_model_stand_as_theory_says():
     x = oracle.sample(2000, seed=4)
     score = scaled(oracle, sde, factor)
     of_law = lambda V: torch.from_numpy(stats.norm(0, V**0.5).logpdf(x.numpy())).sum(1)
-    flow = log_likelihood(sde, score, x[:10], rtol=1e-8, atol=1e-8).log_prob
+    flow = log_likelihood(sde, score, x[:10], tolerance=1e-8).log_prob
     torch.testing.assert_close(flow, of_law(V_flow)[:10], rtol=0, atol=1e-4)
     bound = sde_bound(sde, score, x, draws=64)
     slack = of_law(V_sde) - bound.log_prob
@@ -128,7 +128,7 @@ def test_another_law_s_exact_score_gives_that_law_s_density_by_both():
     """A wrong model that is some process's true score: bound and flow are one number again, the wrong law's."""
     sde, model, x = VPSDE(), correlated(), GaussianOracle(torch.zeros(6), 0.9).sample(100, seed=1)
     bound = sde_bound(sde, model.score(sde), x, draws=64)
-    flow = log_likelihood(sde, model.score(sde), x, rtol=1e-6, atol=1e-6).log_prob
+    flow = log_likelihood(sde, model.score(sde), x, tolerance=1e-6).log_prob
     assert abs(deviations(bound, density(model, sde, x))) < 4
     mismatch = (bound.log_prob - flow).mean().abs().item()
     assert mismatch < 4 * bound.standard_error.square().sum().sqrt().item() / 100 + sde.prior_mismatch(x).mean().item()

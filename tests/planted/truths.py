@@ -111,9 +111,30 @@ MUTANTS = [
     Mutant(
         "log p held to a share of itself",
         "likelihood/flow.py",
-        "torch.cat([rtol * state, 0 * logs])",
-        "torch.cat([rtol * state, rtol * logs])",
+        '"rtol": 0.0',
+        '"rtol": tolerance',
         "test_densities.py -k however_large",
+    ),
+    Mutant(
+        "log p with a tolerance a hundred times larger",
+        "likelihood/flow.py",
+        "LOG_P_SHARE = 0.3",
+        "LOG_P_SHARE = 30.0",
+        "test_densities.py -k however_large",
+    ),
+    Mutant(
+        "units at another clock's time",
+        "sde_lib/ode.py",
+        "units(y, time(u))",
+        "units(y, u)",
+        "test_ode.py -k units",
+    ),
+    Mutant(
+        "the estimate of order 3 as that of order 5",
+        "sde_lib/ode.py",
+        'DOP853, "E5"',
+        'DOP853, "E3"',
+        "test_ode.py -k order_that_is_named",
     ),
     Mutant(
         "Hutchinson by the mean",
