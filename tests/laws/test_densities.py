@@ -111,6 +111,22 @@ def test_log_p_is_held_to_the_tolerance_however_large_it_has_grown(sde):
 
 
 @pytest.mark.parametrize("method", ["dopri5", "dop853"])
+def test_data_in_other_units_take_the_same_steps(method):
+    """c x under c sigma: log p is less by d log c, and the solver, whose errors in x are in units of the noise, takes the same steps."""
+    c, d = 1024.0, 4
+    means = torch.randn(3, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = MixtureOracle([0.2, 0.3, 0.5], means, [0.2, 0.5, 0.3]).sample(8, seed=0)
+
+    def solved(c):
+        sde, oracle = VESDE(0.01 * c, 50.0 * c), MixtureOracle([0.2, 0.3, 0.5], c * means, [0.2 * c, 0.5 * c, 0.3 * c])
+        return log_likelihood(sde, oracle.score(sde), c * x, tolerance=1e-3, method=method)
+
+    plain, scaled = solved(1.0), solved(c)
+    assert plain.rows == scaled.rows
+    torch.testing.assert_close(scaled.log_prob, plain.log_prob - d * math.log(c), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["dopri5", "dop853"])
 @pytest.mark.parametrize("sde", [VPSDE(), SubVPSDE(), VESDE()], ids=name)
 def test_a_step_errs_by_no_more_than_its_share_where_the_data_are_narrow(sde, method):
     """64 entries that differ by 0.001, which a tolerance of 0.01 in x would not see: in log p, a step may err by 0.01 sqrt(65)."""

@@ -123,6 +123,13 @@ MUTANTS = [
         "test_densities.py -k however_large",
     ),
     Mutant(
+        "errors in x without regard to the noise",
+        "likelihood/flow.py",
+        "sigma.to(y)",
+        "torch.ones_like(sigma).to(y)",
+        "test_densities.py -k in_other_units",
+    ),
+    Mutant(
         "units at another clock's time",
         "sde_lib/ode.py",
         "units(y, time(u))",
