@@ -112,7 +112,7 @@ def test_log_p_is_held_to_the_tolerance_however_large_it_has_grown(sde):
 
 @pytest.mark.parametrize("method", ["dopri5", "dop853"])
 def test_data_in_other_units_take_the_same_steps(method):
-    """c x under c sigma: log p is less by d log c, and the solver, whose errors in x are in units of the noise, takes the same steps."""
+    """c x under c sigma: log p is less by d log c, and the solver, to which an error in x is a share of the noise, steps alike."""
     c, d = 1024.0, 4
     means = torch.randn(3, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = MixtureOracle([0.2, 0.3, 0.5], means, [0.2, 0.5, 0.3]).sample(8, seed=0)
