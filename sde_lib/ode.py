@@ -33,8 +33,8 @@ class Status(IntEnum):
     def __str__(self) -> str:
         return (
             "reached the end of the interval",
-            "used all its steps before the end: loosen rtol and atol, or give integrate more max_steps",
-            "needed a step below the resolution of time: the score is too rough there; raise t_min, or loosen rtol and atol",
+            "used all its steps before the end: loosen the tolerance, or give integrate more max_steps",
+            "needed a step below the resolution of time: the score is too rough there; raise t_min, or loosen the tolerance",
             "met NaN or infinity: check that the score is finite on the whole interval",
         )[self]
 
