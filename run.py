@@ -17,14 +17,14 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # read when torch is imported
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command and give its exit code: 0, 1 for failure, 2 for usage, 130 when interrupted."""
-    from training.arguments import overrides_of, parser, refuse_strangers, refuse_unused
+    from score_sde.commands.arguments import overrides_of, parser, refuse_strangers, refuse_unused
 
     flags = parser()
     arguments, rest = flags.parse_known_args(argv)
     overrides = overrides_of(flags, rest)
     refuse_strangers(flags)
-    from training.errors import Usage, in_a_line
-    from training.session import Interrupted
+    from score_sde.errors import Usage, in_a_line
+    from score_sde.runs.session import Interrupted
 
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
     try:
@@ -56,18 +56,18 @@ def _command(arguments: argparse.Namespace, mode: str) -> str:
 
 def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Train, sample, score, and say what to do next."""
-    from evaluation.estimators import score_set
-    from evaluation.report import compare, keep, reverse_strip
-    from evaluation.sampling import draw_samples
-    from training import session
-    from training.config import restore
-    from training.devices import choose_device
-    from training.errors import Usage
-    from training.experiment import assemble, require_rows
-    from training.flags import config_of, override_free
-    from training.folders import CONFIG_NAME, existing_run, new_run
-    from training.metrics import append_metrics
-    from training.processes import how_many, processes
+    from score_sde.commands.devices import choose_device
+    from score_sde.commands.overrides import config_of, override_free
+    from score_sde.config.config import restore
+    from score_sde.config.experiment import assemble, require_rows
+    from score_sde.errors import Usage
+    from score_sde.runs import session
+    from score_sde.runs.estimators import score_set
+    from score_sde.runs.folders import CONFIG_NAME, existing_run, new_run
+    from score_sde.runs.metrics import append_metrics
+    from score_sde.runs.report import compare, keep, reverse_strip
+    from score_sde.runs.samples import draw_samples
+    from score_sde.training.ranks import how_many, processes
 
     if arguments.resume:
         arguments.workdir = existing_run(arguments.sde, arguments.workdir, CONFIG_NAME)
@@ -115,9 +115,9 @@ def train(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> No
 
 def describe(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """What the process of a config does: equations, numbers and a picture."""
-    from evaluation.describe import equations, picture
-    from training.experiment import assemble, require_rows
-    from training.flags import config_of
+    from score_sde.commands.overrides import config_of
+    from score_sde.config.experiment import assemble, require_rows
+    from score_sde.evaluation.describe import equations, picture
 
     experiment = assemble(config_of(arguments, overrides))
     require_rows(experiment.data, experiment.name)
@@ -130,11 +130,11 @@ def describe(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) ->
 
 def suggest(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """What the data of a config ask of a process, and whether its process fits them."""
-    from evaluation.suggest import fit, proposals
-    from training.build import build
-    from training.data.items import data_set
-    from training.experiment import require_rows
-    from training.flags import config_of
+    from score_sde.commands.overrides import config_of
+    from score_sde.config.component import build
+    from score_sde.config.experiment import require_rows
+    from score_sde.data.items import data_set
+    from score_sde.data.suggest import fit, proposals
 
     config = config_of(arguments, overrides)
     data = require_rows(data_set(config.data), config.name)
@@ -143,8 +143,8 @@ def suggest(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> 
 
 def inspect(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """What a data set is, what may be wrong with it, and a picture of it."""
-    from evaluation.inspection import looked_at, sheet
-    from training.flags import config_of
+    from score_sde.commands.overrides import config_of
+    from score_sde.data.inspection import looked_at, sheet
 
     config = config_of(arguments, overrides)
     text, data = looked_at(config)
@@ -159,12 +159,12 @@ def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> N
     """Sample from a run; the same command, given again, goes on where it was stopped."""
     import dataclasses
 
-    from evaluation.sampling import draw_samples, stem_of
-    from training.devices import choose_device
-    from training.errors import Usage
-    from training.flags import choose_sampler
-    from training.processes import processes
-    from training.trained import trained
+    from score_sde.commands.devices import choose_device
+    from score_sde.commands.overrides import choose_sampler
+    from score_sde.errors import Usage
+    from score_sde.runs.opened import trained
+    from score_sde.runs.samples import draw_samples, stem_of
+    from score_sde.training.ranks import processes
 
     folder, config = _run(arguments, overrides)
     choose_sampler(config, arguments)
@@ -191,13 +191,13 @@ def sample(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> N
 
 def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Bits/dim of images under a run's model, those of its test set unless others are given, beside the baselines."""
-    from evaluation.estimators import score_set
-    from evaluation.report import compare, keep
-    from evaluation.sampling import named, stem_of
-    from evaluation.scoring import beside_target, draw_scores, planned, save_scores, scored
-    from training.devices import choose_device
-    from training.errors import Usage
-    from training.processes import processes
+    from score_sde.commands.devices import choose_device
+    from score_sde.errors import Usage
+    from score_sde.runs.estimators import score_set
+    from score_sde.runs.report import compare, keep
+    from score_sde.runs.samples import named, stem_of
+    from score_sde.runs.scores import beside_target, draw_scores, planned, save_scores, scored
+    from score_sde.training.ranks import processes
 
     folder, config = _run(arguments, overrides)
     settled = [key for key, _ in overrides if key.split(".")[-1] in ("divergence", "tolerance")]
@@ -236,10 +236,10 @@ def likelihood(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
 
 def dequantize(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Fit a learned dequantizer to a run's model, for a tighter bound on bits/dim."""
-    from evaluation.scoring import scored
-    from training.dequantizer import fit_in_folder
-    from training.devices import choose_device
-    from training.errors import Usage
+    from score_sde.commands.devices import choose_device
+    from score_sde.errors import Usage
+    from score_sde.runs.scores import scored
+    from score_sde.training.dequantizer import fit_in_folder
 
     arguments.workdir, config = _run(arguments, overrides)
     model, _, codes, *_ = scored(arguments.workdir, config, choose_device(arguments.device), None, "train")
@@ -257,8 +257,8 @@ def dequantize(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
 
 def certify(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Hold samplers to the laws of data that are known: all that are here, or one of one's own."""
-    from evaluation.certify import report
-    from training.errors import Failure, Usage
+    from score_sde.errors import Failure, Usage
+    from score_sde.evaluation.certification import report
 
     if overrides:
         raise Usage(f"--config.{overrides[0][0]} is of a run, and --mode certify has none: leave it out")
@@ -272,8 +272,8 @@ def certify(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> 
 
 def import_(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Another project's checkpoint as a run's folder."""
-    from training.errors import Usage
-    from training.importing import import_run, options_of
+    from score_sde.errors import Usage
+    from score_sde.runs.imported import import_run, options_of
 
     if overrides:
         raise Usage(f"--config.{overrides[0][0]} belongs to the commands that use what was imported")
@@ -283,9 +283,9 @@ def import_(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> 
 
 def _run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> tuple[Path, Any]:
     """The folder and config of a run."""
-    from training.config import require, restore
-    from training.flags import override_free
-    from training.folders import CONFIG_NAME, existing_run
+    from score_sde.commands.overrides import override_free
+    from score_sde.config.config import require, restore
+    from score_sde.runs.folders import CONFIG_NAME, existing_run
 
     folder = existing_run(arguments.sde, arguments.workdir)
     config = restore(folder / CONFIG_NAME)

@@ -37,9 +37,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before this fold
 from benchmarks.record import environment, interleaved, print_row, save, spread, text, verdict
 from likelihood import Hutchinson, log_likelihood
 from models import UNet, load
+from score_sde.data import Digits
 from sde_lib import VPSDE, DenoisingScoreMatching, Epsilon, Images, ImportanceTime, ReverseSDE, RowNoise, ScoreModel
 from sde_lib.noise import Stream
-from training.data import Digits
 
 try:
     from torchdiffeq import odeint

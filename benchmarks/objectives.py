@@ -24,14 +24,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.record import environment, save
-from evaluation.features import DigitFeatures
-from evaluation.fid import frechet_distance
 from likelihood import variational_bound
 from models import UNet
 from samplers import Ancestral, Sampler, Uniform
+from score_sde.data import Digits
+from score_sde.evaluation.features import DigitFeatures
+from score_sde.evaluation.fid import frechet_distance
 from sde_lib import Data, DenoisingScoreMatching, Epsilon, Hybrid, ScoreModel, V, VariationalBound, WithVariance
 from sde_lib.tabulated import ddpm
-from training.data import Digits
 
 READINGS = {"epsilon": (Epsilon(), "sigma2"), "x0": (Data(), "x0"), "v": (V(), "v")}
 OBJECTIVES = ("simple", "vlb", "hybrid", "likelihood")

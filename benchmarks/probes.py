@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.record import environment, print_row, save
 from likelihood import Hutchinson, Probing, log_likelihood
 from models import load
+from score_sde.data import Digits
 from sde_lib import RowNoise
 from sde_lib.noise import Stream
-from training.data import Digits
 
 
 def main() -> None:

@@ -31,8 +31,8 @@ from benchmarks.record import environment, save
 from benchmarks.samplers_shown import draw, write_tables
 from models import load
 from samplers import FlowSampler, Karras, LogSNR, Quadratic, Sampler, Uniform, impulse_response
+from score_sde.config.component import build
 from sde_lib import VPSDE, MixtureOracle
-from training.build import build
 
 BUDGETS = (5, 10, 20, 50, 100, 200)
 GRIDS = {"u": Uniform, "q": Quadratic, "l": LogSNR, "k": Karras}

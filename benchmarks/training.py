@@ -26,11 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.record import environment, interleaved, print_row, save, spread, text, verdict
 from models import UNet
+from score_sde.data import Digits
+from score_sde.data.reading import read_array
+from score_sde.training.settings import Settings
+from score_sde.training.trainer import Progress, Trainer
 from sde_lib import VPSDE, DenoisingScoreMatching, Images, ImportanceTime, ScoreModel, V
-from training.data import Digits
-from training.data.reading import read_array
-from training.settings import Settings
-from training.trainer import Progress, Trainer
 
 CASES = {
     "digits": ((1, 8, 8), {"channels": 32, "blocks": 1}, 64),

@@ -21,7 +21,7 @@ import run
 from benchmarks.record import environment, save
 from likelihood import BitsPerDim, Probing, bits_per_dim
 from models import load
-from training.data import Digits
+from score_sde.data import Digits
 
 RECIPES = {
     "VP, sigma^2": ("vp", "dsm(weighting='sigma2')"),

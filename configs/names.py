@@ -7,13 +7,13 @@ the argument's name, or under that of a kind of its own. A name that leads to no
 
 NAMES: dict[str, dict[str, str]] = {
     "data": {
-        "digits": "training.data:Digits",
-        "fashion_mnist": "training.data:FashionMNIST",
-        "arrays": "training.data:Arrays",
-        "idx": "training.data:Idx",
-        "folder": "training.data:Folder",
-        "cifar10": "training.data:CIFAR10",
-        "toy": "training.data:Toy",
+        "digits": "score_sde.data:Digits",
+        "fashion_mnist": "score_sde.data:FashionMNIST",
+        "arrays": "score_sde.data:Arrays",
+        "idx": "score_sde.data:Idx",
+        "folder": "score_sde.data:Folder",
+        "cifar10": "score_sde.data:CIFAR10",
+        "toy": "score_sde.data:Toy",
     },
     "data.name": {name: name for name in ("checkerboard", "ring", "mixture")},
     "data.channels": {name: name for name in ("auto", "first", "last", "none")},
@@ -98,7 +98,7 @@ NAMES: dict[str, dict[str, str]] = {
     "dequantize": {
         "uniform": "likelihood:Uniform",
         "truncated_normal": "likelihood:TruncatedNormal",
-        "variational": "training.dequantizer:variational",
+        "variational": "score_sde.training.dequantizer:variational",
     },
 }
 

@@ -29,15 +29,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from imported import count, mistakes
 
-from evaluation.auroc import auroc
 from likelihood import Hutchinson, bits_per_dim
 from models import load
 from models.files import write_atomically
+from score_sde.config.config import find_config
+from score_sde.config.experiment import assemble
+from score_sde.data import Digits
+from score_sde.evaluation.auroc import auroc
+from score_sde.runs import session
 from sde_lib import ScoreModel
-from training import session
-from training.config import find_config
-from training.data import Digits
-from training.experiment import assemble
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -15,9 +15,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from evaluation.figures import image_grid, save_picture
 from likelihood import bits_per_dim
 from samplers import Sampler
+from score_sde.evaluation.figures import image_grid, save_picture
 from sde_lib import ScoreModel
 
 

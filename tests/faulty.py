@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from models import MLP
+from score_sde.data import Digits
+from score_sde.training.trainer import Trainer
 from sde_lib import VPSDE, DenoisingScoreMatching, Epsilon, Images, ScoreModel
 from tests.test_training import SETTINGS
-from training.data import Digits
-from training.trainer import Trainer
 
 OFTEN = dataclasses.replace(SETTINGS, steps=30, save_every=5, log_every=7, keep=3, held_out=32)
 STATE, CHECKPOINT = "state.safetensors", "checkpoint.safetensors"

@@ -26,9 +26,9 @@ from safetensors import safe_open
 from tqdm import tqdm
 
 from models.files import read_metadata, read_tensors
-from training import session
-from training.config import find_config, override
-from training.experiment import assemble
+from score_sde.config.config import find_config, override
+from score_sde.config.experiment import assemble
+from score_sde.runs import session
 
 SETTINGS = {
     "network": "mlp(width=16, depth=1, dropout=0.1)",

@@ -20,7 +20,7 @@ from typing import Any
 from tests.planted import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("sde_lib", "samplers", "likelihood", "models", "training", "evaluation", "configs", "tests")
+FOLDERS = ("sde_lib", "samplers", "likelihood", "models", "score_sde", "configs", "tests")
 PATIENCE = 300  # seconds for the tests of one
 
 

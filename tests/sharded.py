@@ -5,9 +5,9 @@ import sys
 
 import torch
 
+from score_sde.training.ranks import processes
+from score_sde.training.sharding import in_form_of, local, shard, whole
 from tests.laws.test_networks import EVERY, SHAPE, labels_for, randomized
-from training.processes import processes
-from training.sharding import in_form_of, local, shard, whole
 
 
 def main():

@@ -9,12 +9,12 @@ from torch import nn
 
 import run
 from models import MLP, SongUNet
+from score_sde import fit
+from score_sde.training.augmentation import Augmentation, mirrored, moved, turned
+from score_sde.training.ranks import Processes
+from score_sde.training.trainer import Trainer
 from sde_lib import VPSDE, Data, DenoisingScoreMatching, RowNoise, ScoreModel, Standardize
 from tests.test_training import SETTINGS
-from training import fit
-from training.augmentation import Augmentation, mirrored, moved, turned
-from training.processes import Processes
-from training.trainer import Trainer
 
 PICTURES = torch.arange(6 * 2 * 5 * 5).reshape(6, 2, 5, 5)
 AUGMENTED = dataclasses.replace(SETTINGS, steps=12, batch_size=16, dequantize=False, log_every=4)

@@ -11,11 +11,11 @@ from torch import nn
 
 from models import load
 from models.checkpoint import read_header
+from score_sde.errors import Usage
+from score_sde.training.ema import Average, averages_of, exponent_of, power_decay, warm_decay
+from score_sde.training.post_hoc import average_of_width, mixture
 from tests.faulty import OFTEN as SETTINGS
 from tests.faulty import trainer
-from training.ema import Average, averages_of, exponent_of, power_decay, warm_decay
-from training.errors import Usage
-from training.post_hoc import average_of_width, mixture
 
 WIDTHS = [0.05, 0.1, 0.2, 1 / math.sqrt(12)]
 

@@ -79,7 +79,7 @@ def certify(predictor, *more):
     ],
 )
 def test_what_is_wrong_is_found_by_the_exact_law(predictor, words, capsys, monkeypatch):
-    monkeypatch.setattr("evaluation.certify.certify_laws", lambda *_: iter(()))
+    monkeypatch.setattr("score_sde.evaluation.certification.certify_laws", lambda *_: iter(()))
     assert certify(predictor) == 1
     captured = capsys.readouterr()
     assert words in captured.out

@@ -15,10 +15,10 @@ from sklearn.datasets import load_digits
 import run
 from likelihood import bits_per_dim
 from models import UNet, load
+from score_sde.data import Arrays, Digits, FashionMNIST, Folder
+from score_sde.training.trainer import Trainer
 from sde_lib import VPSDE, DenoisingScoreMatching, Images, ScoreModel, V
 from tests.test_training import SETTINGS
-from training.data import Arrays, Digits, FashionMNIST, Folder
-from training.trainer import Trainer
 
 TINY = [
     *("--config.network=unet(channels=8, multipliers=(1,), blocks=1, attention=())", "--config.train.steps=4"),
@@ -30,7 +30,7 @@ TINY = [
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+    monkeypatch.setattr("score_sde.runs.report.baselines", lambda *_: [])
 
 
 def folder_of(root, names=("bright", "dark"), each=10, size=8):

@@ -15,7 +15,7 @@ import torch
 import run
 from models import load
 from models.checkpoint import read_header
-from training.data import Digits
+from score_sde.data import Digits
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -32,7 +32,7 @@ TINY = [
 def _elsewhere(tmp_path, monkeypatch):
     """A folder of its own; and no baselines, which take seconds and have a test on the run in a process of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+    monkeypatch.setattr("score_sde.runs.report.baselines", lambda *_: [])
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +114,8 @@ def test_a_second_run_has_a_folder_of_its_own_and_the_newest_is_used(capsys):
 @pytest.mark.parametrize(("levels", "columns"), [(None, 12), (1000, 12), (10, 10)])
 def test_the_way_from_noise_has_a_row_for_each_sample_under_tables_too(levels, columns, monkeypatch):
     """On a table a grid has fewer times than were asked for; the pictures then went on into the next row."""
-    from evaluation import report
     from models import MLP
+    from score_sde.runs import report
     from sde_lib import VPSDE, Epsilon, Images, ScoreModel, Tabulated
 
     sde = VPSDE() if levels is None else Tabulated.from_betas(torch.linspace(0.1 / levels, min(20 / levels, 0.9), levels))
@@ -127,7 +127,7 @@ def test_the_way_from_noise_has_a_row_for_each_sample_under_tables_too(levels, c
 
 
 def test_trainings_begun_at_once_do_not_share_a_folder():
-    from training.folders import new_run
+    from score_sde.runs.folders import new_run
 
     assert [new_run("vp-digits", None).name for _ in range(3)] == ["vp-digits", "vp-digits-2", "vp-digits-3"]
 
@@ -183,7 +183,7 @@ def test_data_that_are_no_images_are_trained_on_without_pictures_of_them():
 
 def test_baselines_on_many_levels_and_pixels_fit_into_memory():
     """One-hot codes of these would take 10 GB, and the mixture's covariances minutes."""
-    from evaluation.baselines import baselines
+    from score_sde.evaluation.baselines import baselines
     from sde_lib import Images
 
     codes = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (600, 3, 28, 28)))
@@ -430,7 +430,7 @@ def test_a_run_goes_on_as_it_began_or_not_at_all(arguments, words, trained, caps
 
 
 def test_metrics_that_were_lost_or_damaged_do_not_stop_a_run(tmp_path):
-    from training.metrics import read_metrics
+    from score_sde.runs.metrics import read_metrics
 
     assert read_metrics(tmp_path) == []
     (tmp_path / "metrics.jsonl").write_bytes(b'3\n[]\n\xff\n{"loss": 1}\n{"step": 1, "loss": 2}\n{"step": 2, "lo')

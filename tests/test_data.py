@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 
 import run
-from evaluation.baselines import categorical, standard_normal
+from score_sde.commands.arguments import parser
+from score_sde.commands.overrides import config_of, data_of, name_of
+from score_sde.data import CIFAR10, Arrays, Folder, Toy
+from score_sde.data.arrays import as_rows, levels_of, read_like
+from score_sde.data.reading import read_array
+from score_sde.evaluation.baselines import categorical, standard_normal
+from score_sde.training.rows import Rows
 from sde_lib import Images, Standardize
-from training.arguments import parser
-from training.data import CIFAR10, Arrays, Folder, Toy
-from training.data.arrays import as_rows, levels_of, read_like
-from training.data.reading import read_array
-from training.flags import config_of, data_of, name_of
-from training.rows import Rows
 
 RNG = np.random.default_rng(0)
 
@@ -90,7 +90,7 @@ def test_what_is_mapped_is_not_read(monkeypatch):
 
 
 def test_what_is_compressed_and_large_is_unpacked_once(monkeypatch):
-    monkeypatch.setattr("training.data.reading.SMALL", 100)
+    monkeypatch.setattr("score_sde.data.reading.SMALL", 100)
     array = RNG.integers(0, 9, (500, 6)).astype(">i4")
     write("packed.h5", array)
     first = read_array("packed.h5")
@@ -240,7 +240,7 @@ def test_many_pictures_are_decoded_by_several_processes_to_the_same_bytes(tmp_pa
     alone = Folder("p").train.clone()
     for file in (tmp_path / "runs/data").iterdir():
         file.unlink()
-    monkeypatch.setattr("training.data.folder.FEW", 10)
+    monkeypatch.setattr("score_sde.data.folder.FEW", 10)
     assert torch.equal(Folder("p").train, alone)
 
 
@@ -463,7 +463,7 @@ def test_inspect_asks_where_the_channels_are(capsys):
 
 
 def test_suggestions_look_at_so_many_numbers(monkeypatch, capsys):
-    monkeypatch.setattr("evaluation.suggest.ENTRIES", 160)
+    monkeypatch.setattr("score_sde.data.suggest.ENTRIES", 160)
     np.save("a.npy", np.concatenate([np.zeros((10, 16)), np.ones((50, 16))]))
     assert run.main(["--mode", "suggest", "--data", "a.npy"]) == 2
     assert "the first 10 data are all alike" in capsys.readouterr().err
@@ -475,7 +475,7 @@ def test_suggestions_look_at_so_many_numbers(monkeypatch, capsys):
 def test_bytes_are_looked_at_until_one_is_in_the_upper_half(monkeypatch):
     looked = []
     monkeypatch.setattr(
-        "training.data.arrays.chunks", lambda data: (looked.append(i) or part for i, part in enumerate(data.split(5)))
+        "score_sde.data.arrays.chunks", lambda data: (looked.append(i) or part for i, part in enumerate(data.split(5)))
     )
     rows = np.zeros((60, 3), np.uint8)
     for at, count in ((12, 3), (None, 24)):  # else twelve parts to find the largest, and twelve to see that all are in range
@@ -547,13 +547,13 @@ def test_a_density_on_the_plane_is_learned_to_its_truth(capsys):
 def test_baselines_read_large_sets_in_parts(monkeypatch):
     train, test, images = torch.randint(0, 9, (70, 2, 3)), torch.randint(0, 9, (20, 2, 3)), Images(9)
     whole = [categorical(train, test, images), standard_normal(test, images, 0)]
-    monkeypatch.setattr("training.data.reading.CHUNK", 40)
+    monkeypatch.setattr("score_sde.data.reading.CHUNK", 40)
     for found, expected in zip((categorical(train, test, images), standard_normal(test, images, 0)), whole, strict=True):
         assert found.mean == pytest.approx(expected.mean, rel=1e-12)
 
 
 def test_inspect_looks_at_a_part_of_what_is_large(monkeypatch, capsys):
-    monkeypatch.setattr("evaluation.inspection.ENTRIES", 64)
+    monkeypatch.setattr("score_sde.data.inspection.ENTRIES", 64)
     torch.save(torch.from_numpy(RNG.normal(size=(60, 1, 4, 4))).bfloat16(), "large.pt")
     assert run.main(["--mode", "inspect", "--data", "large.pt"]) == 0
     assert "(first 4 rows)" in capsys.readouterr().out

@@ -12,11 +12,11 @@ import torch
 import likelihood
 import models
 import samplers
+import score_sde
 import sde_lib
-import training
 from models import MLP, save
+from score_sde.training.trainer import Progress
 from sde_lib import VPSDE, Epsilon, Images, ScoreModel
-from training.trainer import Progress
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -98,7 +98,7 @@ def test_the_public_surface_is_what_is_public():
     assert not_built and not set(not_built) & names  # what is built is no longer "not yet"
 
 
-SIGNATURES = [likelihood.log_likelihood, likelihood.bits_per_dim, likelihood.plan, likelihood.variational_bound, training.fit]
+SIGNATURES = [likelihood.log_likelihood, likelihood.bits_per_dim, likelihood.plan, likelihood.variational_bound, score_sde.fit]
 SIGNATURES += [likelihood.sde_bound, likelihood.sde_bits_per_dim, samplers.interpolate, models.import_checkpoint]
 
 
@@ -125,7 +125,7 @@ def test_every_case_of_reliability_has_its_test():
 def test_short_names_are_in_the_help_of_nobody_but_resolve():
     """Every short name leads to a class, and every public algorithm has one."""
     from configs.names import NAMES
-    from training.build import resolve
+    from score_sde.config.component import resolve
 
     classes = {resolve(kind, name) for kind, table in NAMES.items() for name, path in table.items() if ":" in path}
     for package, kind in ((samplers, samplers.Predictor), (samplers, samplers.Corrector), (sde_lib, sde_lib.SDE)):

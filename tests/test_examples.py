@@ -14,8 +14,8 @@ import pytest
 import torch
 from scipy import stats
 
-from evaluation.auroc import auroc
 from models import export_diffusers, import_checkpoint
+from score_sde.evaluation.auroc import auroc
 from sde_lib import ScoreModel
 from sde_lib.tabulated import ddpm
 from tests.laws.test_exporting import EIGHT_BITS, INDEX, plain

@@ -20,21 +20,21 @@ import torch
 import models.files
 import run
 from models.checkpoint import read_header
+from score_sde.config.config import override
+from score_sde.errors import Failure, Usage
+from score_sde.runs import session
+from score_sde.training.faults import told
+from score_sde.training.lock import alone_in
 from tests.faulty import CHECKPOINT, STATE, Broken, in_a_child, stopped, trained, trainer
 from tests.kills import contents, experiment_of, step_of
 from tests.test_cli import TINY
 from tests.test_training import weights_of
-from training import session
-from training.config import override
-from training.errors import Failure, Usage
-from training.faults import told
-from training.lock import alone_in
 
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+    monkeypatch.setattr("score_sde.runs.report.baselines", lambda *_: [])
 
 
 @pytest.mark.slow
@@ -129,7 +129,7 @@ def test_two_new_runs_in_one_folder_do_not_share_it(tmp_path):
 
 
 def test_where_there_are_no_locks_a_run_trains_without(tmp_path, monkeypatch):
-    monkeypatch.setattr("training.lock.fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(95, "not supported")))
+    monkeypatch.setattr("score_sde.training.lock.fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(95, "not supported")))
     with alone_in(tmp_path), alone_in(tmp_path):
         pass
 

@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 import run
 from models import MLP
 from models.checkpoint import read_header
+from score_sde import fit
+from score_sde.errors import Usage
+from score_sde.training.fingerprint import fingerprint
 from sde_lib import VPSDE, Epsilon, Images, ScoreModel, Standardize
 from tests.test_cli import TINY
-from training import fit
-from training.errors import Usage
-from training.fingerprint import fingerprint
 
 RNG = np.random.default_rng(0)
 MORE = ["--resume", "--config.train.steps=40"]
@@ -25,7 +25,7 @@ MORE = ["--resume", "--config.train.steps=40"]
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+    monkeypatch.setattr("score_sde.runs.report.baselines", lambda *_: [])
 
 
 def test_a_fingerprint_says_what_the_data_are():
@@ -54,7 +54,7 @@ def test_a_fingerprint_sees_what_has_changed(monkeypatch):
         "other classes": fingerprint(rows, transform, classes.flip(0)),
     }
     assert len({known, *changed.values()}) == len(changed) + 1
-    monkeypatch.setattr("training.fingerprint.BYTES", 100 * 7 * 8)
+    monkeypatch.setattr("score_sde.training.fingerprint.BYTES", 100 * 7 * 8)
     known, other = fingerprint(rows, transform), rows.clone()
     other[-1] += 1
     assert fingerprint(other, transform) != known  # of what is large the last row is looked at too

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from models import MLP, load
+from score_sde import fit
+from score_sde.data import Digits
+from score_sde.errors import Failure, Usage
 from sde_lib import VPSDE, GaussianOracle, Images, ScoreModel, Standardize, V
-from training import fit
-from training.data import Digits
-from training.errors import Failure, Usage
 
 
 def model(data, transform, width=16):
@@ -96,7 +96,7 @@ def test_what_the_data_mean_has_to_be_said():
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
 def test_every_row_is_looked_at(wrong, monkeypatch):
     """The last of many, of those to train on and of those held out."""
-    monkeypatch.setattr("training.data.reading.CHUNK", 512)
+    monkeypatch.setattr("score_sde.data.reading.CHUNK", 512)
     data = torch.randn(1501, 2)
     bad = data.clone()
     bad[-1, 1] = wrong

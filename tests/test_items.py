@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 import run
+from score_sde.data.items import Items, data_set
+from score_sde.errors import Usage
 from sde_lib import Images
-from training.data.items import Items, data_set
-from training.errors import Usage
 
 RNG = np.random.default_rng(0)
 CODES = RNG.integers(0, 256, (40, 12, 10, 3), dtype=np.uint8)
@@ -70,7 +70,7 @@ def test_a_class_in_the_current_folder_is_found(tmp_path, mode):
 )
 @pytest.mark.parametrize("small", [1 << 30, 100])
 def test_items_become_rows(monkeypatch, items, rows, levels, small):
-    monkeypatch.setattr("training.data.reading.SMALL", small)
+    monkeypatch.setattr("score_sde.data.reading.SMALL", small)
     data = Items(items, "mine")
     assert torch.equal(data.train, rows[:36]) and torch.equal(data.test, rows[36:]) and data.train.dtype == rows.dtype
     assert data.transform == Images(levels)
@@ -84,7 +84,7 @@ def test_items_of_real_numbers_are_made_standard():
 
 
 def test_large_items_are_asked_for_once(monkeypatch):
-    monkeypatch.setattr("training.data.reading.SMALL", 100)
+    monkeypatch.setattr("score_sde.data.reading.SMALL", 100)
     asked = []
 
     class Counted:

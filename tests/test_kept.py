@@ -13,20 +13,20 @@ import run
 from models import MLP, load
 from models.checkpoint import read_header
 from models.files import read_metadata, read_tensors, write_tensors
+from score_sde.data import Digits
+from score_sde.errors import Failure
+from score_sde.training.held_out import held_out
 from sde_lib import VPSDE, DenoisingScoreMatching, Epsilon, Images, ScoreModel
 from tests.faulty import CHECKPOINT, OFTEN, STATE, stopped, trained, trainer
 from tests.kills import contents
 from tests.test_cli import TINY
 from tests.test_training import weights_of
-from training.data import Digits
-from training.errors import Failure
-from training.held_out import held_out
 
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+    monkeypatch.setattr("score_sde.runs.report.baselines", lambda *_: [])
 
 
 def test_no_flipped_bit_goes_unnoticed(tmp_path):

@@ -14,14 +14,14 @@ import torch
 
 import run
 from models.files import clear_dead
+from score_sde.data.reading import read_array
+from score_sde.errors import Failure
 from tests.test_data import RNG, write
-from training.data.reading import read_array
-from training.errors import Failure
 
 CHILD = """
 import resource, sys
 import torch
-from training.data import reading
+from score_sde.data import reading
 reading.SMALL, reading.CHUNK = 1 << 20, 1 << 18
 held = next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmData"))
 resource.setrlimit(resource.RLIMIT_DATA, (held + (24 << 20), -1))
@@ -72,8 +72,8 @@ def test_what_is_unpacked_in_parts_has_the_same_numbers(monkeypatch, name, dtype
     array = RNG.integers(0, 2 if dtype == "bool" else 200, (301, 2, 5)).astype(dtype)
     write(name, array)
     whole = read_array(name)
-    monkeypatch.setattr("training.data.reading.SMALL", 100)
-    monkeypatch.setattr("training.data.reading.CHUNK", 70)
+    monkeypatch.setattr("score_sde.data.reading.SMALL", 100)
+    monkeypatch.setattr("score_sde.data.reading.CHUNK", 70)
     assert torch.equal(read_array(name), whole) and np.array_equal(whole.double().numpy(), array.astype(float))
 
 
@@ -81,7 +81,7 @@ def test_bits_whose_true_is_255_are_bits(monkeypatch):
     bits = RNG.integers(0, 2, (40, 3, 5)).astype(bool)
     np.save("a.npy", (bits * np.uint8(255)).view(bool))
     for small in (1 << 30, 100):
-        monkeypatch.setattr("training.data.reading.SMALL", small)
+        monkeypatch.setattr("score_sde.data.reading.SMALL", small)
         assert torch.equal(read_array("a.npy"), torch.from_numpy(bits).byte())
 
 
@@ -89,7 +89,7 @@ def test_arrays_in_an_archive_that_are_stored_by_columns(monkeypatch):
     array = RNG.normal(size=(30, 4, 3))
     np.savez("a.npz", some=np.asfortranarray(array))
     assert np.array_equal(read_array("a.npz").numpy(), array)
-    monkeypatch.setattr("training.data.reading.SMALL", 100)
+    monkeypatch.setattr("score_sde.data.reading.SMALL", 100)
     with pytest.raises(ValueError, match="a.npz holds some.npy column by column, and rows were needed"):
         read_array("a.npz")
 
@@ -97,14 +97,14 @@ def test_arrays_in_an_archive_that_are_stored_by_columns(monkeypatch):
 def test_columns_that_are_small_until_they_are_unpacked(monkeypatch):
     array = RNG.integers(0, 60_000, (30, 12)).astype(np.uint16)  # 720 bytes, and 1440 as int32
     np.savez("a.npz", some=np.asfortranarray(array))
-    monkeypatch.setattr("training.data.reading.SMALL", 1000)
-    monkeypatch.setattr("training.data.reading.CHUNK", 70)
+    monkeypatch.setattr("score_sde.data.reading.SMALL", 1000)
+    monkeypatch.setattr("score_sde.data.reading.CHUNK", 70)
     with pytest.raises(ValueError, match="a.npz holds some.npy column by column, and rows were needed"):
         read_array("a.npz")
 
 
 def test_a_damaged_archive_is_noticed_while_it_is_unpacked(monkeypatch):
-    monkeypatch.setattr("training.data.reading.SMALL", 100)
+    monkeypatch.setattr("score_sde.data.reading.SMALL", 100)
     np.savez("a.npz", some=RNG.integers(0, 9, (500, 6)))
     content = bytearray(Path("a.npz").read_bytes())
     content[5000] ^= 1
@@ -118,7 +118,7 @@ DECODE = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from training.data.reading import cached
+from score_sde.data.reading import cached
 
 def write(path):
     with open("writers", "a") as file:
@@ -155,7 +155,7 @@ def test_what_a_killed_process_left_is_removed_when_another_begins():
 
 
 def test_a_disk_without_room_for_the_data_is_told(monkeypatch):
-    monkeypatch.setattr("training.data.reading.SMALL", 100)
+    monkeypatch.setattr("score_sde.data.reading.SMALL", 100)
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 import run
-from evaluation.figures import loss_curve, scatter
 from likelihood import bits_per_dim
 from models import load
+from score_sde.data import Digits
+from score_sde.evaluation.figures import loss_curve, scatter
 from tests.test_cli import TINY
-from training.data import Digits
 
 LOOKING = [*TINY, "--config.train.look_every=10", "--config.train.tensorboard=True", "--config.train.save_every=10"]
 
@@ -22,7 +22,7 @@ LOOKING = [*TINY, "--config.train.look_every=10", "--config.train.tensorboard=Tr
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+    monkeypatch.setattr("score_sde.runs.report.baselines", lambda *_: [])
 
 
 def rows(folder="run"):

@@ -20,12 +20,12 @@ from safetensors.torch import load_file
 import run
 from models import MLP
 from models.checkpoint import read_header
+from score_sde.data import Digits
+from score_sde.training.ranks import Processes
+from score_sde.training.trainer import Trainer
 from sde_lib import VPSDE, DenoisingScoreMatching, Epsilon, Images, ImportanceTime, LossAwareTime, ScoreModel
 from sde_lib.tabulated import ddpm
 from tests.test_training import SETTINGS
-from training.data import Digits
-from training.processes import Processes
-from training.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

@@ -8,10 +8,14 @@ import pytest
 import torch
 
 import run
-from evaluation.fid import frechet, frechet_distance
-from evaluation.suggest import warnings_about
 from likelihood import bits_per_dim, variational_bound
 from models import MLP, load
+from score_sde.config.component import build, with_argument
+from score_sde.data import Digits
+from score_sde.data.suggest import warnings_about
+from score_sde.errors import Usage
+from score_sde.evaluation.fid import frechet, frechet_distance
+from score_sde.training.trainer import Trainer
 from sde_lib import (
     VESDE,
     VPSDE,
@@ -28,10 +32,6 @@ from sde_lib import (
 from sde_lib.tabulated import ddpm
 from tests.test_cli import TINY
 from tests.test_training import SETTINGS, weights_of
-from training.build import build, with_argument
-from training.data import Digits
-from training.errors import Usage
-from training.trainer import Trainer
 
 WITH_VARIANCE = "with_variance(of=epsilon(label='index'))"
 TABLE = "ddpm(schedule=cosine, steps=12)"
@@ -40,7 +40,7 @@ TABLE = "ddpm(schedule=cosine, steps=12)"
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+    monkeypatch.setattr("score_sde.runs.report.baselines", lambda *_: [])
 
 
 @pytest.mark.parametrize("sde", ["flow", "karras", "geometric", "ncsn(levels=8)", TABLE, "ddpm(schedule=quadratic, steps=12)"])

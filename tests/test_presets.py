@@ -14,12 +14,12 @@ from PIL import Image
 import run
 from configs import default
 from configs.presets import PRESETS
+from score_sde.config.component import build, with_argument
+from score_sde.config.config import find_config, flat, require
+from score_sde.config.experiment import assemble
+from score_sde.data import Arrays
 from sde_lib import Images
 from sde_lib.ncsnv2 import langevin_step
-from training.build import build, with_argument
-from training.config import find_config, flat, require
-from training.data import Arrays
-from training.experiment import assemble
 
 ROOT = Path(__file__).parent.parent
 FAST = {
@@ -118,7 +118,7 @@ def test_a_preset_trains_on_images_of_one_s_own(tmp_path, monkeypatch, capsys):
     settings = ["--config.network=mlp(width=8, depth=1)", "--config.train.steps=2", "--config.train.batch_size=4"]
     settings += ["--config.data=arrays(shape=(3, 8, 8), low=-1.003921568627451, high=1.003921568627451)", "--config.sample.num=2"]
     settings += ["--config.likelihood.tolerance=0.1", "--predictor=ddim", "--times=respaced(levels=3)"]
-    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+    monkeypatch.setattr("score_sde.runs.report.baselines", lambda *_: [])
     assert run.main(["--config", "vp_ddpm_cifar10", "--data", "own.npy", *settings]) == 0, capsys.readouterr().err
     kept = json.loads((tmp_path / "runs" / "ddpm-vp_ddpm_cifar10" / "config.json").read_text())
     own = str(tmp_path / "own.npy")

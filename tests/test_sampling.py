@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-import evaluation.batches
 import run
+import score_sde.runs.batches
 from models import MLP
 from models.checkpoint import save
 from sde_lib import VPSDE, Epsilon, Images, ScoreModel
@@ -29,7 +29,7 @@ QUICK = ["--predictor", "ddim", "--steps", "4", "--config.sample.batch_size=16"]
 def folder(tmp_path_factory):
     """A run as training leaves it, with a network that was never trained and without its data."""
     from configs.default import get_config
-    from training.config import dump
+    from score_sde.config.config import dump
 
     where = tmp_path_factory.mktemp("run")
     torch.manual_seed(0)
@@ -120,10 +120,10 @@ def test_a_mistake_leaves_nothing(flags, words, folder, tmp_path, monkeypatch, c
 
 
 def test_no_pictures_of_what_is_none(tmp_path, monkeypatch, capsys):
-    from evaluation.sampling import draw_samples
     from samplers import DDIM, Sampler, Uniform
-    from training.errors import Usage
-    from training.experiment import Sampling
+    from score_sde.config.experiment import Sampling
+    from score_sde.errors import Usage
+    from score_sde.runs.samples import draw_samples
 
     model = ScoreModel(MLP((5,), width=8, depth=1), VPSDE(), Epsilon())
     sampling = Sampling(Sampler(DDIM(), times=Uniform(3)), num=5, batch_size=2)
@@ -136,7 +136,7 @@ def test_no_pictures_of_what_is_none(tmp_path, monkeypatch, capsys):
 def test_a_checkpoint_that_does_not_say_the_shape_of_its_samples(tmp_path, monkeypatch, capsys):
     """Networks of ours know it; of one's own it has to be said."""
     from configs.default import get_config
-    from training.config import dump
+    from score_sde.config.config import dump
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.json").write_text(dump(get_config()))
@@ -186,7 +186,7 @@ def test_ctrl_c_says_what_is_kept_and_that_the_same_command_goes_on(mode, folder
     np.save("codes.npy", np.random.default_rng(0).integers(0, 17, (40, 1, 4, 4)))
     command = ["--mode", mode, "--workdir", "run"]
     command += [*QUICK, "--num", "40"] if mode == "sample" else ["--data", "codes.npy", "--config.likelihood.batch_size=16"]
-    save, saved = evaluation.batches.save_npz, []
+    save, saved = score_sde.runs.batches.save_npz, []
 
     def interrupted(path, **arrays):
         if len(saved) == 2:
@@ -195,13 +195,13 @@ def test_ctrl_c_says_what_is_kept_and_that_the_same_command_goes_on(mode, folder
         save(path, **arrays)
 
     with monkeypatch.context() as patch:
-        patch.setattr("evaluation.batches.save_npz", interrupted)
+        patch.setattr("score_sde.runs.batches.save_npz", interrupted)
         assert run.main(command) == 130
     parts = tmp_path / "run" / {"sample": "samples.parts", "likelihood": "likelihood.parts/flow"}[mode]
     assert f"stopped: 2 of 3 batches are kept in {parts}; go on with the same command" in capsys.readouterr().err
     kept = {path.name: path.stat().st_mtime_ns for path in parts.glob("0*.npz")}
     drawn = []
-    monkeypatch.setattr("evaluation.batches.save_npz", lambda path, **arrays: (drawn.append(path.name), save(path, **arrays)))
+    monkeypatch.setattr("score_sde.runs.batches.save_npz", lambda path, **arrays: (drawn.append(path.name), save(path, **arrays)))
     assert run.main(command) == 0
     assert sorted(kept) == sorted(saved) and drawn == ["000000032.npz"]
 
@@ -210,9 +210,9 @@ def test_ctrl_c_when_the_samples_of_a_training_are_drawn_names_the_command_that_
     from tests.test_cli import TINY
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+    monkeypatch.setattr("score_sde.runs.report.baselines", lambda *_: [])
     with monkeypatch.context() as patch:
-        patch.setattr("evaluation.batches.save_npz", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("score_sde.runs.batches.save_npz", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run.main(TINY) == 130
     said = capsys.readouterr().err
     assert "0 of 1 batches are kept in" in said and "--mode train --workdir runs/vp-digits --resume" in said

@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 
 import run
-from evaluation.scoring import beside_target
 from models import MLP
 from models.checkpoint import save
+from score_sde.data import FashionMNIST, Idx
+from score_sde.runs.scores import beside_target
 from sde_lib import VPSDE, Epsilon, Images, ScoreModel
 from tests.test_sampling import ENVIRONMENT, ROOT
-from training.data import FashionMNIST, Idx
 
 LOOSE = ["--config.likelihood.tolerance=0.03"]
 
@@ -31,7 +31,7 @@ LOOSE = ["--config.likelihood.tolerance=0.03"]
 def folder(tmp_path_factory):
     """A run on an array of one's own, with a network that was never trained."""
     from configs.default import get_config
-    from training.config import dump
+    from score_sde.config.config import dump
 
     where = tmp_path_factory.mktemp("run")
     np.save(where / "own.npy", np.random.default_rng(0).integers(0, 17, (400, 1, 4, 4), dtype=np.uint8))
@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+    monkeypatch.setattr("score_sde.runs.report.baselines", lambda *_: [])
 
 
 def score(folder, *more):
@@ -168,7 +168,7 @@ def test_a_damaged_batch_is_done_again(estimator, folder, monkeypatch, capsys):
 
     def cut():
         with monkeypatch.context() as before_the_end:
-            before_the_end.setattr("evaluation.estimators.read_batches", stop)
+            before_the_end.setattr("score_sde.runs.estimators.read_batches", stop)
             assert score(folder, "--out", "cut.npz", *flags) == 130
 
     cut()

@@ -49,7 +49,7 @@ def keep(path, array):
 )
 def test_any_shape_trains_samples_and_scores(shape, network, kind, channels, real, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+    monkeypatch.setattr("score_sde.runs.report.baselines", lambda *_: [])
     rng = np.random.default_rng(0)
     rows = rng.normal(3.0, 2.0, (40, *shape)) if real else rng.integers(0, 256, (40, *shape))
     rows = rows.astype(np.float32 if real else np.uint8)

@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 
 import run
 from models import MLP
+from score_sde import fit
+from score_sde.errors import Usage
 from sde_lib import VPSDE, DenoisingScoreMatching, Epsilon, Images, ScoreModel
 from tests.test_parallel import ENVIRONMENT, OPTIONS, ROOT, killed_after_ten_steps, torchrun
-from training import fit
-from training.errors import Usage
 
 SHARDED = [*OPTIONS, "--config.network=unet(channels=8, multipliers=(1, 2), blocks=1, attention=(1,))", "--config.train.steps=20"]
 SHARDED += ["--config.train.save_every=10", "--config.train.look_every=10", "--config.train.ema_widths=(0.1,)"]
@@ -51,7 +51,7 @@ def test_networks_in_shards_answer_as_they_do_whole_and_each_process_holds_half(
 def test_a_training_in_shards_is_that_of_one_process(tmp_path, monkeypatch):
     """Weights, averages, samples, held-out losses and looks; and one process goes on where two with shards stopped."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+    monkeypatch.setattr("score_sde.runs.report.baselines", lambda *_: [])
     command = torchrun(
         str(ROOT / "run.py"), *SHARDED, "--workdir", "two", "--config.train.shard=True", "--config.train.micro_batch=20"
     )

@@ -9,20 +9,20 @@ import torch
 
 from models import load
 from models.checkpoint import read_header
+from score_sde.errors import Failure
+from score_sde.runs import session
+from score_sde.training.guard import FIRST, PATIENCE, Guard
 from sde_lib import LossAwareTime
 from sde_lib.tabulated import ddpm
 from tests.faulty import OFTEN, Broken, trained, trainer
 from tests.kills import contents, experiment_of, step_of
 from tests.test_training import weights_of
-from training import session
-from training.errors import Failure
-from training.guard import FIRST, PATIENCE, Guard
 
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])
+    monkeypatch.setattr("score_sde.runs.report.baselines", lambda *_: [])
 
 
 class Poison(torch.autograd.Function):

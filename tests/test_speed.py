@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from models import UNet, autocast, channels_last, load, recompute, save
+from score_sde.data import Digits
+from score_sde.training.settings import Settings
+from score_sde.training.trainer import Trainer
 from sde_lib import VPSDE, DenoisingScoreMatching, Epsilon, Images, ScoreModel
 from tests.laws.test_networks import EVERY, SHAPE, labels_for, randomized
-from training.data import Digits
-from training.settings import Settings
-from training.trainer import Trainer
 
 FULL = "ncsnpp biggan conv residual output_skip sum (1, 3, 3, 1)"
 KINDS = ("mlp", "unet", "ddpm", "ncsnv2", "ncsn", "adm of classes", "adm classifier", "song fourier", "dhariwal", FULL)

@@ -71,7 +71,7 @@ def test_imports_inside_models_are_relative():
 def test_library_imports_fast_and_without_the_application():
     code = (
         "import sys, sde_lib, samplers, likelihood, models; "
-        "print([m for m in ('matplotlib', 'ml_collections', 'sklearn', 'training', 'configs') if m in sys.modules])"
+        "print([m for m in ('matplotlib', 'ml_collections', 'sklearn', 'score_sde', 'configs') if m in sys.modules])"
     )
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -83,21 +83,21 @@ def python(code, **environment):
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment})
 
 
-@pytest.mark.parametrize("first", ["import training", "import training.fitting", "import training.trainer"])
+@pytest.mark.parametrize("first", ["import score_sde", "import score_sde.training.fitting", "import score_sde.training.trainer"])
 def test_fit_of_training_is_the_function_whatever_was_imported_before(first):
-    done = python(f"{first}\nimport training\nfrom training import fit\nassert training.fit is fit and fit.__name__ == 'fit'")
+    done = python(f"{first}\nimport score_sde\nfrom score_sde import fit\nassert score_sde.fit is fit and fit.__name__ == 'fit'")
     assert done.returncode == 0, done.stderr
 
 
 def test_importing_training_imports_nothing_else():
-    done = python("import sys, training; print([m for m in ('torch', 'models', 'configs', 'numpy') if m in sys.modules])")
+    done = python("import sys, score_sde; print([m for m in ('torch', 'models', 'configs', 'numpy') if m in sys.modules])")
     assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_a_strangers_models_is_told_by_name(tmp_path):
     """Where another folder comes first, as it does in a notebook that is there."""
     (tmp_path / "models.py").write_text("")
-    code = f"import sys\nsys.path[:1] = [{str(tmp_path)!r}, {str(ROOT)!r}]\nimport run, training\nrun.main(['--dry-run'])"
+    code = f"import sys\nsys.path[:1] = [{str(tmp_path)!r}, {str(ROOT)!r}]\nimport run\nrun.main(['--dry-run'])"
     done = python(code)
     assert done.returncode == 2
     assert f"'models' was found at {tmp_path / 'models.py'}, which is not part of this project" in done.stderr

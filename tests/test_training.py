@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import save_file
 
 from models import MLP, load
+from score_sde.data import Digits
+from score_sde.errors import Failure
+from score_sde.training.settings import Settings
+from score_sde.training.trainer import Trainer
 from sde_lib import VPSDE, DenoisingScoreMatching, Epsilon, Images, ImportanceTime, ScoreModel
-from training.data import Digits
-from training.errors import Failure
-from training.settings import Settings
-from training.trainer import Trainer
 
 SETTINGS = Settings(
     steps=40,

@@ -9,8 +9,8 @@ from torch import nn
 
 from likelihood import Exact, Uniform, Variational, bits_per_dim
 from models import MLP
+from score_sde.training.dequantizer import fit, save_dequantizer, variational
 from sde_lib import VPSDE, Epsilon, GaussianOracle, Images, RowNoise, ScoreModel
-from training.dequantizer import fit, save_dequantizer, variational
 
 IMAGES, SDE, STD = Images(4), VPSDE(), 0.3
 

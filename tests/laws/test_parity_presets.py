@@ -10,13 +10,13 @@ import torch
 from configs.presets import PRESETS
 from models.importers.ncsn import STAGES
 from models.importers.score_sde import data_of, network_of, process_of, weights_of
+from score_sde.config.component import build
+from score_sde.config.config import find_config
 from sde_lib import Epsilon, Images, Score, Tabulated, VariationalBound, WithVariance
 from sde_lib.tabulated import ddpm, ncsn
 from tests.laws.test_parity_networks import FULL_SIZE, weights_in
 from tests.recorded import GOLDEN, load
 from tests.test_presets import built, parameters
-from training.build import build
-from training.config import find_config
 
 
 def of_json(name):

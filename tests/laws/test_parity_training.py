@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from models import import_checkpoint
+from score_sde.training.ema import Average
+from score_sde.training.settings import Settings
+from score_sde.training.trainer import Trainer
 from sde_lib import DenoisingScoreMatching, UniformTime
 from tests.laws.test_importers import CONFIG
 from tests.recorded import load, same
-from training.ema import Average
-from training.settings import Settings
-from training.trainer import Trainer
 
 HALF_SUM = 0.5 * 3 * 8 * 8
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from likelihood import variational_bound
+from score_sde.config.component import build
 from sde_lib import GaussianOracle, Images
 from sde_lib.tabulated import ddpm
 from tests.recorded import load
-from training.build import build
 
 MU, S, FINE = 0.3, 0.5, Images(1024, -6.0, 6.0)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from evaluation.certify import high_mixture, p_values
 from samplers import DPMSolver, EulerMaruyama, Langevin, LogSNR, Sampler, Step
+from score_sde.evaluation.certification import high_mixture, p_values
 from sde_lib import VPSDE, RowNoise
 from tests.registry import PREDICTORS, name
 

@@ -1,0 +1,258 @@
+"""Everything a config describes, built at once, so that a mistake is found before any work is done."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, fields
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from ml_collections import ConfigDict
+
+from score_sde.config.component import build
+from score_sde.config.config import Reads, flat, require
+from score_sde.data.items import data_set
+from score_sde.errors import Usage, in_a_line
+from score_sde.training.augmentation import Augmentation
+from score_sde.training.settings import Settings
+from sde_lib import LinearSDE, RowNoise, ScoreModel
+from sde_lib.parameterizations import Parameterization
+
+__all__ = ["Experiment", "Sampling", "Scoring", "assemble", "parts_of_model", "require_estimator", "require_rows", "try_sampler"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample: the sampler, how many, and in batches of which size."""
+
+    sampler: Any
+    num: int
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        _require_positive("sample", num=self.num, batch_size=self.batch_size)
+
+    @classmethod
+    def of(cls, config: Any) -> Sampling:
+        """What the section `sample` of a config describes. Raises Usage for what cannot be built."""
+        try:
+            return cls(build("sampler", config.sampler), config.num, config.batch_size)
+        except ValueError as error:
+            raise Usage(f"config.{error}") from None
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How to compute bits/dim."""
+
+    divergence: Any
+    dequantize: Any
+    tolerance: float
+    method: Literal["dopri5", "dop853"]
+    batch_size: int
+    estimator: Literal["flow", "sde", "bound", "all"]
+    variance: Literal["small", "large"]
+
+    def __post_init__(self) -> None:
+        if self.estimator not in ("flow", "sde", "bound", "all") or self.variance not in ("small", "large"):
+            raise ValueError(
+                f"likelihood.estimator={self.estimator!r} and likelihood.variance={self.variance!r}: "
+                "estimator 'flow', 'sde', 'bound' or 'all', and variance 'small' or 'large', are needed"
+            )
+        _require_positive("likelihood", tolerance=self.tolerance, batch_size=self.batch_size)
+
+    @classmethod
+    def of(cls, config: Any) -> Scoring:
+        """What the section `likelihood` of a config describes. Raises Usage for what cannot be built."""
+        built = {kind: build(kind, getattr(config, kind)) for kind in ("divergence", "dequantize")}
+        try:
+            return cls(**built | {f.name: getattr(config, f.name) for f in fields(cls) if f.name not in built})
+        except ValueError as error:
+            raise Usage(f"config.{error}") from None
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """The objects of a config."""
+
+    name: str
+    seed: int
+    data: Any
+    model: ScoreModel
+    objective: Any
+    settings: Settings
+    sampling: Sampling
+    scoring: Scoring
+
+    def __str__(self) -> str:
+        network, train = self.model.network, self.data.train
+        arguments = ", ".join(f"{key}={value!r}" for key, value in getattr(network, "arguments", {}).items())
+        parameters = sum(p.numel() for p in network.parameters()) if isinstance(network, torch.nn.Module) else 0
+        count = _classes_of(self.data)
+        classes = f", {count} classes: {', '.join(getattr(self.data, 'class_names', map(str, range(count))))}" if count else ""
+        lines = {
+            "run": f"{self.name}, seed {self.seed}",
+            "data": f"{len(train)} train, {len(self.data.test)} test, {tuple(train.shape[1:])}, {self.data.transform}{classes}",
+            "process": repr(self.model.sde),
+            "network": f"{type(network).__name__}({arguments}), {parameters:,} parameters",
+            "output": repr(self.model.parameterization),
+            "objective": repr(self.objective),
+            "training": repr(self.settings),
+            "sampling": repr(self.sampling),
+            "scoring": repr(self.scoring),
+        }
+        return "\n".join(f"{key:<10} {value}" for key, value in lines.items())
+
+
+def _require_positive(section: str, **values: float) -> None:
+    for key, value in values.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{section}.{key} is {value}, and a positive number was needed")
+
+
+def assemble(config: ConfigDict) -> Experiment:
+    """Build the objects of a config, and try them on one image.
+
+    Raises Usage for a component that is refused or does not work with the others, and for a key that nothing reads.
+    """
+    require(config)
+    reads = Reads(config)
+    if not reads.data:
+        raise Usage(f"{reads.name} was imported, without data of its own: give --data")
+    data = data_set(reads.data)
+    seed = reads.seed
+    torch.manual_seed(seed)  # the initial weights
+    shape = tuple(data.train.shape[1:])
+    model = ScoreModel(*parts_of_model(reads, shape, _classes_of(data)), data.transform)
+    try:
+        settings = Settings(**{field.name: getattr(reads.train, field.name) for field in fields(Settings)})
+    except ValueError as error:
+        raise Usage(f"config.{error}") from None
+    sampling, scoring = Sampling.of(reads.sample), Scoring.of(reads.likelihood)
+    objective = build("objective", reads.objective)
+    if not hasattr(data.transform, "levels") and getattr(objective, "of_levels", False):
+        raise Usage(f"{objective!r} is about integers, and these data are real numbers: use dsm")
+    require_estimator(scoring, model, classes=hasattr(data, "train_y"))
+    if settings.dequantize and getattr(objective, "of_levels", False):
+        raise Usage(f"{objective!r} is about integer data as they are: set train.dequantize=False")
+    try:
+        Augmentation(settings, shape, model.network)
+    except ValueError as error:
+        raise Usage(str(error)) from None
+    if Path(f"-{reads.name}").name != f"-{reads.name}":
+        raise Usage(f"config.name is {reads.name!r}, and the end of a folder's name was needed, without a slash")
+    experiment = Experiment(
+        name=f"{reads.sde.split('(')[0].split(':')[-1].lower()}-{reads.name}",
+        seed=seed,
+        data=data,
+        model=model,
+        objective=objective,
+        settings=settings,
+        sampling=sampling,
+        scoring=scoring,
+    )
+    unread = reads.unread()
+    if unread:
+        raise Usage(f"config.{unread[0]} is read by nothing: remove it, or correct its name")
+    _rehearse(experiment, flat(config))
+    return experiment
+
+
+def require_estimator(scoring: Scoring, model: ScoreModel, classes: bool) -> None:
+    """Raise Usage for an estimator that the model's data, which may have classes, or its process do not have."""
+    given = f"likelihood.estimator={scoring.estimator!r}"
+    if scoring.estimator != "flow" and not hasattr(model.data, "levels"):
+        raise Usage(f"{given} gives bits/dim, and these data are real numbers: use 'flow'")
+    if scoring.estimator != "flow" and classes:
+        raise Usage(f"{given} knows no classes, and these data have some: use 'flow'")
+    if scoring.estimator == "bound" and not hasattr(model.sde, "before"):
+        raise Usage(f"{given} needs a process with levels, and got {model.sde!r}: use 'flow', 'sde' or 'all'")
+
+
+def require_rows(data: Any, name: str) -> Any:
+    """The data set, unless it has a shape and nothing more, as those of published experiments: then it raises Usage."""
+    shape = tuple(data.train.shape)
+    if not shape[0]:
+        raise Usage(f"{name} comes without its data: give --data, pictures or arrays (N, {str(shape[1:])[1:]}")
+    return data
+
+
+def _classes_of(data: Any) -> int:
+    """How many classes the rows of a data set have; 0 for a set without. Raises Usage for one that test rows alone have."""
+    classes = int(data.train_y.max()) + 1 if hasattr(data, "train_y") else 0
+    if hasattr(data, "test_y") and int(data.test_y.max()) >= classes:
+        raise Usage(
+            f"the test rows have a class {int(data.test_y.max())}, and those to train on have {classes} classes, from 0: mix the "
+            "rows, or give others for the test"
+        )
+    return classes
+
+
+def parts_of_model(config: Any, shape: tuple[int, ...], classes: int = 0) -> tuple[torch.nn.Module, LinearSDE, Parameterization]:
+    """The network for data of a shape and their classes, process and parameterization of a config.
+
+    Raises Usage for what cannot be built.
+    """
+    parameterization = _a(Parameterization, "parameterization", config.parameterization)
+    more = {"outputs": parameterization.outputs} if parameterization.outputs > 1 else {}
+    more |= {"condition": classes} if classes else {}
+    return _a(torch.nn.Module, "network", config.network, shape, **more), _a(LinearSDE, "sde", config.sde), parameterization
+
+
+def _a(kind: type, name: str, text: str, *given: Any, **more: Any) -> Any:
+    thing = build(name, text, *given, **more)
+    if not isinstance(thing, kind):
+        raise Usage(f"config.{name} is {text!r}, which makes a {type(thing).__name__}, and a {kind.__name__} was needed")
+    return thing
+
+
+def try_sampler(model: ScoreModel, sampler: Any, shape: tuple[int, ...]) -> None:
+    """The first steps of a sampler; of one's own that shows none, no more is known than that it has a method `sample`."""
+    model.sde.valid_t_min(getattr(sampler, "t_min", None))
+    device = next(model.parameters()).device
+    frames = sampler.stream(model.sde, model, shape, device=device) if hasattr(sampler, "stream") else ()
+    for _ in islice(frames, 2):
+        pass
+    sampler.sample  # noqa: B018
+
+
+@torch.no_grad()
+def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
+    """Use each component once, on the first image, or a black one where there is none: what they refuse is told now, not after
+    the training. Raises Usage."""
+    model, sampler, scoring = experiment.model.eval(), experiment.sampling.sampler, experiment.scoring
+    train = experiment.data.train
+    codes = train[:1] if len(train) else train.new_zeros(1, *train.shape[1:])
+    cond = {"y": experiment.data.train_y[:1]} if hasattr(experiment.data, "train_y") else {}
+    bound: Any = model.bind(**cond) if cond else model
+    noise, half = RowNoise(0, 1), torch.full((1,), 0.5, dtype=torch.float64)
+
+    def lose() -> None:
+        t = experiment.objective.times.sample(model.sde, half)
+        x0 = model.data.dequantize(codes, torch.tensor(0.5))
+        loss = copy.deepcopy(experiment.objective)(model, x0, t=t, z=noise(x0), **cond)
+        if not bool(loss.isfinite().all()):
+            raise ValueError(f"a loss of {loss.item()} at t = {t.item():g}, before any training")
+
+    def differentiate() -> None:
+        x = model.data.dequantize(codes, torch.tensor(0.5))
+        scoring.divergence(lambda x: bound(x, model.sde.T), x, scoring.divergence.probe(noise, x))
+
+    parts = {
+        "network": lambda: bound.predict(model.data.dequantize(codes, torch.tensor(0.5)), model.sde.T),
+        "objective": lose,
+        "sample.sampler": lambda: try_sampler(model, sampler, codes.shape),
+        "likelihood.dequantize": lambda: (
+            hasattr(model.data, "levels") and scoring.dequantize.sample(model.data, codes, noise, model.sde.at(model.sde.t_min))
+        ),
+        "likelihood.divergence": differentiate,
+    }
+    for key, part in parts.items():
+        try:
+            part()
+        except Exception as error:
+            raise Usage(f"config.{key} is {config[key]!r}, which does not work here: {in_a_line(error)}") from error
+    model.train()

@@ -1,0 +1,167 @@
+"""Arrays of one's own: integers that are levels, or real numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from score_sde.data.reading import chunks, read_array
+from sde_lib import Images, Standardize
+
+__all__ = ["Arrays", "as_rows", "levels_of", "read_like", "transform_of"]
+
+Channels = Literal["auto", "first", "last", "none"]
+
+
+class Arrays:
+    """An array (N, *shape) of a .npy, .npz, .pt, .h5 or .zarr file; without a test file the last tenth of it is the test set.
+
+    Integers are levels 0..levels-1, as many as they have unless given, 2, or a power of two for bytes that use it (Images);
+    real numbers are made to have mean 0 and standard deviation 1 (Standardize). key names one array of several. channels says
+    where they stand: "first" (N, C, *space), "last" (N, *space, C), "none", where an axis of length 1 is put in; "auto" is
+    "none" for integers (N, height, width), "last" for integers (N, height, width, 1 to 4), else "first". low and high are the ends
+    of what levels mean, as in Images. shape is what a row must have; without a file it is a data set of no rows: enough to build
+    a model, and no more. Raises ValueError, naming the file, for what cannot be read, NaN, fewer than ten rows, values outside
+    the levels, and a test set of another shape. train_y and test_y are files with the class of each row, integers (N,) from 0.
+
+    >>> Arrays(train="nowhere.npy")
+    Traceback (most recent call last):
+    ...
+    ValueError: there is no file nowhere.npy
+    """
+
+    def __init__(
+        self,
+        train: str | None = None,
+        test: str | None = None,
+        levels: int | None = None,
+        key: str | None = None,
+        channels: Channels = "auto",
+        low: float = -1.0,
+        high: float = 1.0,
+        shape: Sequence[int] | None = None,
+        train_y: str | None = None,
+        test_y: str | None = None,
+    ) -> None:
+        if train is None:
+            if shape is None:
+                raise ValueError("a file is needed: give train='mine.npy'")
+            self.train = self.test = torch.zeros(0, *shape, dtype=torch.uint8)
+            self.transform: Images | Standardize = Images(256 if levels is None else levels, low, high)
+            return
+        data = as_rows(read_array(train, key), channels)
+        if len(data) < 10:
+            raise ValueError(f"{train} has {len(data)} rows, and at least ten were needed")
+        held_out = len(data) // 10
+        if test is None:
+            self.train, self.test = data[:-held_out], data[-held_out:]
+        else:
+            self.train, self.test = data, as_rows(read_array(test, key), channels)
+        if train_y is not None:
+            y = _classes(train_y, len(data))
+            if (test is None) != (test_y is None):
+                raise ValueError(f"{train_y}: test_y goes with a file test, and is needed there")
+            own = None if test_y is None else _classes(test_y, len(self.test))
+            self.train_y, self.test_y = (y[:-held_out], y[-held_out:]) if own is None else (y, own)
+        if not self.train[0].numel() or not len(self.test):
+            raise ValueError(f"{train if len(self.test) else test} has shape {tuple(self.test.shape)}, and holds nothing")
+        if self.train.shape[1:] != self.test.shape[1:]:
+            raise ValueError(f"{train} has data of shape {tuple(self.train.shape[1:])}, and {test} of {tuple(self.test.shape[1:])}")
+        if shape is not None and self.train.shape[1:] != tuple(shape):
+            raise ValueError(
+                f"{train} has data of shape {tuple(self.train.shape[1:])}, and {tuple(shape)} was needed: "
+                "resize them, say where their channels are, or give no shape"
+            )
+        try:
+            others = () if test is None else (self.test,)
+            self.transform = transform_of(data, *others, levels=levels, low=low, high=high)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{train}: {error}") from None
+
+
+def _classes(path: str, rows: int) -> Tensor:
+    y = read_array(path, axes=1)
+    if y.is_floating_point() or y.shape != (rows,) or int(y.min()) < 0:
+        raise ValueError(f"{path} holds {y.dtype} of shape {tuple(y.shape)}, and classes 0, 1, ... of ({rows},) rows were needed")
+    return y.long()
+
+
+def read_like(path: str, transform: Images | Standardize, shape: tuple[int, ...]) -> Tensor:
+    """The rows of a file, which mean what transform says, with their channels put where a model's are that knows data of shape.
+
+    Raises ValueError, naming the file, for anything else.
+    """
+    raw = read_array(path)
+    layouts: tuple[Channels, ...] = ("first", "none", "last")
+    fitting = [rows for rows in (as_rows(raw, layout) for layout in layouts) if tuple(rows.shape[1:]) == shape]
+    if not fitting:
+        raise ValueError(f"{path} has shape {tuple(raw.shape)}, and the model's data are {shape}")
+    try:
+        _checked(fitting[0], transform)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return fitting[0]
+
+
+def as_rows(data: Tensor, channels: Channels = "auto") -> Tensor:
+    """Data with their channels first. Raises ValueError for a word that is not known."""
+    if channels not in ("auto", "first", "last", "none"):
+        raise ValueError(f"{channels=} is not known: use 'auto', 'first', 'last' or 'none'")
+    integers = not data.is_floating_point()
+    if channels == "none" or (channels == "auto" and integers and data.ndim == 3):
+        return data[:, None]
+    grows = channels == "auto" and integers and data.ndim == 4 and data.shape[3] <= 4 < data.shape[1]
+    return data.movedim(-1, 1) if channels == "last" or grows else data
+
+
+def levels_of(largest: int, dtype: torch.dtype) -> int:
+    """How many levels integers have of which the largest is known: all of a byte or two where its upper half is used.
+
+    >>> levels_of(1, torch.int64), levels_of(16, torch.uint8), levels_of(250, torch.uint8), levels_of(60000, torch.int32)
+    (2, 17, 256, 65536)
+    """
+    whole = 256 if dtype == torch.uint8 else 65536
+    return whole if whole // 2 <= largest < whole else max(largest + 1, 2)
+
+
+def transform_of(
+    data: Tensor, *more: Tensor, levels: int | None = None, low: float = -1.0, high: float = 1.0
+) -> Images | Standardize:
+    """What numbers mean: integers are levels, of data and of more rows, real numbers are made standard as data ask.
+
+    Raises TypeError or ValueError for what has no meaning here.
+    """
+    transform: Images | Standardize
+    if data.is_floating_point():
+        if levels is not None:
+            raise TypeError(
+                f"its values are of type {data.dtype}, and integers 0..{levels - 1} were needed: round and convert them, "
+                "or leave levels out, for a density in nats"
+            )
+        transform = Standardize.of(data)
+    else:
+        transform = Images(_levels(data, *more) if levels is None else levels, low, high)
+        _checked(data, transform)
+    for rows in more:
+        _checked(rows, transform)
+    return transform
+
+
+def _levels(*sets: Tensor) -> int:
+    """How many levels integers have; bytes are looked at until one in the upper half is found, which settles it."""
+    largest = 0
+    for part in (part for data in sets for part in chunks(data)):
+        largest = max(largest, int(part.max()))
+        if part.dtype == torch.uint8 and largest >= 128:
+            break
+    return levels_of(largest, sets[0].dtype)
+
+
+def _checked(data: Tensor, transform: Images | Standardize) -> None:
+    if data.dtype == torch.uint8 and getattr(transform, "levels", 0) == 256:
+        return  # every byte is one of them
+    for part in chunks(data):
+        transform.check(part)

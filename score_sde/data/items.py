@@ -1,0 +1,105 @@
+"""Data sets of one's own: as they are, or a map-style Dataset of torch as rows."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from score_sde.config.component import build
+from score_sde.data import reading
+from score_sde.data.arrays import as_rows, transform_of
+from score_sde.data.folder import on_white
+from score_sde.data.reading import as_tensor, cached, new_array, type_of
+from score_sde.errors import Failure, Usage, in_a_line
+
+__all__ = ["Items", "data_set"]
+
+
+def data_set(text: str) -> Any:
+    """The data set that a string describes, with train, test and transform; one that has items alone becomes Items.
+
+    Raises Usage for what is neither, and for what build and Items refuse.
+    """
+    data = build("data", text)
+    if all(hasattr(data, name) for name in ("train", "test")) and hasattr(getattr(data, "transform", None), "dequantize"):
+        return data
+    if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
+        raise Usage(
+            f"config.data is {text!r}, and a data set with train, test, and Images or Standardize as its transform was needed, "
+            "or a torch Dataset with items and a length"
+        )
+    try:
+        return Items(data, text)
+    except Failure:
+        raise
+    except Exception as error:  # whatever the items raise, too
+        raise Usage(f"config.data is {text!r}, which was refused: {in_a_line(error)}") from error
+
+
+class Items:
+    """The items of a map-style Dataset of torch, each an array, a tensor or a Pillow picture, or a tuple that begins with one.
+
+    What follows in a tuple, such as a label, is left out. Greys of pictures are as deep as they are, and what is transparent is
+    shown on white. Levels and channels are found as by Arrays; the last tenth is the test set. Items are in memory, or, above
+    1 GiB, decoded once into runs/data/, known by the name, their number and some of them. Raises ValueError for fewer than ten
+    items, for items of other kinds or of several shapes, and for such as change.
+
+    >>> Items([(np.full((1, 2, 3), i), "label") for i in range(30)], "mine").test.shape
+    torch.Size([3, 1, 2, 3])
+    """
+
+    def __init__(self, items: Any, name: str) -> None:
+        number = len(items)
+        if number < 10:
+            raise ValueError(f"it has {number} items, and at least ten were needed")
+        first = _array(items[0])
+        if not np.array_equal(first, _array(items[0]), equal_nan=first.dtype.kind == "f"):
+            raise ValueError("its first item is another each time: leave what is random out, or to train.flip")
+        shape, dtype = (number, *first.shape), type_of(first.dtype)
+
+        def fill(out: np.ndarray) -> None:
+            for i in range(number):
+                row = _array(items[i])
+                if row.shape != first.shape or row.dtype != first.dtype:
+                    raise ValueError(
+                        f"item {i} has shape {row.shape} and type {row.dtype}, and item 0 {first.shape} and {first.dtype}: "
+                        "make them alike"
+                    )
+                out[i] = row
+
+        def write(file: Path) -> None:
+            out = new_array(file, dtype, shape)
+            fill(out)
+            out.flush()
+
+        if number * first.size * dtype.itemsize <= reading.SMALL:
+            array = np.empty(shape, dtype)
+            fill(array)
+        else:
+            some = [zlib.crc32(_array(items[i]).tobytes()) for i in range(0, number, -(-number // 16))]
+            array = cached([name, shape, dtype.name, some], write)
+        data = as_rows(as_tensor(array))
+        held_out = number // 10
+        self.train, self.test = data[:-held_out], data[-held_out:]
+        self.transform = transform_of(data)
+
+
+def _array(item: Any) -> np.ndarray:
+    thing = item[0] if isinstance(item, (tuple, list)) and len(item) else item
+    if isinstance(thing, Image.Image):
+        whole = thing.mode in ("1", "L") or thing.mode.startswith(("I", "F"))  # of deep greys Pillow's RGB has nothing above 255
+        picture = thing if whole and "transparency" not in thing.info else on_white(thing).convert("RGB")
+        array = np.asarray(picture)
+        return array.transpose(2, 0, 1) if array.ndim == 3 else array[None]
+    if isinstance(thing, Tensor):
+        return np.asarray(thing.detach().cpu())
+    if not isinstance(thing, np.ndarray) or not thing.ndim or thing.dtype.kind not in "biuf":
+        raise ValueError(
+            f"an item is a {type(thing).__name__}, and a tensor, an array or a picture was needed, or a tuple with one first"
+        )
+    return thing

@@ -1,0 +1,285 @@
+"""Whether samplers give the law they should: exactly on Gaussian data, and by samples of mixtures whose law is known."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import multiprocessing
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from scipy import stats
+from torch import Tensor
+from tqdm import tqdm
+
+from configs.names import NAMES
+from samplers import Ancestral, LogSNR, Sampler, impulse_response
+from score_sde.config.component import build
+from score_sde.errors import in_a_line
+from score_sde.runs.report import keep
+from sde_lib import VPSDE, GaussianOracle, LinearSDE, MixtureOracle, ReverseSDE, RowNoise
+
+__all__ = [
+    "Impulse",
+    "Law",
+    "certify_impulses",
+    "certify_laws",
+    "high_mixture",
+    "impulse_table",
+    "law_table",
+    "p_values",
+    "plane_mixture",
+    "report",
+]
+
+ALARM = 1e-7  # p below which a law is not the right one: a false alarm in 1e5 for a hundred numbers
+
+
+class Impulse(NamedTuple):
+    """A predictor and corrector under a process: network calls and errors of the law on two grids, and what that means.
+
+    error is that of mean (in standard deviations) and variance (as a ratio) together, order the power of the step that it falls
+    with, declared what the predictor says of itself. verdict is "pass", "fail", "refused" or "not affine"; reason says why.
+    """
+
+    predictor: str
+    corrector: str
+    process: str
+    nfe: tuple[int, int] = (0, 0)
+    error: tuple[float, float] = (math.nan, math.nan)
+    order: float = math.nan
+    declared: int = 0
+    verdict: str = "pass"
+    reason: str = ""
+
+
+class Law(NamedTuple):
+    """Samples of a mixture: p-values of their tests against the exact law, and what they mean."""
+
+    predictor: str
+    mixture: str
+    nfe: int
+    p: dict[str, float]
+    verdict: str = "pass"
+    reason: str = ""
+
+
+def certify_impulses(predictor: Any, corrector: Any, sde: LinearSDE, steps: tuple[int, int] = (100, 200)) -> Impulse:
+    """The exact error of the law of one combination, on Gaussian data, at two numbers of steps even in log-SNR.
+
+    It passes when the error on the finer grid is at most 1.2 times that of ancestral sampling (0.5 % for orders above 1, 15 %
+    with a corrector, whose step has an error of its own) and falls at the declared order, less 0.4 (with a corrector or a table:
+    to 0.65 of it, or below 2 %). A score taken at the wrong end of a step keeps the order, and shows in the size under most
+    processes.
+    """
+    row = Impulse(_name(predictor), _name(corrector), type(sde).__name__, declared=getattr(predictor, "convergence", 0))
+    try:
+        rsde = ReverseSDE(sde, GaussianOracle(torch.zeros(1, dtype=torch.float64), 0.3).score(sde))
+        for algorithm in (predictor, corrector):
+            if algorithm is not None:
+                rsde.require(algorithm.requires, _name(algorithm))
+                algorithm.check(rsde)
+        samplers = [Sampler(predictor, corrector, times=LogSNR(n, t_min=max(1e-3, sde.t_min))) for n in steps]
+    except (TypeError, ValueError) as error:
+        return row._replace(verdict="refused", reason=in_a_line(error))
+    try:
+        if _bends(replace(samplers[0], times=LogSNR(8, t_min=max(1e-3, sde.t_min)), last="sample"), sde):
+            return row._replace(verdict="not affine", reason="its steps are not affine in the state: only samples can tell")
+        responses = [impulse_response(sampler, sde) for sampler in samplers]
+    except Exception as error:  # whatever a predictor of one's own raises
+        return row._replace(verdict="fail", reason=in_a_line(error))
+    coarse, fine = (math.hypot(r.mean_error, r.variance_error) for r in responses)
+    order = math.log2(coarse / fine) / math.log2(steps[1] / steps[0]) if min(coarse, fine) > 0 else math.inf
+    row = row._replace(nfe=(responses[0].nfe, responses[1].nfe), error=(coarse, fine), order=order)
+    bound = 0.15 if corrector is not None else 1.2 * _ancestral(sde, steps[1]) if row.declared <= 1 else 0.005
+    if not fine <= bound:
+        return row._replace(
+            verdict="fail", reason=f"an error of {fine:.2g} at {steps[1]} steps, and at most {bound:.2g} is allowed"
+        )
+    if corrector is not None or hasattr(sde, "index"):
+        falls = fine <= max(0.65 * coarse, 0.02)
+    else:
+        falls = fine <= coarse * (steps[0] / steps[1]) ** (row.declared - 0.4) + 1e-7
+    if not falls:
+        return row._replace(verdict="fail", reason=f"its error falls with order {order:.2f}, and it declares {row.declared}")
+    return row
+
+
+@cache
+def _ancestral(sde: LinearSDE, steps: int) -> float:
+    """The error of the law of ancestral sampling, the largest of the published methods of first order."""
+    response = impulse_response(Sampler(Ancestral(), times=LogSNR(steps, t_min=max(1e-3, sde.t_min))), sde)
+    return math.hypot(response.mean_error, response.variance_error)
+
+
+def _bends(sampler: Sampler, sde: LinearSDE) -> bool:
+    """Whether the impulse response says nothing about a sampler, since its steps are not affine in the state.
+
+    Raises RuntimeError for a sampler whose rows look at their neighbours.
+    """
+    score_fn = GaussianOracle(torch.tensor([0.7], dtype=torch.float64), 0.3).score(sde)
+    x_T = sde.at(sde.T).sigma * torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64)
+    still: Any = torch.zeros_like
+
+    def run(x: Tensor) -> Tensor:
+        frames = sampler.stream(sde, score_fn, tuple(x.shape), x_T=x, noise=still, dtype=torch.float64)
+        return torch.stack([frame.x for frame in frames], 1)  # every state: the last ones forget where they came from
+
+    together, alone = run(x_T), torch.cat([run(x) for x in x_T.split(1)])
+    if not torch.allclose(together, alone, rtol=1e-6, atol=1e-9):
+        raise RuntimeError("a row's result depends on the rows beside it")
+    return bool(((alone[0] - 2 * alone[1] + alone[2]).abs() > 1e-6 * alone.abs().amax((0, 2))[:, None]).any())
+
+
+def high_mixture() -> MixtureOracle:
+    """Four Gaussians in 192 dimensions: few samples say much."""
+    means = 0.6 * RowNoise(11, 4)(torch.empty(4, 192, dtype=torch.float64))
+    return MixtureOracle([0.1, 0.2, 0.3, 0.4], means, [0.2, 0.3, 0.4, 0.5])
+
+
+def plane_mixture() -> MixtureOracle:
+    """Three Gaussians in the plane: many samples, for the weights."""
+    means = torch.tensor([[-1.0, 0.0], [0.8, 0.6], [0.5, -0.9]], dtype=torch.float64)
+    return MixtureOracle([0.2, 0.3, 0.5], means, [0.15, 0.25, 0.2])
+
+
+def p_values(data: MixtureOracle, sde: LinearSDE, x: Tensor, t: float) -> dict[str, float]:
+    """Of samples x (n, d) against the law of a mixture at time t.
+
+    stein: E[x . score] = -d. radial: |x - alpha m_k|^2 / V_k is chi-squared within a component. weights: how many belong to
+    each. pairs: rows are independent, in products of whitened entries of rows 1, 2 and n/2 apart.
+    """
+    n, d = x.shape
+    level = sde.at(torch.full((n,), t, dtype=torch.float64))
+    joint, centred, variances = data.components(x, level.alpha, level.sigma)
+    dot = (x * data.score_density(x, level.alpha, level.sigma)).sum(1)
+    k, rows = joint.argmax(1), torch.arange(n)
+    radius = (centred[rows, k] ** 2 / variances[rows, k]).sum(1)
+    white = centred[rows, k] / variances[rows, k].sqrt()
+    products = [(white * white.roll(shift, 0)).sum().item() / white.numel() ** 0.5 for shift in (1, 2, n // 2)]
+    weights = data.log_weights.exp().numpy()
+    return {
+        "stein": float(2 * stats.norm.sf(abs(dot.mean().item() + d) / (dot.std().item() / n**0.5))),
+        "radial": float(stats.kstest(radius.numpy(), stats.chi2(d).cdf).pvalue),
+        "weights": float(stats.chisquare(torch.bincount(k, minlength=len(weights)).numpy(), weights * n).pvalue),
+        "pairs": float(2 * stats.norm.sf(max(map(abs, products)))),
+    }
+
+
+def certify_laws(predictor: Any, corrector: Any = None) -> Iterator[Law]:
+    """Samples of both mixtures under VP, from the exact law at T and with the exact score, against their law at t_min = 1e-3.
+
+    Second order and above takes 200 steps, first order 800 (in the plane 400), where its error would else be seen.
+    """
+    sde, t_min = VPSDE(), 1e-3
+    name = " + ".join(filter(None, (_name(predictor), _name(corrector))))
+    fast = getattr(predictor, "convergence", 1) > 1 and corrector is None
+    for label, data, n, slow in (("192 dimensions", high_mixture(), 600, 800), ("a plane", plane_mixture(), 5000, 400)):
+        row = Law(name, label, 0, {})
+        try:
+            sampler = Sampler(predictor, corrector, times=LogSNR(200 if fast else slow, t_min=t_min), last="sample")
+            x0 = data.sample(n, seed=1)
+            x_T = sde.kernel(x0, sde.T).sample(RowNoise(2, n)(x0))
+            x, nfe = sampler.sample(sde, data.score(sde), tuple(x0.shape), seed=3, x_T=x_T, dtype=torch.float64)
+            row = row._replace(nfe=nfe, p=p_values(data, sde, x, t_min))
+        except Exception as error:  # whatever a predictor of one's own raises
+            yield row._replace(verdict="fail", reason=in_a_line(error))
+            continue
+        worst = min(row.p, key=lambda test: row.p[test])
+        if row.p[worst] < ALARM:
+            row = row._replace(verdict="fail", reason=f"p = {row.p[worst]:.1g} in {worst}, and less than {ALARM:g} is an alarm")
+        yield row
+
+
+def _name(algorithm: Any) -> str:
+    return "" if algorithm is None else type(algorithm).__name__
+
+
+def impulse_table(rows: list[Impulse]) -> str:
+    """Error against network calls: each predictor alone under each process; with a corrector, the worst of the processes."""
+    lines = [f"{'process':<16} {'predictor':<20} {'calls':>11} {'error of the law':>20} {'order':>6} {'declared':>8}  verdict"]
+    for r in (r for r in rows if not r.corrector):
+        numbers = f"{r.nfe[0]:>5} {r.nfe[1]:>5} {r.error[0]:>9.1e} {r.error[1]:>10.1e} {r.order:>6.2f} {r.declared:>8}"
+        lines.append(f"{r.process:<16} {r.predictor:<20} {numbers if r.verdict != 'refused' else '':<53}  {_verdict(r)}")
+    pairs = list(dict.fromkeys((r.corrector, r.predictor) for r in rows if r.corrector))
+    if pairs:
+        lines.append(f"\n{'corrector':<16} {'predictor':<20} {'processes':>9} {'largest error':>14}  verdict")
+    for corrector, predictor in pairs:
+        own = [r for r in rows if (r.corrector, r.predictor) == (corrector, predictor)]
+        ran = [r for r in own if not math.isnan(r.error[1])]
+        largest = f"{max(r.error[1] for r in ran):.1e}" if ran else ""
+        verdicts = dict.fromkeys(_verdict(r) for r in sorted(own, key=lambda r: r.verdict != "fail"))
+        lines.append(f"{corrector:<16} {predictor:<20} {len(ran):>9} {largest:>14}  {'; '.join(verdicts)}")
+    return "\n".join(lines)
+
+
+def law_table(rows: list[Law]) -> str:
+    """p-values of each predictor on each mixture."""
+    tests = ("stein", "radial", "weights", "pairs")
+    lines = [f"{'predictor':<30} {'mixture':<16} {'calls':>6} " + " ".join(f"{test:>8}" for test in tests) + "  verdict"]
+    for r in rows:
+        p = " ".join(f"{r.p.get(test, math.nan):>8.1g}" for test in tests)
+        lines.append(f"{r.predictor:<30} {r.mixture:<16} {r.nfe:>6} {p}  {_verdict(r)}")
+    return "\n".join(lines)
+
+
+def _verdict(row: Impulse | Law) -> str:
+    return {"fail": f"FAIL: {row.reason}", "refused": f"refused: {row.reason}"}.get(row.verdict, row.verdict)
+
+
+def report(predictor: str | None, corrector: str | None, sde: str | None, out: Path | None) -> int:
+    """Print both tables, write them as JSON where out says so, and give the number of rows that fail.
+
+    Of what is named, that alone; else every short name, each predictor also with each corrector.
+    """
+    predictors = _names("predictor", predictor)
+    correctors: list[str | None] = [None] if corrector is None else []
+    correctors += [] if predictor is not None and corrector is None else _names("corrector", corrector)
+    processes = [sde] if sde else list(NAMES["sde"])
+    laws_with = correctors if corrector is not None else [None]
+    jobs: list[tuple[Any, ...]] = [(_laws, p, c) for p in predictors for c in laws_with]
+    jobs += [(_impulses, p, c, process) for process in processes for c in correctors for p in predictors]
+    for job in jobs[: len(predictors)] + jobs[-len(processes) :]:
+        _resolve(*job[1:])  # a name that is not known is told before anything is computed
+    workers = min(os.cpu_count() or 1, 8) if len(jobs) > 20 else 0
+    with multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) if workers else nullcontext() as pool:
+        done = pool.imap(_do, jobs) if pool else map(_do, jobs)
+        rows = list(itertools.chain.from_iterable(tqdm(done, "certifying", total=len(jobs), leave=False)))
+    impulses = [row for row in rows if isinstance(row, Impulse)]
+    laws = [row for row in rows if isinstance(row, Law)]
+    print(f"{impulse_table(impulses)}\n\n{law_table(laws)}")
+    if out is not None:
+        keep({"impulses": [r._asdict() for r in impulses], "laws": [r._asdict() for r in laws]}, out.with_suffix(".json"))
+    return sum(row.verdict == "fail" for row in rows)
+
+
+def _names(kind: str, text: str | None) -> list[str]:
+    """What is named; else the short names of a kind, each thing once."""
+    known = NAMES[f"sampler.{kind}"]
+    short = {"annealed": "annealed(steps=5)"}  # a hundred moves at each time are a hundred times as many draws to follow
+    once = {path: name for name, path in reversed(known.items())}
+    return [text] if text is not None else [short.get(name, name) for name in reversed(once.values())]
+
+
+def _resolve(predictor: str, corrector: str | None, sde: str | None = None) -> tuple[Any, Any, Any]:
+    """The objects of a job."""
+    texts = (("sampler.predictor", predictor), ("sampler.corrector", corrector), ("sde", sde))
+    return tuple(None if text is None else build(kind, text) for kind, text in texts)  # type: ignore[return-value]
+
+
+def _impulses(predictor: str, corrector: str | None, sde: str) -> list[Impulse]:
+    return [certify_impulses(*_resolve(predictor, corrector, sde), (100, 200) if corrector is None else (50, 100))]
+
+
+def _laws(predictor: str, corrector: str | None) -> list[Law]:
+    return list(certify_laws(*_resolve(predictor, corrector)[:2]))
+
+
+def _do(job: tuple[Any, ...]) -> list[Any]:
+    return job[0](*job[1:])

@@ -1,0 +1,72 @@
+"""log p of real numbers in nats, beside models that need no network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from likelihood import log_likelihood
+from likelihood.joined import OfRows, so_many, with_error
+from score_sde.evaluation.baselines import Baseline
+from sde_lib import GaussianOracle, LinearSDE, Standardize
+
+__all__ = ["LogDensity", "real_baselines", "score_reals"]
+
+
+@dataclass(frozen=True, eq=False)
+class LogDensity(OfRows):
+    """log p of rows of real numbers under a model's flow, in nats and in the units of the data, one by one and their mean.
+
+    Float64, (N,): per_image, the values; probe_error, of a value, from its probes (0 when exact, NaN from one). latents are the
+    states at T where they were asked for; nfe is in network calls.
+    """
+
+    per_image: Tensor
+    probe_error: Tensor
+    latents: Tensor | None
+    nfe: int
+    unit = "nats"
+
+    @property
+    def probe(self) -> float:
+        """What the probes alone contribute to the standard error; NaN from one probe a row."""
+        return (self.probe_error.square().mean() / len(self.probe_error)).sqrt().item()
+
+    def record(self) -> dict[str, Any]:
+        """The parts, as JSON can keep them."""
+        return {"probe": None if math.isnan(self.probe) else self.probe}
+
+    def __str__(self) -> str:
+        probe = "" if math.isnan(self.probe) else f"; parts: probe {self.probe:.1g}"
+        number = f"{with_error(self.mean, self.standard_error)} nats a datum"
+        return f"{number} ({so_many(len(self.per_image), 'datum', 'data')}{probe}; {self.nfe} network calls)"
+
+
+def score_reals(
+    sde: LinearSDE, score_fn: Any, raw: Tensor, *, transform: Standardize, keep_latents: bool = False, **options: Any
+) -> LogDensity:
+    """log p of real data (N, *shape) by the flow; the options are those of log_likelihood."""
+    found = log_likelihood(sde, score_fn, transform.encode(raw.float()), **options)
+    unit = transform.log_det(raw[0].numel())
+    return LogDensity(found.log_prob + unit, found.probe_error, found.latent if keep_latents else None, found.nfe)
+
+
+def real_baselines(train: Tensor, test: Tensor, truth: Any) -> list[Baseline]:
+    """log p in nats of the truth where it is known, and of a Gaussian with the mean and covariance of train where that is cheap."""
+    found = [] if truth is None else [_summary("the truth", truth.log_prob(test))]
+    dims = train[0].numel()
+    if dims <= 1000 and len(train[:100_000]) > 2 * dims:
+        x = train[:100_000].flatten(1).double()
+        mean = x.mean(0)
+        covariance = (x - mean).T @ (x - mean) / len(x) + 1e-6 * x.var() * torch.eye(dims, dtype=x.dtype)
+        gaussian = GaussianOracle(mean, covariance=covariance)
+        found.append(_summary("Gaussian, full covariance", gaussian.log_prob(test.flatten(1).double())))
+    return found
+
+
+def _summary(name: str, nats: Tensor) -> Baseline:
+    return Baseline(name, nats.mean().item(), nats.std().item() / len(nats) ** 0.5)

@@ -1,0 +1,67 @@
+"""Another project's checkpoint as the folder of a run, to be sampled and scored as one's own."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from configs import default
+from models import import_checkpoint, save
+from models.checkpoint import FILE_NAME
+from models.files import write_atomically
+from score_sde.config.config import dump
+from score_sde.errors import Usage, in_a_line
+from score_sde.runs.folders import CONFIG_NAME, new_run
+
+__all__ = ["import_run", "options_of"]
+
+SAMPLER = "pc(predictor=dpm_solver(order=2), times=log_snr(steps=30))"
+
+
+def options_of(text: str | None) -> Any:
+    """What --options says: a JSON object as it stands, or the file that holds one. Raises Usage for what is neither."""
+    if text is None or not text.lstrip().startswith("{"):
+        return text
+    try:
+        return dict(json.loads(text))
+    except ValueError as error:
+        raise Usage(f"--options {text!r} cannot be read ({error}): give a JSON object, or a file with one") from None
+
+
+def import_run(source: Path, out: Path | None, family: str | None, options: Any) -> tuple[Path, str]:
+    """Write source's model, its own and its averaged weights, into the folder of a run; the folder, and what it is in words.
+
+    The folder is one in runs/ unless given. Raises Usage for what `import_checkpoint` refuses, and for a folder with files.
+    """
+    try:
+        model, averaged = (import_checkpoint(source, family, options, weights) for weights in ("raw", "ema"))
+    except (FileNotFoundError, ValueError) as error:
+        said = in_a_line(error)
+        raise Usage(f"--from {source}: {said}{'; here config is --options' if 'config' in said else ''}") from error
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise Usage(f"--out {out} is there already: name a folder that is empty or not there")
+    network: Any = model.network
+    raw, ema = network.state_dict(), averaged.network.state_dict()
+    shape = network.arguments["shape"]
+    config = default.get_config()
+    config.name, config.data = "".join(c if c.isalnum() or c in "-_" else "-" for c in source.stem), ""
+    config.sde = type(model.sde).__name__
+    config.sample.sampler = SAMPLER
+    folder = new_run(f"imported-{config.name}", out)
+    same = all(torch.equal(raw[name], ema[name]) for name in raw)
+    save(model, folder / FILE_NAME, ema=None if same else ema, shape=shape)
+    write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
+    arguments = ", ".join(f"{key}={reprlib.repr(value)}" for key, value in network.arguments.items())  # sigmas may be many
+    lines = {
+        "network": f"{type(network).__name__}({arguments}), {sum(p.numel() for p in network.parameters()):,} parameters",
+        "weights": "one set" if same else "its own (raw), and their average (ema), which is used",
+        "process": repr(model.sde),
+        "output": repr(model.parameterization),
+        "data": f"{tuple(shape)}, {model.data}",
+        "folder": folder.resolve(),
+    }
+    return folder, "\n".join(f"{key:<10} {value}" for key, value in lines.items())

@@ -1,0 +1,80 @@
+"""What a run logs: metrics.jsonl, the same for TensorBoard where it is wanted, and the curve of its losses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from models.files import write_atomically
+from score_sde.errors import Usage
+from score_sde.evaluation.figures import loss_curve
+
+__all__ = ["CURVE_NAME", "METRICS_NAME", "append_metrics", "draw_curve", "forget_after", "log_to", "read_metrics"]
+
+METRICS_NAME, CURVE_NAME, BOARD_NAME = "metrics.jsonl", "loss.png", "tensorboard"
+
+
+def log_to(folder: Path, tensorboard: bool, step: int) -> Callable[[int, dict[str, Any]], None]:
+    """A function that logs the numbers of a step, if there are any, of a run that goes on from step; what was after it is dropped.
+
+    With each look at the model the curve is drawn. Raises Usage where TensorBoard is wanted and not installed.
+    """
+    forget_after(folder, step)
+    board = _board(folder, step) if tensorboard else None
+
+    def log(step: int, numbers: dict[str, Any]) -> None:
+        if numbers:
+            append_metrics(folder, {"step": step} | numbers)
+        if numbers and board is not None:
+            for name, value in numbers.items():
+                if isinstance(value, (int, float)):
+                    board.add_scalar(name, value, step)
+            board.flush()
+        if "look_error" in numbers:
+            draw_curve(folder)
+
+    return log
+
+
+def _board(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise Usage("train.tensorboard=True needs the package tensorboard: pip install tensorboard, or leave it out") from None
+    return SummaryWriter(str(folder / BOARD_NAME), purge_step=step + 1)
+
+
+def append_metrics(folder: Path, row: dict[str, Any]) -> None:
+    """Add a line to the run's metrics."""
+    with open(folder / METRICS_NAME, "a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the run's metrics, if it has any; what is not one, such as a line cut short by a crash, is left out."""
+    path, rows = folder / METRICS_NAME, []
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and "step" in row:
+            rows.append(row)
+    return rows
+
+
+def forget_after(folder: Path, step: int) -> None:
+    """Drop what was logged after the step that a run goes on from: it will be logged again."""
+    path = folder / METRICS_NAME
+    if path.exists():
+        kept = [json.dumps(row) + "\n" for row in read_metrics(folder) if row["step"] <= step]
+        write_atomically(path, lambda temporary: temporary.write_text("".join(kept)))
+
+
+def draw_curve(folder: Path) -> None:
+    """Draw what has been logged, if there is a loss in it."""
+    rows = read_metrics(folder)
+    if any(row.get("loss") is not None for row in rows):
+        loss_curve(rows, folder / CURVE_NAME)

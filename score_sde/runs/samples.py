@@ -1,0 +1,215 @@
+"""Samples as files: in batches that outlive a kill, by one process or several, in the formats that people ask for."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from models.files import write_atomically
+from score_sde.config.experiment import Sampling
+from score_sde.errors import Usage
+from score_sde.evaluation.figures import image_grid, is_drawable, save_picture, scatter
+from score_sde.runs.batches import do_batches, read_batches, save_npz
+from score_sde.training.ranks import Processes
+from sde_lib import ScoreModel
+
+__all__ = ["FORMATS", "Drawn", "classes_of", "digest", "draw_samples", "fingerprint", "named", "stem_of", "under"]
+
+FORMATS = ("npy", "npz", "grid", "png", "gif")
+GRID, FILM = 256, 64  # images that they show at most
+
+
+class Drawn(NamedTuple):
+    """What was written, and the largest number of network calls that a batch took."""
+
+    paths: list[Path]
+    nfe: int
+
+
+def stem_of(path: Path) -> Path:
+    """A path without the ending of a format; another ending stays. Raises Usage for a path without a name, such as a dot.
+
+    >>> str(stem_of(Path("runs/at1.5"))), str(stem_of(Path("runs/mine.png")))
+    ('runs/at1.5', 'runs/mine')
+    """
+    stem = path.with_suffix("") if path.suffix in (".npy", ".npz", ".png", ".gif", ".json") else path
+    if not stem.name:
+        raise Usage(f"--out {path} is a folder: a file's name was needed, to which the endings are added")
+    return stem
+
+
+def draw_samples(
+    model: ScoreModel,
+    sampling: Sampling,
+    shape: tuple[int, ...],
+    seed: int,
+    stem: Path,
+    formats: tuple[str, ...] = (),
+    here: Processes = Processes(),  # noqa: B008  (a value)
+    classes: tuple[int, ...] = (),
+) -> Drawn:
+    """Draw sampling.num samples, rows 0 to num - 1 of the seed, and write them beside stem.
+
+    Formats: npy, the array (num, *shape); npz, the same as `samples`, with `seed` and `nfe`; grid, stem.png of the first 256
+    images, or of all points of a plane; png, a folder stem/ of one picture each; gif, a film of the first 64 on their way from
+    noise. Without formats: npy, and grid of what can be drawn. Each batch is kept in stem.parts/ once it is done, and the folder
+    goes when all are: the same command, given again after a kill, draws the rest. Several processes, on one file system, share
+    the batches; rank 0 writes. classes take turns, those of the model unless given.
+
+    Raises Usage when the samples are no pictures, or stem.parts/ belongs to another command.
+    """
+    drawable = is_drawable(shape) and model.data is not None
+    formats = formats or (("npy", "grid") if drawable or shape == (2,) else ("npy",))
+    _check(formats, sampling.sampler, shape, drawable)
+    parts = stem.with_name(f"{stem.name}.parts")
+    job = {"seed": seed, "num": sampling.num, "batch_size": sampling.batch_size, "sampler": repr(sampling.sampler)}
+    job |= {"classes": list(classes)} if classes else {}
+    starts = range(0, sampling.num, sampling.batch_size)
+    device = next(model.parameters()).device
+
+    def score_fn(rows: range) -> Any:
+        return under(model, classes_of(model, rows, classes), slice(None))
+
+    def draw(index: int) -> dict[str, Any]:
+        rows = range(index, min(index + sampling.batch_size, sampling.num))
+        x, nfe = sampling.sampler.sample(model.sde, score_fn(rows), (len(rows), *shape), seed=seed, index=index, device=device)
+        return {"codes": _decoded(model, x).numpy(), "nfe": nfe}
+
+    do_batches(parts, job | {"model": fingerprint(model)}, starts, draw, here, "sampling")
+    drawn = Drawn([], 0)
+    if here.rank == 0:
+        codes, nfe = _gather(parts, starts)
+        drawn = Drawn(_write(formats, codes, nfe, model, sampling, seed, stem, score_fn), nfe)
+        if "npy" in formats:
+            os.replace(parts / "all.npy", named(stem, ".npy"))
+        shutil.rmtree(parts)
+    here.wait()
+    return drawn
+
+
+def classes_of(model: ScoreModel, rows: range, classes: tuple[int, ...] = ()) -> Tensor | None:
+    """Which class each of the rows gets: the classes in turn, or all of the model's; None for a model that knows none."""
+    known = (getattr(model.network, "arguments", None) or {}).get("condition", 0)
+    wrong = [c for c in classes if not 0 <= c < known]
+    if wrong:
+        raise Usage(f"--classes {wrong[0]}: the model knows {f'classes 0 to {known - 1}' if known else 'no classes'}")
+    turns = classes or tuple(range(known))
+    return torch.tensor([turns[row % len(turns)] for row in rows]) if turns else None
+
+
+def under(model: ScoreModel, y: Tensor | None, rows: slice) -> Any:
+    """The model's score function, given the classes of these rows if there are any."""
+    return model if y is None else model.bind(y=y[rows].to(next(model.parameters()).device))
+
+
+def _check(formats: tuple[str, ...], sampler: Any, shape: tuple[int, ...], drawable: bool) -> None:
+    pictures = [name for name in formats if name in ("grid", "png", "gif") and (name, shape) != ("grid", (2,))]
+    if pictures and not drawable:
+        raise Usage(f"--format {pictures[0]} needs images (1 or 3, height, width), and samples are {shape}: use npy or npz")
+    if "gif" in formats and not hasattr(sampler, "stream"):
+        raise Usage(f"--format gif needs a sampler that shows its way, such as pc(...), and {type(sampler).__name__} does not")
+
+
+def fingerprint(model: ScoreModel) -> str:
+    """A model down to its last weight, as a short text."""
+    parts = repr((model.sde, model.parameterization, model.data))
+    return digest(*model.network.state_dict().values(), text=parts)
+
+
+def digest(*arrays: Tensor | None, text: str = "") -> str:
+    """The bytes of arrays, and a text before them, as a short text."""
+    found = hashlib.sha256(text.encode())
+    for value in arrays:
+        if value is not None:
+            found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _decoded(model: ScoreModel, x: Tensor) -> Tensor:
+    return (x if model.data is None else model.data.decode(x)).cpu()
+
+
+def _gather(parts: Path, starts: range) -> tuple[np.ndarray, int]:
+    """All rows, in a file of the folder that need not fit into memory, and the largest number of calls."""
+    codes, calls, index = None, 0, 0
+    for part in read_batches(parts, starts):
+        rows = part["codes"]
+        if codes is None:
+            codes = np.lib.format.open_memmap(parts / "all.npy", "w+", rows.dtype, (starts.stop, *rows.shape[1:]))
+        codes[index : index + len(rows)] = rows
+        index, calls = index + len(rows), max(calls, int(part["nfe"]))
+    assert codes is not None
+    codes.flush()
+    return codes, calls
+
+
+def _write(
+    formats: tuple[str, ...],
+    codes: np.ndarray,
+    nfe: int,
+    model: ScoreModel,
+    sampling: Sampling,
+    seed: int,
+    stem: Path,
+    score_fn: Callable[[range], Any],
+) -> list[Path]:
+    """The files beside stem; npy is renamed into its place last."""
+    levels: Any = getattr(model.data, "levels", None)
+    paths = []
+    for name in sorted(set(formats), key=FORMATS.index):
+        path = stem if name == "png" else named(stem, ".png" if name == "grid" else f".{name}")
+        paths.append(path)
+        if name == "npz":
+            save_npz(path, samples=codes, seed=seed, nfe=nfe)
+        elif name == "grid" and codes.shape[1:] == (2,):
+            scatter(torch.from_numpy(np.array(codes)), path)
+        elif name == "grid":
+            shown = torch.from_numpy(np.array(codes[:GRID]))
+            save_picture(image_grid(shown, levels, math.ceil(math.sqrt(len(shown)))), path)
+        elif name == "png":
+            path.mkdir(parents=True, exist_ok=True)
+            for i, image in enumerate(codes):
+                picture = image_grid(torch.from_numpy(image[None].copy()), levels, 1)
+                Image.fromarray(picture).save(path / f"{i:0{len(str(len(codes) - 1))}d}.png")
+        elif name == "gif":
+            _film(model, sampling, codes.shape[1:], seed, path, score_fn)
+    return paths
+
+
+def named(stem: Path, ending: str) -> Path:
+    """The file that a stem and an ending name, whatever dots the stem has."""
+    return stem.with_name(stem.name + ending)
+
+
+def _film(
+    model: ScoreModel, sampling: Sampling, shape: tuple[int, ...], seed: int, path: Path, score_fn: Callable[[range], Any]
+) -> None:
+    """The first samples on their way, each state in units of its own standard deviation, the end of it for two seconds."""
+    rows = min(sampling.num, FILM)
+    device = next(model.parameters()).device
+    every = max(1, len(sampling.sampler.times(model.sde)) // 40)
+    images: Any = model.data
+    pictures: list[Image.Image] = []
+    frame: Any = None
+
+    def show(x: Tensor) -> None:
+        picture = image_grid(images.decode(x).cpu(), getattr(images, "levels", None), math.ceil(math.sqrt(rows)))
+        pictures.append(Image.fromarray(picture.repeat(6, axis=0).repeat(6, axis=1)))
+
+    for frame in sampling.sampler.stream(model.sde, score_fn(range(rows)), (rows, *shape), seed=seed, device=device):
+        if frame.i % every == 0:
+            alpha, sigma, _ = model.sde.at(frame.t)
+            show(frame.mean / torch.sqrt(alpha**2 + sigma**2))
+    show(frame.mean)
+    times = [60] * (len(pictures) - 1) + [2000]  # milliseconds
+    write_atomically(path, lambda t: pictures[0].save(t, "GIF", save_all=True, append_images=pictures[1:], duration=times, loop=0))

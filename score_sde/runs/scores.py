@@ -1,0 +1,152 @@
+"""What is to be scored and how, what a wanted error costs, and the pictures and files of the result."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib import pyplot as plt
+from torch import Tensor
+
+from likelihood import plan
+from likelihood.joined import with_error
+from models import load
+from models.checkpoint import FILE_NAME
+from models.files import write_atomically
+from score_sde.commands.overrides import data_of
+from score_sde.config.experiment import Scoring, assemble, require_estimator
+from score_sde.data.arrays import read_like
+from score_sde.data.items import data_set
+from score_sde.data.reading import ENDINGS
+from score_sde.errors import Usage
+from score_sde.evaluation.figures import image_grid, is_drawable
+from score_sde.runs.batches import save_npz
+from score_sde.runs.opened import trained
+from score_sde.runs.samples import under
+from score_sde.training.kept import first_sound
+from sde_lib import ScoreModel
+
+__all__ = ["beside_target", "draw_scores", "planned", "save_scores", "scored"]
+
+PLANNED = 32  # images on which a plan is made
+
+
+class Scored(NamedTuple):
+    """A run's model, how to score, and the data to be scored; of the run's set its training rows, known truth and classes too."""
+
+    model: ScoreModel
+    scoring: Scoring
+    codes: Tensor
+    train: Tensor | None
+    truth: Any
+    y: Tensor | None
+
+
+def scored(folder: Path, config: Any, device: str, data: str | None, split: str | None) -> Scored:
+    """What a run's folder holds and the data that are asked for: a part of its own data set or of another one, or a file.
+
+    Raises Usage for data that are not of the kind and shape of the model's, and for a part of a file.
+    """
+    if split is not None and data is not None and Path(data).suffix in ENDINGS:
+        raise Usage(f"--split {split} is a part of a data set, and --data {data} is a file, of which all is scored: leave one out")
+    split = split or "test"
+    folder = folder.resolve()  # as sentences have it
+    if data is None:
+        experiment = assemble(config)
+        own_parts = {"network": experiment.model.network, "sde": experiment.model.sde}
+        _, model = first_sound(folder / FILE_NAME, lambda path: load(path, **own_parts, device=device))
+        own = experiment.data
+        truth, y = getattr(own, "truth", None), getattr(own, f"{split}_y", None)
+        return Scored(model, experiment.scoring, getattr(own, split), own.train, truth, y)
+    model, shape, _ = trained(folder, config, device)
+    other = None if Path(data).suffix in ENDINGS else data_set(data_of(data))
+    y = getattr(other, f"{split}_y", None)
+    arguments = getattr(model.network, "arguments", None) or {}
+    if y is None and arguments.get("condition") and not arguments.get("condition_dropout"):
+        raise Usage(f"--data {data} has no classes, and the model knows data of a class alone: give a set with classes=True")
+    try:
+        codes = read_like(data, model.data, shape) if other is None else getattr(other, split)
+        model.data.check(codes)
+    except (ValueError, TypeError) as error:
+        raise Usage(f"--data {error}") from None
+    if tuple(codes.shape[1:]) != shape:
+        raise Usage(f"--data {data} has shape {tuple(codes.shape)}, and the model's data are {shape}")
+    if not len(codes):
+        raise Usage(f"--data {data} has no rows: there is nothing to score")
+    scoring = Scoring.of(config.likelihood)
+    require_estimator(scoring, model, classes=y is not None)
+    return Scored(model, scoring, codes, None, None, y)
+
+
+def planned(
+    model: ScoreModel, scoring: Scoring, codes: Tensor, y: Tensor | None, target_error: float, seed: int
+) -> tuple[Scoring, str]:
+    """The scoring that leaves target_error of noise and solver error in the mean, at the least cost, and what it spends.
+
+    Raises Usage for data without levels, another estimator than the flow, and a target that cannot be reached.
+    """
+    device = next(model.parameters()).device
+    if not hasattr(model.data, "levels"):
+        raise Usage("--target-error is for bits/dim, and these data have no levels: set config.likelihood.divergence and tolerance")
+    if scoring.estimator != "flow":
+        raise Usage(f"--target-error is spent on the flow, and likelihood.estimator is {scoring.estimator!r}: leave one out")
+    try:
+        options: Any = {"images": model.data, "dequantize": scoring.dequantize, "method": scoring.method, "seed": seed}
+        score_fn = under(model, y, slice(0, PLANNED))
+        budget = plan(model.sde, score_fn, codes[:PLANNED].to(device), len(codes), target_error, **options)
+    except ValueError as error:
+        raise Usage(f"--target-error {target_error}: {error}") from None
+    bought: Any = {"tolerance": budget.tolerance, "dequantize": budget.dequantize}
+    return dataclasses.replace(scoring, divergence=budget.divergence, **bought), str(budget)
+
+
+def beside_target(result: Any, target_error: float) -> str:
+    """A sentence where the noise in the mean is found to be above what was wanted; nothing where it is not."""
+    noise = result.parts.noise or 0.0
+    if noise <= target_error:
+        return ""
+    return f"  the noise in the mean came out at {noise:.2g}, above the {target_error:g} that was wanted: ask for less\n"
+
+
+def save_scores(result: Any, path: Path) -> None:
+    """The values of each image as arrays: bits_per_dim, or nats, and what else is known of each; of several estimators, by name."""
+    arrays: dict[str, Any] = {"nfe": result.nfe}
+    for prefix, one in _named(result):
+        values = {f.name: getattr(one, f.name) for f in dataclasses.fields(one) if f.name != "per_image"}
+        arrays |= {prefix + name: value.cpu().numpy() for name, value in values.items() if isinstance(value, Tensor)}
+        arrays[prefix + getattr(one, "unit", "bits_per_dim")] = one.per_image.cpu().numpy()
+    save_npz(path, **arrays)
+
+
+def _named(result: Any) -> list[tuple[str, Any]]:
+    """Each estimator's result, and what stands before the names of its arrays: nothing for the first, which stands for all."""
+    results = getattr(result, "results", {"": result})
+    return [("" if i == 0 else f"{name}_", one) for i, (name, one) in enumerate(results.items())]
+
+
+def draw_scores(result: Any, codes: Tensor, data: Any, path: Path) -> None:
+    """A histogram of the bits/dim of images, or the nats of real data; of what can be drawn, the ten most and ten least likely."""
+    levels = getattr(data, "levels", None)
+    unit, better = ("nats", "higher") if levels is None else ("bits/dim", "lower")
+    order = result.per_image.argsort(descending=levels is None).tolist()
+    drawable = is_drawable(tuple(codes.shape[1:]))
+    heights = [4, 1, 1] if drawable else [1]
+    size = (7, 5 if drawable else 3.5)
+    figure, axes = plt.subplots(len(heights), 1, figsize=size, height_ratios=heights, layout="constrained", squeeze=False)
+    histogram = axes[0, 0]
+    histogram.hist(result.per_image.numpy(), bins="auto", color="tab:blue", alpha=0.8)
+    histogram.axvline(result.mean, color="black", linewidth=1)
+    mean = with_error(result.mean, result.standard_error, digits=3)
+    histogram.set(
+        xlabel=f"{unit} ({better}: more likely)",
+        ylabel="data" if levels is None else "images",
+        title=f"{len(codes)} {'data' if levels is None else 'images'}, mean {mean}",
+    )
+    if drawable:
+        for axis, which, name in ((axes[1, 0], order[:10], "most likely"), (axes[2, 0], order[::-1][:10], "least likely")):
+            axis.imshow(image_grid(codes[which].cpu(), levels, 10), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            low, high = (f"{result.per_image[i].item():.2f}" for i in (which[0], which[-1]))
+            axis.set(xticks=[], yticks=[], title=f"{name}: {low} to {high} {unit}")
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
+    plt.close(figure)

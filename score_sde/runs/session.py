@@ -1,0 +1,144 @@
+"""A run in its folder: training with progress, interruption and resuming, and what is written on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from models.checkpoint import FILE_NAME
+from models.files import write_atomically
+from score_sde.config.config import dump
+from score_sde.config.experiment import Experiment
+from score_sde.errors import Usage
+from score_sde.runs.folders import CONFIG_NAME, new_run
+from score_sde.runs.metrics import CURVE_NAME, METRICS_NAME, draw_curve, log_to
+from score_sde.runs.previews import look
+from score_sde.training.faults import told
+from score_sde.training.kept import clear_remains
+from score_sde.training.lock import alone_in
+from score_sde.training.ranks import Processes
+from score_sde.training.state import STATE_NAME
+from score_sde.training.store import BEST_NAME
+from score_sde.training.trainer import Progress, Trainer
+
+__all__ = ["Interrupted", "train"]
+
+
+class Interrupted(Exception):
+    """Training was asked to stop, and has saved; step is how far it got."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(step)
+        self.step = step
+
+
+class _StopRequest:
+    """Turns Ctrl-C, SIGTERM and a closed terminal into a flag while it is entered; a second Ctrl-C stops at once."""
+
+    def __enter__(self) -> _StopRequest:
+        self.asked = False
+        self._terminals = [number for number in (1, 2) if os.isatty(number)]
+        asking = [signal.SIGINT, signal.SIGTERM]
+        hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+        if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # nohup has it ignored
+            asking.append(hangup)
+        self._before = {which: signal.signal(which, self._ask) for which in asking}
+        return self
+
+    def _ask(self, which: int, frame: FrameType | None) -> None:
+        self.asked = True
+        for number in self._terminals:
+            if not os.isatty(number):  # it was closed: to write to it would fail, before the run has saved
+                os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def __exit__(self, *_: object) -> None:
+        for which, handler in self._before.items():
+            signal.signal(which, handler)
+
+
+def train(
+    experiment: Experiment,
+    config: ConfigDict,
+    folder: Path,
+    device: str,
+    *,
+    resume: bool,
+    here: Processes = Processes(),  # noqa: B008  (a value)
+) -> None:
+    """Train to the end of the config's steps; of several processes the first writes and speaks.
+
+    Raises Interrupted after saving when stopped; Failure when the loss diverges, the disk is full or cannot be written, or the
+    memory does not suffice; Usage when a run is already beyond these steps, or another process is training in the folder.
+    """
+    folder = folder.resolve()  # as sentences have it
+    with told(folder, config), ExitStack() as held:
+        if here.rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(alone_in(folder))
+            kept = (Path(name).stem for name in (STATE_NAME, FILE_NAME, BEST_NAME))
+            clear_remains(folder, CONFIG_NAME, METRICS_NAME, CURVE_NAME, *kept)
+        _train(experiment, config, folder, device, resume, here)
+
+
+def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str, resume: bool, here: Processes) -> None:
+    model, data, settings, first_one = experiment.model.to(device), experiment.data, experiment.settings, here.rank == 0
+    conditions: Any = {"y": getattr(data, "train_y", None), "test_y": getattr(data, "test_y", None)}
+    trainer = Trainer(model, data.train, experiment.objective, settings, experiment.seed, folder, data.test, here, **conditions)
+    if resume:
+        trainer.resume()
+        if trainer.step > settings.steps:
+            raise Usage(
+                f"the run in {folder} is at step {trainer.step}, and train.steps is {settings.steps}: "
+                "give a larger --config.train.steps to go on"
+            )
+        trainer.mend()
+    elif first_one:
+        new_run(experiment.name, folder)  # another process may have trained there since this one looked
+    if first_one:
+        log = log_to(folder, settings.tensorboard, trainer.step)
+        write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
+    batch = settings.batch_size
+    started, first = time.perf_counter(), trainer.step
+    options: Any = {"unit": " images", "desc": "training", "dynamic_ncols": True, "disable": not first_one}
+    bar = tqdm(total=settings.steps * batch, initial=first * batch, **options)
+    with bar, _StopRequest() as stop:
+        asked = False
+        for progress in trainer.run():
+            bar.update(batch)
+            if progress.loss is not None:
+                skipped = {"skipped": progress.skipped} if progress.skipped else {}
+                bar.set_postfix(step=progress.step, loss=f"{progress.loss:.4g}", **skipped)
+            row = _row(progress, (progress.step - first) * batch, time.perf_counter() - started) | look(experiment, trainer, folder)
+            if first_one:
+                log(progress.step, row)  # before the save: what is saved has been logged
+            asked = here.any(stop.asked)
+            if asked and progress.step < settings.steps and trainer.guard.sound():
+                trainer.save()
+                break
+        if asked:
+            raise Interrupted(trainer.step)
+    if first_one:
+        draw_curve(folder)
+    experiment.model.network = trainer.averaged().network
+    experiment.model.eval()
+
+
+def _row(progress: Progress, images: int, seconds: float) -> dict[str, Any]:
+    """What is logged of a step: nothing of most."""
+    row: dict[str, Any] = {}
+    if progress.loss is not None:
+        row |= {"loss": progress.loss, "skipped": progress.skipped}
+        row |= {"images_per_second": round(images / seconds, 1), "seconds": round(seconds, 2)}
+    if progress.held_out is not None:
+        mean, error, levels = progress.held_out
+        row |= {"held_out": mean, "held_out_error": error, "held_out_by_log_snr": levels}
+    return row

@@ -1,0 +1,1 @@
+"""The training loop, and the files from which a training resumes."""

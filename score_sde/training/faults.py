@@ -1,0 +1,49 @@
+"""What can go wrong on a machine while a run trains, each told in a sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from score_sde.errors import Failure, in_a_line
+
+__all__ = ["WRITING", "told"]
+
+# What is said of a place that is full or cannot be written.
+WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+@contextlib.contextmanager
+def told(folder: Path, config: Any) -> Iterator[None]:
+    """Turn a disk that is full or cannot be written, and memory that does not suffice, into a Failure that says what to do."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:  # what safetensors says while it reads has been told by those who read
+        if isinstance(error, OSError) and error.errno not in WRITING:
+            raise
+        raise Failure(
+            f"{folder} cannot be written ({in_a_line(error)}), and training has stopped; what was saved before is kept: "
+            "make room, or make the folder writable, and go on with --resume"
+        ) from error
+    except (RuntimeError, MemoryError) as error:
+        if not _is_of_memory(error):
+            raise
+        train = config.train
+        fewer = max(1, (train.micro_batch or train.batch_size) // 4)
+        raise Failure(
+            f"the memory does not suffice to train ({in_a_line(error)}): pass fewer of the {train.batch_size} rows at once by "
+            f"--config.train.micro_batch={fewer}, for the same gradient; keep less of each by "
+            "--config.train.checkpointing=True, or half by --config.train.autocast=bf16; or give another --device, "
+            f"or a smaller network than {config.network!r}"
+        ) from error
+
+
+def _is_of_memory(error: Exception) -> bool:
+    words = ("not enough memory", "can't allocate memory", "out of memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)

@@ -1,0 +1,116 @@
+"""The files of a training: its state, from which it goes on, its checkpoint, and the best one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from models.checkpoint import FILE_NAME, read_header
+from models.files import write_tensors
+from score_sde.errors import Failure
+from score_sde.training.ema import Average
+from score_sde.training.kept import before, first_sound, replace
+from score_sde.training.post_hoc import write_snapshot
+from score_sde.training.ranks import Processes
+from score_sde.training.sharding import local
+from score_sde.training.state import STATE_NAME, contents_of, read_state
+
+__all__ = ["BEST_NAME", "Store"]
+
+BEST_NAME = "best.safetensors"
+
+
+class Store:
+    """A folder of a training: the newest files under their own names, keep - 1 of those before under their steps.
+
+    parts are modules by name, of which "raw" is the network and averages have their names, and the optimizer; checkpoint writes a
+    checkpoint of what contents_of says of them to a path; data is the fingerprint of what is trained on. Of several processes the
+    first one writes.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        keep: int,
+        here: Processes,
+        parts: tuple[Mapping[str, nn.Module], Optimizer],
+        checkpoint: Callable[[dict[str, Tensor], Path], object],
+        data: str,
+    ) -> None:
+        self.data = data
+        self.folder, self.keep, self.here = folder and folder.resolve(), keep, here
+        self._parts, self._checkpoint = parts, checkpoint
+        self._saved: int | None = None  # the step of the state in the folder
+
+    def save(self, step: int, *, best: bool) -> None:
+        """Write the state and the checkpoint, and the best if this is it, each whole or not at all, the old ones kept.
+
+        A kill in between leaves a state from which the run goes on to the same files: the best before the state that knows of
+        it, the checkpoint after the state that it can be had from. Raises Failure rather than write weights that are not finite.
+        """
+        parts = self._parts[0]
+        averages = {name: part for name, part in parts.items() if isinstance(part, Average)}
+        weights = [local(p).isfinite().all() for part in (parts["raw"], *averages.values()) for p in part.parameters()]
+        memory = [~b.isnan().any() for b in parts["raw"].buffers()]
+        if self.here.any(not bool(torch.stack(weights + memory).all())):
+            raise Failure(f"the weights at step {step} are not finite, and were not saved; {self.kept()}")
+        contents = {} if self.folder is None else contents_of(*self._parts)
+        if self.here.rank > 0 or self.folder is None:
+            return
+        if best:
+            self._checkpoint(contents, self.folder / BEST_NAME)
+        write_snapshot(self.folder, step, contents)
+        old = None if self._saved == step else self._saved
+        facts = {"step": str(step), "data": self.data}
+        replace(self.folder / STATE_NAME, old, self.keep, lambda path: write_tensors(path, contents, facts))
+        replace(self.folder / FILE_NAME, old, self.keep, lambda path: self._checkpoint(contents, path))
+        self._saved = step
+
+    def resume(self) -> int:
+        """Go on from the folder's newest state that is sound, or from the start if none was saved before the run was stopped.
+
+        Gives the step. Says on stderr what is not as it should be. Raises Failure when no state can be read, Usage when it is of
+        other data.
+        """
+        if self.folder is None:
+            raise Failure("there is no folder to go on from: give the one of the training that was interrupted")
+        path, checkpoint = self.folder / STATE_NAME, self.folder / FILE_NAME
+        found: Path | None = path
+        step = 0
+        if self.here.rank == 0:
+            if not any(p.exists() for p in (path, *before(path), checkpoint)):
+                print(f"nothing was saved in {self.folder} before the run was stopped: it begins anew", file=sys.stderr)
+                found = None
+            else:
+                try:
+                    found, step = first_sound(path, lambda path: read_state(path, *self._parts, self.data))
+                except ValueError as error:
+                    raise Failure(f"{error}: train anew in another folder") from error
+        found = self.here.agree(found)  # the others read what the first one could
+        if self.here.rank > 0 and found is not None:
+            step = read_state(found, *self._parts, self.data)
+        self._saved = step if found == path else None
+        return step
+
+    def mend(self, step: int) -> None:
+        """Write the checkpoint of the newest state, from which the run was resumed: that in the folder may be older, or damaged."""
+        if self._saved is None or self.folder is None:
+            return
+        contents = contents_of(*self._parts)
+        if self.here.rank > 0:
+            return
+        try:
+            there = read_header(self.folder)["step"]
+        except (ValueError, FileNotFoundError):
+            there = step
+        replace(self.folder / FILE_NAME, None if there == step else there, self.keep, lambda path: self._checkpoint(contents, path))
+
+    def kept(self) -> str:
+        """What there is to go back to, for a sentence."""
+        path = None if self.folder is None else self.folder / FILE_NAME
+        return f"the last good checkpoint is {path}" if path is not None and path.exists() else "no checkpoint had been saved"
