@@ -46,7 +46,7 @@ def loop(
     torch.manual_seed(0)
     levels = int(data[:1000].max()) + 1
     model = ScoreModel(UNet(shape, **network), VPSDE(), V(), Images(levels)).to(device)
-    settings = Settings(steps=10**9, batch_size=batch, log_every=50, save_every=10**9, dequantize=True, **SETTINGS)
+    settings = Settings.of(steps=10**9, batch_size=batch, log_every=50, save_every=10**9, dequantize=True, **SETTINGS)
     return Trainer(model, data, DenoisingScoreMatching("likelihood", ImportanceTime()), settings, 0, folder).run()
 
 

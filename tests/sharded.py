@@ -6,7 +6,7 @@ import sys
 import torch
 
 from score_sde.training.ranks import processes
-from score_sde.training.sharding import in_form_of, local, shard, whole
+from score_sde.training.sharding import local, shard, shard_like, whole
 from tests.laws.test_networks import EVERY, SHAPE, labels_for, randomized
 
 
@@ -23,7 +23,7 @@ def main():
             out.square().mean().backward()
             mine.square().mean().backward()
             for own, weight in zip(network.parameters(), plain.parameters(), strict=True):
-                assert torch.equal(whole(own), weight) and torch.equal(whole(in_form_of(own, weight)), weight), name
+                assert torch.equal(whole(own), weight) and torch.equal(whole(shard_like(own, weight)), weight), name
                 if weight.grad is not None:
                     close(whole(own.grad), weight.grad)
             held, there = (sum(part(p).numel() for p in network.parameters()) for part in (local, whole))

@@ -11,7 +11,7 @@ from torch import nn
 
 from models import load
 from models.checkpoint import read_header
-from score_sde.errors import Usage
+from score_sde.errors import UsageError
 from score_sde.training.ema import Average, averages_of, exponent_of, power_decay, warm_decay
 from score_sde.training.post_hoc import average_of_width, mixture
 from tests.faulty import OFTEN as SETTINGS
@@ -117,7 +117,7 @@ def test_any_width_can_be_had_afterwards(tmp_path):
     torch.testing.assert_close(exact, t.averages["power_0.1"].module.state_dict(), rtol=1e-5, atol=1e-6)
     before = average_of_width(tmp_path, 0.1, step=48)
     assert not torch.equal(before.network.state_dict()["first.weight"], exact["first.weight"])
-    with pytest.raises(Usage, match="has no snapshot of step 50: there are those of 8, 16"):
+    with pytest.raises(UsageError, match="has no snapshot of step 50: there are those of 8, 16"):
         average_of_width(tmp_path, 0.1, step=50)
 
 
@@ -152,6 +152,6 @@ def test_averages_are_in_the_checkpoint_and_a_resumed_run_goes_on_with_them(tmp_
 
 def test_a_run_without_snapshots_says_how_to_have_them(tmp_path):
     run(tmp_path, steps=2)
-    with pytest.raises(Usage, match="has no snapshots of averages: train it with --config.train.ema_widths"):
+    with pytest.raises(UsageError, match="has no snapshots of averages: train it with --config.train.ema_widths"):
         average_of_width(tmp_path, 0.1)
     assert averages_of(nn.Linear(1, 1), 0.9, (), ()).keys() == {"ema"}

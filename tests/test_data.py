@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 import run
-from score_sde.commands.arguments import parser
-from score_sde.commands.overrides import config_of, data_of, name_of
+from score_sde.command_line import parser_of
+from score_sde.config.data_sets import data_of, name_of
+from score_sde.config.overrides import config_of
 from score_sde.data import CIFAR10, Arrays, Folder, Toy
 from score_sde.data.arrays import as_rows, levels_of, read_like
 from score_sde.data.reading import read_array
@@ -523,7 +524,7 @@ def test_integers_below_0_are_to_be_shifted():
 def test_files_of_data_are_kept_as_seen_from_any_folder(tmp_path, capsys):
     np.save("a.npy", RNG.normal(size=(40, 3)))
     for data in ("a.npy", "arrays(train='a.npy')"):
-        arguments = parser().parse_args(["--data", data])
+        arguments = parser_of("train").parse_args(["--data", data])
         assert config_of(arguments, []).data == f"arrays(train={str(tmp_path / 'a.npy')!r})"
     assert run.main(["--mode", "inspect", "--data", "nope"]) == 2
     assert (

@@ -21,10 +21,10 @@ import models.files
 import run
 from models.checkpoint import read_header
 from score_sde.config.config import override
-from score_sde.errors import Failure, Usage
+from score_sde.errors import RunError, UsageError
 from score_sde.runs import session
-from score_sde.training.faults import told
-from score_sde.training.lock import alone_in
+from score_sde.training.faults import explain_faults
+from score_sde.training.lock import exclusive_lock
 from tests.faulty import CHECKPOINT, STATE, Broken, in_a_child, stopped, trained, trainer
 from tests.kills import contents, experiment_of, step_of
 from tests.test_cli import TINY
@@ -121,16 +121,16 @@ def test_two_new_runs_in_one_folder_do_not_share_it(tmp_path):
     """Begun at once, both find it empty: the lock refuses one while the other trains, and the config afterwards."""
     experiment, config = experiment_of(0, train__steps="5")
     (tmp_path / "run").mkdir()
-    with alone_in(tmp_path / "run"), pytest.raises(Usage, match="another process is training"):
+    with exclusive_lock(tmp_path / "run"), pytest.raises(UsageError, match="another process is training"):
         session.train(experiment, config, tmp_path / "run", "cpu", resume=False)
     session.train(experiment, config, tmp_path / "run", "cpu", resume=False)
-    with pytest.raises(Usage, match="holds a run"):
+    with pytest.raises(UsageError, match="holds a run"):
         session.train(experiment, config, tmp_path / "run", "cpu", resume=False)
 
 
 def test_where_there_are_no_locks_a_run_trains_without(tmp_path, monkeypatch):
     monkeypatch.setattr("score_sde.training.lock.fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(95, "not supported")))
-    with alone_in(tmp_path), alone_in(tmp_path):
+    with exclusive_lock(tmp_path), exclusive_lock(tmp_path):
         pass
 
 
@@ -264,12 +264,12 @@ def test_a_run_from_the_future_is_told(tmp_path, capsys):
             os.utime(path, (time.time() + age, time.time() + age))
     capsys.readouterr()
     assert run.main(["--mode", "sample", "--dry-run"]) == 0
-    told = capsys.readouterr()
-    assert "runs/vp-future was written in the future by this machine's clock: name another with --workdir" in told.err
+    explain_faults = capsys.readouterr()
+    assert "runs/vp-future was written in the future by this machine's clock: name another with --workdir" in explain_faults.err
     shutil.rmtree("runs/vp-future")
     assert run.main(["--mode", "sample", "--dry-run"]) == 0
-    told = capsys.readouterr()
-    assert "runs/vp-new" in told.out and "future" not in told.err
+    explain_faults = capsys.readouterr()
+    assert "runs/vp-new" in explain_faults.out and "future" not in explain_faults.err
 
 
 MEMORY = {
@@ -284,9 +284,9 @@ def test_memory_that_does_not_suffice_is_told_with_what_helps(allocate, tmp_path
     """The knobs that are named are there to be set."""
     experiment, config = experiment_of(0)
     broken = dataclasses.replace(experiment, objective=Broken(lambda losses: allocate(), at=(3,), of=experiment.objective))
-    with pytest.raises(Failure, match="the memory does not suffice to train") as told:
+    with pytest.raises(RunError, match="the memory does not suffice to train") as explain_faults:
         session.train(broken, config, tmp_path / "run", "cpu", resume=False)
-    knobs = [word for word in str(told.value).split() if word.startswith("--")]
+    knobs = [word for word in str(explain_faults.value).split() if word.startswith("--")]
     assert knobs[-1] == "--device," and len(knobs) == 4
     for knob in knobs[:3]:
         key, value = knob.rstrip(",;").removeprefix("--config.").split("=")
@@ -296,7 +296,7 @@ def test_memory_that_does_not_suffice_is_told_with_what_helps(allocate, tmp_path
 
 def test_other_errors_are_not_taken_for_these(tmp_path):
     for error in (RuntimeError("shapes differ"), FileNotFoundError(2, "no such file")):
-        with pytest.raises(type(error)), told(tmp_path, None):
+        with pytest.raises(type(error)), explain_faults(tmp_path, None):
             raise error
 
 
@@ -313,7 +313,7 @@ def test_a_save_that_fails_is_not_the_end_of_the_save_before(tmp_path, monkeypat
 
     monkeypatch.setattr(models.files, "save_file", full)
     experiment, config = experiment_of(0, train__steps="20")
-    with pytest.raises(Failure, match="cannot be written .*No space left on device"):
+    with pytest.raises(RunError, match="cannot be written .*No space left on device"):
         session.train(experiment, config, tmp_path / "run", "cpu", resume=True)
     after = contents(tmp_path / "run")
     assert all(after[name] == before[name] for name in before if name.startswith(("state", "best", "checkpoint")))

@@ -13,7 +13,7 @@ import run
 from models import MLP
 from models.checkpoint import read_header
 from score_sde import fit
-from score_sde.errors import Usage
+from score_sde.errors import UsageError
 from score_sde.training.fingerprint import fingerprint
 from sde_lib import VPSDE, Epsilon, Images, ScoreModel, Standardize
 from tests.test_cli import TINY
@@ -117,5 +117,5 @@ def test_fit_does_not_go_on_with_other_data():
         fit(model, data, steps=5, batch_size=8, folder="run", **more)
 
     train(points)
-    with pytest.raises(Usage, match=r"begun with data of 50 rows of \(2,\), float32.*and they are now 49 rows"):
+    with pytest.raises(UsageError, match=r"begun with data of 50 rows of \(2,\), float32.*and they are now 49 rows"):
         train(points[:49], resume=True)

@@ -8,7 +8,7 @@ import torch
 from models import MLP, load
 from score_sde import fit
 from score_sde.data import Digits
-from score_sde.errors import Failure, Usage
+from score_sde.errors import RunError, UsageError
 from sde_lib import VPSDE, GaussianOracle, Images, ScoreModel, Standardize, V
 
 
@@ -71,7 +71,7 @@ def test_mistakes():
             fit(model(data, Images(17)), data, **wrong)
     with pytest.raises(ValueError, match="values from 0 to 16, and 0..3 was needed"):
         fit(model(data, Images(4)), data)
-    with pytest.raises(Failure, match="there is no folder to go on from"):
+    with pytest.raises(RunError, match="there is no folder to go on from"):
         fit(model(data, Images(17)), data, resume=True)
 
 
@@ -79,9 +79,9 @@ def test_a_run_is_not_overwritten_and_does_not_go_back(tmp_path):
     data = Digits()
     options = {"steps": 4, "save_every": 2, "folder": tmp_path}
     kept = weights(fit(model(data.train, data.transform), data.train, **options))
-    with pytest.raises(Usage, match="holds a run: give resume=True"):
+    with pytest.raises(UsageError, match="holds a run: give resume=True"):
         fit(model(data.train, data.transform), data.train, seed=1, **options)
-    with pytest.raises(Usage, match="is at step 4, and steps is 2"):
+    with pytest.raises(UsageError, match="is at step 4, and steps is 2"):
         fit(model(data.train, data.transform), data.train, resume=True, **options | {"steps": 2})
     assert torch.equal(weights(load(tmp_path)), kept)
 

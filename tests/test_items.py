@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 import run
-from score_sde.data.items import Items, data_set
-from score_sde.errors import Usage
+from score_sde.config.data_sets import data_set
+from score_sde.data.items import Items
+from score_sde.errors import UsageError
 from sde_lib import Images
 
 RNG = np.random.default_rng(0)
@@ -130,7 +131,7 @@ def test_random_items_are_refused():
 def test_what_is_no_data_set_is_told(tmp_path, monkeypatch):
     (tmp_path / "own_too.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(Usage, match="train, test, and Images or Standardize as its transform was needed, or a torch Dataset"):
+    with pytest.raises(UsageError, match="train, test, and Images or Standardize as its transform was needed, or a torch Dataset"):
         data_set("own_too:Neither")
-    with pytest.raises(Usage, match=r"config.data is 'own_too:Mine\(rows=4\)', which was refused: it has 4 items"):
+    with pytest.raises(UsageError, match=r"config.data is 'own_too:Mine\(rows=4\)', which was refused: it has 4 items"):
         data_set("own_too:Mine(rows=4)")

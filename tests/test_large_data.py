@@ -15,7 +15,7 @@ import torch
 import run
 from models.files import clear_dead
 from score_sde.data.reading import read_array
-from score_sde.errors import Failure
+from score_sde.errors import RunError
 from tests.test_data import RNG, write
 
 CHILD = """
@@ -162,7 +162,7 @@ def test_a_disk_without_room_for_the_data_is_told(monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     np.savez("a.npz", some=RNG.integers(0, 9, (500, 6)))
-    with pytest.raises(Failure, match="runs/data cannot be written .*No space left.*and data are unpacked there: make room"):
+    with pytest.raises(RunError, match="runs/data cannot be written .*No space left.*and data are unpacked there: make room"):
         read_array("a.npz")
     assert run.main(["--mode", "inspect", "--data", "a.npz"]) == 1
     assert not list(Path("runs/data").glob(".*.tmp"))

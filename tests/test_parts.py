@@ -10,10 +10,10 @@ import torch
 import run
 from likelihood import bits_per_dim, variational_bound
 from models import MLP, load
-from score_sde.config.component import build, with_argument
+from score_sde.config.component import Component, build
 from score_sde.data import Digits
 from score_sde.data.suggest import warnings_about
-from score_sde.errors import Usage
+from score_sde.errors import UsageError
 from score_sde.evaluation.fid import frechet, frechet_distance
 from score_sde.training.trainer import Trainer
 from sde_lib import (
@@ -121,11 +121,11 @@ def test_binary_data_under_many_levels_are_told():
 
 
 def test_arguments_are_set_inside_a_component():
-    assert with_argument("sde", "vp(T=1.0)", "beta", "cosine") == "vp(T=1.0, beta=cosine)"
-    assert with_argument("objective", "dsm(weighting='v')", "weighting", "edm") == "dsm(weighting=edm)"
+    assert str(Component.of("sde", "vp(T=1.0)").but(beta="cosine")) == "vp(T=1.0, beta=cosine)"
+    assert str(Component.of("objective", "dsm(weighting='v')").but(weighting="edm")) == "dsm(weighting=edm)"
     assert build("objective", "hybrid(simple=dsm(times=low_discrepancy(of=uniform(t_min=0.1))))").times.of.t_min == 0.1
-    with pytest.raises(Usage, match="key=value"):
-        with_argument("sde", "vp(1.0)", "beta", "cosine")
+    with pytest.raises(UsageError, match="key=value"):
+        Component.of("sde", "vp(1.0)")
 
 
 @pytest.mark.parametrize("stop", [1, 23])

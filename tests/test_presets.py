@@ -14,7 +14,7 @@ from PIL import Image
 import run
 from configs import default
 from configs.presets import PRESETS
-from score_sde.config.component import build, with_argument
+from score_sde.config.component import Component, build
 from score_sde.config.config import find_config, flat, require
 from score_sde.config.experiment import assemble
 from score_sde.data import Arrays
@@ -82,8 +82,8 @@ def small(name):
     """A preset with few channels, on images as small as its levels allow."""
     config, stages = find_config(name, None), len(built(name)[-1].arguments["multipliers"])
     size = max(8, 2 ** (stages - 1))
-    config.network = with_argument("network", config.network, "channels", "4" if "ncsn" in config.network else "32")
-    config.data = with_argument("data", config.data, "shape", f"(3, {size}, {size})")
+    config.network = str(Component.of("network", config.network).but(channels=4 if "ncsn" in config.network else 32))
+    config.data = str(Component.of("data", config.data).but(shape=(3, size, size)))
     return config
 
 

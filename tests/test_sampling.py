@@ -122,14 +122,14 @@ def test_a_mistake_leaves_nothing(flags, words, folder, tmp_path, monkeypatch, c
 def test_no_pictures_of_what_is_none(tmp_path, monkeypatch, capsys):
     from samplers import DDIM, Sampler, Uniform
     from score_sde.config.experiment import Sampling
-    from score_sde.errors import Usage
-    from score_sde.runs.samples import draw_samples
+    from score_sde.errors import UsageError
+    from score_sde.runs.samples import write_samples
 
     model = ScoreModel(MLP((5,), width=8, depth=1), VPSDE(), Epsilon())
     sampling = Sampling(Sampler(DDIM(), times=Uniform(3)), num=5, batch_size=2)
-    with pytest.raises(Usage, match="--format png needs images"):
-        draw_samples(model, sampling, (5,), 0, tmp_path / "s", ("npy", "png"))
-    (path,) = draw_samples(model, sampling, (5,), 0, tmp_path / "s").paths
+    with pytest.raises(UsageError, match="--format png needs images"):
+        write_samples(model, sampling, (5,), 0, tmp_path / "s", ("npy", "png"))
+    (path,) = write_samples(model, sampling, (5,), 0, tmp_path / "s").paths
     assert np.load(path).shape == (5, 5) and np.load(path).dtype == np.float32
 
 

@@ -20,7 +20,7 @@ import run
 from models import MLP
 from models.checkpoint import save
 from score_sde.data import FashionMNIST, Idx
-from score_sde.runs.scores import beside_target
+from score_sde.runs.scores import warn_if_above_target
 from sde_lib import VPSDE, Epsilon, Images, ScoreModel
 from tests.test_sampling import ENVIRONMENT, ROOT
 
@@ -99,7 +99,9 @@ def test_a_target_is_planned_and_kept(folder, capsys):
     out = capsys.readouterr().out
     assert "for +-0.02: " in out and "probes" in out and "draws" in out and "above the" not in out
     result = SimpleNamespace(parts=SimpleNamespace(noise=0.03))
-    assert "came out at 0.03, above the 0.02 that was wanted" in beside_target(result, 0.02) and not beside_target(result, 0.04)
+    assert "came out at 0.03, above the 0.02 that was wanted" in warn_if_above_target(result, 0.02) and not warn_if_above_target(
+        result, 0.04
+    )
     for target, words in (("0", "a positive number of bits/dim was needed"), ("1e-9", "aim higher")):
         assert run.main([*flags, target]) == 2 and words in capsys.readouterr().err
 

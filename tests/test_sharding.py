@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 import run
 from models import MLP
 from score_sde import fit
-from score_sde.errors import Usage
+from score_sde.errors import UsageError
 from sde_lib import VPSDE, DenoisingScoreMatching, Epsilon, Images, ScoreModel
 from tests.test_parallel import ENVIRONMENT, OPTIONS, ROOT, killed_after_ten_steps, torchrun
 
@@ -32,7 +32,7 @@ def test_one_process_has_no_shards(tmp_path, monkeypatch, capsys):
     assert run.main([*OPTIONS, "--config.train.batch_size=7", "--dry-run"]) == 2
     assert "2 processes need a multiple of 2" in capsys.readouterr().err
     model = ScoreModel(MLP((1, 8, 8), width=8, depth=1), VPSDE(), Epsilon(), Images(17))
-    with pytest.raises(Usage, match="start more with torchrun"):
+    with pytest.raises(UsageError, match="start more with torchrun"):
         fit(model, torch.zeros(10, 1, 8, 8, dtype=torch.uint8), objective=DenoisingScoreMatching(), shard=True, folder="run")
     assert not list(tmp_path.iterdir())
     assert run.main([*OPTIONS, "--config.train.shard=True", "--config.train.channels_last=True"]) == 2

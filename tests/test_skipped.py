@@ -9,9 +9,9 @@ import torch
 
 from models import load
 from models.checkpoint import read_header
-from score_sde.errors import Failure
+from score_sde.errors import RunError
 from score_sde.runs import session
-from score_sde.training.guard import FIRST, PATIENCE, Guard
+from score_sde.training.guard import FIRST, PATIENCE, StepGuard
 from sde_lib import LossAwareTime
 from sde_lib.tabulated import ddpm
 from tests.faulty import OFTEN, Broken, trained, trainer
@@ -79,7 +79,7 @@ def test_after_a_few_in_a_row_the_run_stops_and_has_saved_nothing_of_it(tmp_path
     """The last good checkpoint is named, and is that before the first skipped step, though steps to save at went by."""
     t = trainer("run", objective=Broken(at=range(13, 100)))
     with pytest.raises(
-        Failure, match=r"in 1\d steps in a row, up to step 2\d, .* the last good checkpoint is /.*/run/checkpoint"
+        RunError, match=r"in 1\d steps in a row, up to step 2\d, .* the last good checkpoint is /.*/run/checkpoint"
     ) as told:
         list(t.run())
     assert t.guard.in_a_row >= PATIENCE and "(" not in str(told.value)
@@ -92,7 +92,7 @@ def test_after_a_few_in_a_row_the_run_stops_and_has_saved_nothing_of_it(tmp_path
 
 
 def test_a_run_that_never_was_finite_has_saved_nothing(tmp_path):
-    with pytest.raises(Failure, match="no checkpoint had been saved"):
+    with pytest.raises(RunError, match="no checkpoint had been saved"):
         trained("run", objective=Broken(at=range(100)))
     assert not (tmp_path / "run").exists()
 
@@ -142,14 +142,14 @@ def test_a_gradient_above_the_norm_is_brought_down_to_it():
         weight = torch.nn.Parameter(torch.zeros(2))
         optimizer = torch.optim.Adam([weight], fused=True)
         weight.grad = torch.tensor([3.0, 4.0])
-        Guard().step(optimizer, torch.tensor(1.0), clip)
+        StepGuard().step(optimizer, torch.tensor(1.0), clip)
         expected = torch.tensor([0.3, 0.4]) * min(1, clip / norm)
         torch.testing.assert_close(optimizer.state[weight]["exp_avg"], expected)
 
 
 def test_a_scaled_loss_gives_the_gradient_of_the_loss_and_the_scale_follows_overflows():
     """It halves with each, down to 1, from where they count; and doubles after many steps without."""
-    weight, guard = torch.nn.Parameter(torch.zeros(2)), Guard(scaled=True)
+    weight, guard = torch.nn.Parameter(torch.zeros(2)), StepGuard(scaled=True)
     optimizer = torch.optim.Adam([weight], fused=True)
     weight.grad = torch.tensor([0.3, 0.4]) * FIRST
     guard.step(optimizer, torch.tensor(1.0), 10.0)

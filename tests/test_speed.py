@@ -135,8 +135,18 @@ def test_division_by_sigma_is_in_float32():
     torch.testing.assert_close(out.double(), body[0].double() / sigma[:, None, None, None], rtol=1e-6, atol=0)
 
 
-SETTINGS = Settings(
-    steps=6, batch_size=8, learning_rate=1e-3, warmup=2, clip=1.0, ema=0.9, log_every=2, save_every=100, dequantize=True
+SETTINGS = Settings.of(
+    keep=1,
+    held_out=0,
+    steps=6,
+    batch_size=8,
+    learning_rate=1e-3,
+    warmup=2,
+    clip=1.0,
+    ema=0.9,
+    log_every=2,
+    save_every=100,
+    dequantize=True,
 )
 FLAGS = {
     "none": {},

@@ -8,12 +8,12 @@ from safetensors.torch import save_file
 
 from models import MLP, load
 from score_sde.data import Digits
-from score_sde.errors import Failure
+from score_sde.errors import RunError
 from score_sde.training.settings import Settings
 from score_sde.training.trainer import Trainer
 from sde_lib import VPSDE, DenoisingScoreMatching, Epsilon, Images, ImportanceTime, ScoreModel
 
-SETTINGS = Settings(
+SETTINGS = Settings.of(
     steps=40,
     batch_size=32,
     learning_rate=1e-3,
@@ -96,12 +96,12 @@ def test_a_diverging_loss_stops_and_saves_nothing(tmp_path):
     list(t.run())
     before = (tmp_path / "checkpoint.safetensors").read_bytes()
     t = trainer(tmp_path, dataclasses.replace(SETTINGS, learning_rate=1e30, warmup=0))
-    with pytest.raises(Failure, match=r"the last good checkpoint is /.*: lower train.learning_rate"):
+    with pytest.raises(RunError, match=r"the last good checkpoint is /.*: lower train.learning_rate"):
         list(t.run())
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
     with torch.no_grad():
         t.model.network.first.weight[0] = torch.inf
-    with pytest.raises(Failure, match="not finite, and were not saved"):
+    with pytest.raises(RunError, match="not finite, and were not saved"):
         t.save()
 
 
@@ -117,9 +117,9 @@ def test_a_damaged_state_is_said(tmp_path):
     path = tmp_path / "state.safetensors"
     for foreign, header in (({"a": torch.zeros(2)}, {"step": "3"}), ({"raw/a": torch.zeros(2)}, {"step": "x"}), ({}, {})):
         save_file(foreign, path, header)
-        with pytest.raises(Failure, match="cannot be read"):
+        with pytest.raises(RunError, match="cannot be read"):
             t.resume()
     t.save()
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(Failure, match="cannot be read"):
+    with pytest.raises(RunError, match="cannot be read"):
         t.resume()

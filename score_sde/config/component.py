@@ -1,4 +1,4 @@
-"""From the strings of a config to objects of the library."""
+"""Components: the strings of a config that describe objects of the library."""
 
 from __future__ import annotations
 
@@ -7,73 +7,106 @@ import importlib
 import inspect
 import re
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from configs.names import ALIASES, NAMES
-from score_sde.errors import Failure, Usage, in_a_line
+from score_sde.errors import RunError, UsageError, first_line
 
-__all__ = ["arguments_of", "build", "resolve", "takes_of", "with_argument"]
+__all__ = ["Component", "build", "resolve"]
 
 
 def build(kind: str, text: str, *given: Any, **more: Any) -> Any:
     """The object that a component's string describes, "name" or "name(key=value, ...)".
 
     given arguments come before its own, and more are added where it does not name them itself.
-    Raises Usage for a name that is not in the table, text that is not of this form, or arguments that the class refuses; a
-    Failure of the class is its own.
+    Raises UsageError for a name that is not in the table, text that is not of this form, or arguments that the class refuses; a
+    RunError of the class is its own.
     """
     name, arguments = _parse(kind, text)
     try:
         values = more | {key: _value(f"{kind}.{key}", node) for key, node in arguments.items()}
     except ValueError as error:
-        raise Usage(f"{_where(kind)} is {text!r}, which cannot be read: {error}") from None
+        raise UsageError(f"{_where(kind)} is {text!r}, which cannot be read: {error}") from None
     factory = resolve(kind, name)
     try:
         accepted = list(inspect.signature(factory).parameters)[len(given) :]
     except (TypeError, ValueError):
-        raise Usage(f"{_where(kind)} is {text!r}, and {name} is not a class that can be built from a config") from None
+        raise UsageError(f"{_where(kind)} is {text!r}, and {name} is not a class that can be built from a config") from None
     for key in values:
         if key not in accepted:
-            raise Usage(f"{_where(kind)} is {text!r}, but {factory.__name__} has no {key!r}: it takes {', '.join(accepted)}")
+            raise UsageError(f"{_where(kind)} is {text!r}, but {factory.__name__} has no {key!r}: it takes {', '.join(accepted)}")
     try:
         return factory(*given, **values)
-    except Failure:  # such as a full disk, which is no mistake in the text
+    except RunError:  # such as a full disk, which is no mistake in the text
         raise
     except Exception as error:  # whatever a class of one's own raises, too
-        raise Usage(f"{_where(kind)} is {text!r}, which was refused: {in_a_line(error)}") from error
+        raise UsageError(f"{_where(kind)} is {text!r}, which was refused: {first_line(error)}") from error
 
 
-def with_argument(kind: str, text: str, key: str, value: str) -> str:
-    """A component's string with one argument set: "vp(T=1.0)" and beta, cosine give "vp(T=1.0, beta=cosine)"."""
-    name, _ = _parse(kind, text)
-    parts = arguments_of(kind, text) | {key: value}
-    return f"{name}({', '.join(f'{k}={v}' for k, v in parts.items())})"
+@dataclass(frozen=True)
+class Component:
+    """What a config says of one object, name(key=value, ...): parsed once, changed as a value, written once by str().
 
+    kind is the table of configs/names.py in which the name is looked up. The values of arguments are Python text.
 
-def arguments_of(kind: str, text: str) -> dict[str, str]:
-    """The arguments in a component's string, as text: "vp(T=1.0)" has {"T": "1.0"}."""
-    return {key: ast.unparse(node) for key, node in _parse(kind, text)[1].items()}
-
-
-def takes_of(kind: str, text: str, only_needed: bool = False) -> set[str]:
-    """The arguments that a component's class takes; only those without which it cannot be built, if asked. Raises Usage.
-
-    >>> takes_of("sampler.times", "karras", only_needed=True)
-    {'steps'}
+    >>> str(Component.of("sde", "vp(T=1.0)").but(beta="cosine"))
+    'vp(T=1.0, beta=cosine)'
     """
-    factory = resolve(kind, _parse(kind, text)[0])
-    try:
-        accepted = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):
-        return set()
-    return {a.name for a in accepted if a.default is a.empty or not only_needed}
+
+    kind: str
+    name: str
+    arguments: Mapping[str, str]
+
+    @classmethod
+    def of(cls, kind: str, text: str) -> Component:
+        """The component that a text describes.
+
+        Raises:
+            UsageError: when the text is not of the form name or name(key=value, ...).
+        """
+        name, found = _parse(kind, text)
+        return cls(kind, name, {key: ast.unparse(node) for key, node in found.items()})
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(f'{k}={v}' for k, v in self.arguments.items())})" if self.arguments else self.name
+
+    def but(self, **arguments: object) -> Component:
+        """The same component with other arguments; an argument that is None leaves the old value."""
+        return replace(self, arguments={**self.arguments, **{k: str(v) for k, v in arguments.items() if v is not None}})
+
+    def part(self, key: str) -> Component | None:
+        """The component that is the value of an argument, with or without quotes; None where the argument is not given."""
+        return Component.of(f"{self.kind}.{key}", self.literal(key)) if key in self.arguments else None
+
+    def literal(self, key: str) -> Any:
+        """The value of an argument where it is a string in quotes; else its text."""
+        text = self.arguments[key]
+        return ast.literal_eval(text) if text[0] in "'\"" else text
+
+    @property
+    def takes(self) -> dict[str, bool]:
+        """The arguments of the class, and whether each must be given.
+
+        Raises:
+            UsageError: when the name is not known.
+
+        >>> Component.of("sampler.times", "karras").takes
+        {'steps': True, 'rho': False, 't_min': False}
+        """
+        try:
+            accepted = inspect.signature(resolve(self.kind, self.name)).parameters.values()
+        except (TypeError, ValueError):
+            return {}
+        return {a.name: a.default is a.empty for a in accepted}
 
 
 def _parse(kind: str, text: str) -> tuple[str, dict[str, ast.expr]]:
     """The name of a component's string, and its arguments."""
     match = re.fullmatch(r"\s*([\w.]+(?::\w+)?)\s*(\(.*\))?\s*", text, re.DOTALL)
     if match is None:
-        raise Usage(f'{_where(kind)} is {text!r}, and "name" or "name(key=value, ...)" was needed')
+        raise UsageError(f'{_where(kind)} is {text!r}, and "name" or "name(key=value, ...)" was needed')
     name, arguments = match.groups()
     try:
         call = ast.parse(f"f{arguments or '()'}", mode="eval").body
@@ -83,29 +116,29 @@ def _parse(kind: str, text: str) -> tuple[str, dict[str, ast.expr]]:
         if len(found) < len(call.keywords):
             raise SyntaxError("an argument is given twice")
     except (SyntaxError, ValueError) as error:
-        raise Usage(f"{_where(kind)} is {text!r}, which cannot be read: {error}") from None
+        raise UsageError(f"{_where(kind)} is {text!r}, which cannot be read: {error}") from None
     return name, found
 
 
 def resolve(kind: str, name: str) -> Any:
     """The class behind a short name of a kind, or behind module:Class, of a module in the current folder too.
 
-    Raises Usage when there is none.
+    Raises UsageError when there is none.
     """
     path = NAMES[kind].get(name, name) if kind in NAMES else name
     if ":" not in path:
         known = ", ".join(NAMES.get(kind, {})) or "none"
         own = "'package.module:Class', in quotes" if "." in kind else "package.module:Class"
-        raise Usage(f"{kind} {name!r} is not known: use one of {known}, or your own as {own}")
+        raise UsageError(f"{kind} {name!r} is not known: use one of {known}, or your own as {own}")
     module, attribute = path.split(":")
     if "" not in sys.path:
-        sys.path.append("")  # the current folder, after all others, for run.py may be in another
+        sys.path.append("")  # the current folder, after all others: the program may stand in another
     try:
         imported = importlib.import_module(module)
     except Exception as error:  # whatever the code of a module of one's own raises, too
-        raise Usage(f"{kind} {name!r}: module {module!r} cannot be imported ({in_a_line(error)})") from error
+        raise UsageError(f"{kind} {name!r}: module {module!r} cannot be imported ({first_line(error)})") from error
     if not hasattr(imported, attribute):
-        raise Usage(f"{kind} {name!r}: module {module!r} has no {attribute!r}")
+        raise UsageError(f"{kind} {name!r}: module {module!r} has no {attribute!r}")
     return getattr(imported, attribute)
 
 

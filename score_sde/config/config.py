@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import difflib
 import importlib.util
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,17 +14,33 @@ from ml_collections import ConfigDict
 
 from configs import default
 from configs.presets import PRESETS
-from score_sde.errors import Usage, in_a_line
-from score_sde.training.settings import Settings
+from score_sde.errors import UsageError, first_line, nearest
 
-__all__ = ["Reads", "dump", "find_config", "flat", "nearest", "override", "require", "restore"]
+__all__ = ["Reads", "dump", "find_config", "flat", "override", "require", "restore"]
 
 CONFIGS = Path(default.__file__).parent
 
-ALIKE = 0.75  # the part of two words' letters from which one is taken for the other misspelled
-
-# Keys of the section train that older runs do not have, and what they did without.
-ADDED = {field.name: field.default for field in dataclasses.fields(Settings) if field.default is not dataclasses.MISSING}
+# Keys of the section train that the configs of older runs lack, each with the value that stands for what those runs did.
+OLDER = {
+    "ema_warmup": True,
+    "ema_rates": (),
+    "ema_widths": (),
+    "keep": 1,
+    "held_out": 0,
+    "flip": False,
+    "rotate": False,
+    "shift": 0,
+    "augment": 0.0,
+    "autocast": "none",
+    "channels_last": False,
+    "checkpointing": False,
+    "compile": False,
+    "micro_batch": 0,
+    "schedule": "constant",
+    "shard": False,
+    "look_every": 0,
+    "tensorboard": False,
+}
 
 
 class Reads:
@@ -53,7 +67,11 @@ class Reads:
 
 
 def find_config(name: str | None, sde: str | None) -> ConfigDict:
-    """The config of a short name, of a preset, of a file with get_config(), or for a process. Raises Usage if there is none."""
+    """The config of a short name, of a preset, of a file with get_config(), or for a process.
+
+    Raises:
+        UsageError: when there is none, or the file fails.
+    """
     short = (sde or "vp").split("(")[0]
     if name is None:
         name = f"{short}_digits" if (CONFIGS / f"{short}_digits.py").exists() else "default"
@@ -67,16 +85,16 @@ def find_config(name: str | None, sde: str | None) -> ConfigDict:
     if not path.is_file():
         known = sorted(p.stem for p in CONFIGS.glob("*.py") if p.stem not in ("__init__", "names"))
         near = difflib.get_close_matches(name, PRESETS, n=1)
-        raise Usage(
+        raise UsageError(
             f"there is no config {name!r}{f', but there is {near[0]}' if near else ''}: use one of {', '.join(known)}, "
             f"or the path of a .py file with get_config(), or a published experiment, of {', '.join(PRESETS)}"
         )
     try:
         config = _module(path).get_config()
     except Exception as error:
-        raise error if isinstance(error, Usage) else Usage(f"config {path} cannot be run: {in_a_line(error)}") from error
+        raise error if isinstance(error, UsageError) else UsageError(f"config {path} cannot be run: {first_line(error)}") from error
     if not isinstance(config, ConfigDict):
-        raise Usage(f"get_config() of {path} gives a {type(config).__name__}, and an ml_collections.ConfigDict was needed")
+        raise UsageError(f"get_config() of {path} gives a {type(config).__name__}, and an ml_collections.ConfigDict was needed")
     if sde is not None and (name == "default" or "(" in sde or path.stem.split("_")[0] != short):
         config.sde = sde
     return config
@@ -89,53 +107,32 @@ def _module(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise Usage(f"config {path} cannot be run: {type(error).__name__}: {in_a_line(error)}") from error
+        raise UsageError(f"config {path} cannot be run: {type(error).__name__}: {first_line(error)}") from error
     if not hasattr(module, "get_config"):
-        raise Usage(f"config {path} has no function get_config()")
+        raise UsageError(f"config {path} has no function get_config()")
     return module
 
 
 def override(config: ConfigDict, key: str, text: str) -> None:
-    """Set one key, a.b.c, from the command line, in the type that it has. Raises Usage for unknown keys and other types."""
+    """Set one key, a.b.c, from the command line, in the type that it has. Raises UsageError for unknown keys and other types."""
     known = flat(config)
     if key not in known:
-        raise Usage(f"--config.{key}: there is no such key; {_hint(key, known)}")
+        raise UsageError(f"--config.{key}: there is no such key; {_hint(key, known)}")
     old = known[key]
     value: Any = text
     if not isinstance(old, str):
         try:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError):
-            raise Usage(f"--config.{key}={text}: {_a(old)} was needed, such as {old!r}") from None
+            raise UsageError(f"--config.{key}={text}: {_a(old)} was needed, such as {old!r}") from None
         if isinstance(old, float) and type(value) is int:
             value = float(value)
         if type(value) is not type(old):
-            raise Usage(f"--config.{key}={text}: {_a(old)} was needed, such as {old!r}, and got {_a(value)}")
+            raise UsageError(f"--config.{key}={text}: {_a(old)} was needed, such as {old!r}, and got {_a(value)}")
     *parents, leaf = key.split(".")
     for parent in parents:
         config = config[parent]
     config[leaf] = value
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The key that a name is most likely meant for: of that last part or those initials, a word of it, or spelled alike; or None.
-
-    >>> nearest("train.lr", ["train.flip", "train.learning_rate"]), nearest("step", ["steps"]), nearest("momentum", ["clip"])
-    ('train.learning_rate', 'steps', None)
-    """
-    *section, last = name.split(".")
-
-    def likeness(key: str) -> tuple[float, bool, bool]:
-        *own, leaf = key.split(".")
-        words = leaf.split("_")
-        if last == leaf or (len(words) > 1 and last == "".join(word[0] for word in words)):
-            alike = 1.0
-        else:
-            alike = 0.95 if last in words else difflib.SequenceMatcher(None, last, leaf).ratio()
-        return alike, own == section, own == ["train"]
-
-    best = max(known, key=likeness)
-    return best if likeness(best)[0] >= ALIKE else None
 
 
 def _hint(key: str, known: dict[str, Any]) -> str:
@@ -146,16 +143,16 @@ def _hint(key: str, known: dict[str, Any]) -> str:
 
 
 def require(config: ConfigDict) -> None:
-    """Refuse a config without a key of the default one, or with a value there of another type. Raises Usage."""
+    """Refuse a config without a key of the default one, or with a value there of another type. Raises UsageError."""
     given = flat(config)
     for key, example in flat(default.get_config()).items():
         if key not in given:
-            raise Usage(f"config.{key} is missing: {_a(example)} is needed, such as {example!r}")
+            raise UsageError(f"config.{key} is missing: {_a(example)} is needed, such as {example!r}")
         value = given[key]
         if type(value) is not type(example) and not (isinstance(example, float) and type(value) is int):
-            raise Usage(f"config.{key} is {value!r}: {_a(example)} was needed, such as {example!r}, and not {_a(value)}")
+            raise UsageError(f"config.{key} is {value!r}: {_a(example)} was needed, such as {example!r}, and not {_a(value)}")
     if not 0 <= given["seed"] < 2**32:
-        raise Usage(f"seed is {given['seed']}, and an integer from 0 to 2^32 - 1 was needed")
+        raise UsageError(f"seed is {given['seed']}, and an integer from 0 to 2^32 - 1 was needed")
 
 
 def _a(value: Any) -> str:
@@ -187,15 +184,15 @@ def _tuples(value: Any) -> Any:
 
 
 def restore(path: Path) -> ConfigDict:
-    """The config kept in a run's folder. Raises Usage when it is missing or damaged."""
+    """The config kept in a run's folder. Raises UsageError when it is missing or damaged."""
     try:
         content = json.loads(path.read_text())
         if not isinstance(content, dict):
             raise ValueError("it holds no keys")
         if "train" in content:
-            content["train"] = ADDED | dict(content["train"])
+            content["train"] = OLDER | dict(content["train"])
         return ConfigDict(_tuples(content))
     except FileNotFoundError:
-        raise Usage(f"{path.parent} has no {path.name}: give the folder of a run with --workdir, or train one first") from None
+        raise UsageError(f"{path.parent} has no {path.name}: give the folder of a run with --workdir, or train one first") from None
     except (ValueError, TypeError) as error:
-        raise Usage(f"{path} is damaged ({error}): restore it, or train again") from None
+        raise UsageError(f"{path} is damaged ({error}): restore it, or train again") from None

@@ -14,14 +14,15 @@ from ml_collections import ConfigDict
 
 from score_sde.config.component import build
 from score_sde.config.config import Reads, flat, require
-from score_sde.data.items import data_set
-from score_sde.errors import Usage, in_a_line
+from score_sde.config.data_sets import data_set
+from score_sde.data.data_set import DataSet
+from score_sde.errors import UsageError, first_line
 from score_sde.training.augmentation import Augmentation
 from score_sde.training.settings import Settings
 from sde_lib import LinearSDE, RowNoise, ScoreModel
 from sde_lib.parameterizations import Parameterization
 
-__all__ = ["Experiment", "Sampling", "Scoring", "assemble", "parts_of_model", "require_estimator", "require_rows", "try_sampler"]
+__all__ = ["Experiment", "Sampling", "Scoring", "assemble", "parts_of_model", "require_estimator", "try_sampler"]
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ class Sampling:
 
     @classmethod
     def of(cls, config: Any) -> Sampling:
-        """What the section `sample` of a config describes. Raises Usage for what cannot be built."""
+        """What the section `sample` of a config describes. Raises UsageError for what cannot be built."""
         try:
             return cls(build("sampler", config.sampler), config.num, config.batch_size)
         except ValueError as error:
-            raise Usage(f"config.{error}") from None
+            raise UsageError(f"config.{error}") from None
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,12 @@ class Scoring:
 
     @classmethod
     def of(cls, config: Any) -> Scoring:
-        """What the section `likelihood` of a config describes. Raises Usage for what cannot be built."""
+        """What the section `likelihood` of a config describes. Raises UsageError for what cannot be built."""
         built = {kind: build(kind, getattr(config, kind)) for kind in ("divergence", "dequantize")}
         try:
             return cls(**built | {f.name: getattr(config, f.name) for f in fields(cls) if f.name not in built})
         except ValueError as error:
-            raise Usage(f"config.{error}") from None
+            raise UsageError(f"config.{error}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ class Experiment:
 
     name: str
     seed: int
-    data: Any
+    data: DataSet
     model: ScoreModel
     objective: Any
     settings: Settings
@@ -91,8 +92,9 @@ class Experiment:
         network, train = self.model.network, self.data.train
         arguments = ", ".join(f"{key}={value!r}" for key, value in getattr(network, "arguments", {}).items())
         parameters = sum(p.numel() for p in network.parameters()) if isinstance(network, torch.nn.Module) else 0
-        count = _classes_of(self.data)
-        classes = f", {count} classes: {', '.join(getattr(self.data, 'class_names', map(str, range(count))))}" if count else ""
+        count = self.data.classes
+        names = self.data.class_names or map(str, range(count))
+        classes = f", {count} classes: {', '.join(names)}" if count else ""
         lines = {
             "run": f"{self.name}, seed {self.seed}",
             "data": f"{len(train)} train, {len(self.data.test)} test, {tuple(train.shape[1:])}, {self.data.transform}{classes}",
@@ -116,12 +118,12 @@ def _require_positive(section: str, **values: float) -> None:
 def assemble(config: ConfigDict) -> Experiment:
     """Build the objects of a config, and try them on one image.
 
-    Raises Usage for a component that is refused or does not work with the others, and for a key that nothing reads.
+    Raises UsageError for a component that is refused or does not work with the others, and for a key that nothing reads.
     """
     require(config)
     reads = Reads(config)
     if not reads.data:
-        raise Usage(f"{reads.name} was imported, without data of its own: give --data")
+        raise UsageError(f"{reads.name} was imported, without data of its own: give --data")
     data = data_set(reads.data)
     seed = reads.seed
     torch.manual_seed(seed)  # the initial weights
@@ -130,20 +132,20 @@ def assemble(config: ConfigDict) -> Experiment:
     try:
         settings = Settings(**{field.name: getattr(reads.train, field.name) for field in fields(Settings)})
     except ValueError as error:
-        raise Usage(f"config.{error}") from None
+        raise UsageError(f"config.{error}") from None
     sampling, scoring = Sampling.of(reads.sample), Scoring.of(reads.likelihood)
     objective = build("objective", reads.objective)
     if not hasattr(data.transform, "levels") and getattr(objective, "of_levels", False):
-        raise Usage(f"{objective!r} is about integers, and these data are real numbers: use dsm")
-    require_estimator(scoring, model, classes=hasattr(data, "train_y"))
+        raise UsageError(f"{objective!r} is about integers, and these data are real numbers: use dsm")
+    require_estimator(scoring, model, classes=data.train_y is not None)
     if settings.dequantize and getattr(objective, "of_levels", False):
-        raise Usage(f"{objective!r} is about integer data as they are: set train.dequantize=False")
+        raise UsageError(f"{objective!r} is about integer data as they are: set train.dequantize=False")
     try:
         Augmentation(settings, shape, model.network)
     except ValueError as error:
-        raise Usage(str(error)) from None
+        raise UsageError(str(error)) from None
     if Path(f"-{reads.name}").name != f"-{reads.name}":
-        raise Usage(f"config.name is {reads.name!r}, and the end of a folder's name was needed, without a slash")
+        raise UsageError(f"config.name is {reads.name!r}, and the end of a folder's name was needed, without a slash")
     experiment = Experiment(
         name=f"{reads.sde.split('(')[0].split(':')[-1].lower()}-{reads.name}",
         seed=seed,
@@ -156,35 +158,27 @@ def assemble(config: ConfigDict) -> Experiment:
     )
     unread = reads.unread()
     if unread:
-        raise Usage(f"config.{unread[0]} is read by nothing: remove it, or correct its name")
+        raise UsageError(f"config.{unread[0]} is read by nothing: remove it, or correct its name")
     _rehearse(experiment, flat(config))
     return experiment
 
 
 def require_estimator(scoring: Scoring, model: ScoreModel, classes: bool) -> None:
-    """Raise Usage for an estimator that the model's data, which may have classes, or its process do not have."""
+    """Raise UsageError for an estimator that the model's data, which may have classes, or its process do not have."""
     given = f"likelihood.estimator={scoring.estimator!r}"
     if scoring.estimator != "flow" and not hasattr(model.data, "levels"):
-        raise Usage(f"{given} gives bits/dim, and these data are real numbers: use 'flow'")
+        raise UsageError(f"{given} gives bits/dim, and these data are real numbers: use 'flow'")
     if scoring.estimator != "flow" and classes:
-        raise Usage(f"{given} knows no classes, and these data have some: use 'flow'")
+        raise UsageError(f"{given} knows no classes, and these data have some: use 'flow'")
     if scoring.estimator == "bound" and not hasattr(model.sde, "before"):
-        raise Usage(f"{given} needs a process with levels, and got {model.sde!r}: use 'flow', 'sde' or 'all'")
+        raise UsageError(f"{given} needs a process with levels, and got {model.sde!r}: use 'flow', 'sde' or 'all'")
 
 
-def require_rows(data: Any, name: str) -> Any:
-    """The data set, unless it has a shape and nothing more, as those of published experiments: then it raises Usage."""
-    shape = tuple(data.train.shape)
-    if not shape[0]:
-        raise Usage(f"{name} comes without its data: give --data, pictures or arrays (N, {str(shape[1:])[1:]}")
-    return data
-
-
-def _classes_of(data: Any) -> int:
-    """How many classes the rows of a data set have; 0 for a set without. Raises Usage for one that test rows alone have."""
-    classes = int(data.train_y.max()) + 1 if hasattr(data, "train_y") else 0
-    if hasattr(data, "test_y") and int(data.test_y.max()) >= classes:
-        raise Usage(
+def _classes_of(data: DataSet) -> int:
+    """How many classes the rows of a data set have; a class that test rows alone have is refused."""
+    classes = data.classes
+    if data.test_y is not None and int(data.test_y.max()) >= classes:
+        raise UsageError(
             f"the test rows have a class {int(data.test_y.max())}, and those to train on have {classes} classes, from 0: mix the "
             "rows, or give others for the test"
         )
@@ -194,7 +188,7 @@ def _classes_of(data: Any) -> int:
 def parts_of_model(config: Any, shape: tuple[int, ...], classes: int = 0) -> tuple[torch.nn.Module, LinearSDE, Parameterization]:
     """The network for data of a shape and their classes, process and parameterization of a config.
 
-    Raises Usage for what cannot be built.
+    Raises UsageError for what cannot be built.
     """
     parameterization = _a(Parameterization, "parameterization", config.parameterization)
     more = {"outputs": parameterization.outputs} if parameterization.outputs > 1 else {}
@@ -205,7 +199,7 @@ def parts_of_model(config: Any, shape: tuple[int, ...], classes: int = 0) -> tup
 def _a(kind: type, name: str, text: str, *given: Any, **more: Any) -> Any:
     thing = build(name, text, *given, **more)
     if not isinstance(thing, kind):
-        raise Usage(f"config.{name} is {text!r}, which makes a {type(thing).__name__}, and a {kind.__name__} was needed")
+        raise UsageError(f"config.{name} is {text!r}, which makes a {type(thing).__name__}, and a {kind.__name__} was needed")
     return thing
 
 
@@ -222,11 +216,12 @@ def try_sampler(model: ScoreModel, sampler: Any, shape: tuple[int, ...]) -> None
 @torch.no_grad()
 def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
     """Use each component once, on the first image, or a black one where there is none: what they refuse is told now, not after
-    the training. Raises Usage."""
+    the training. Raises UsageError."""
     model, sampler, scoring = experiment.model.eval(), experiment.sampling.sampler, experiment.scoring
     train = experiment.data.train
     codes = train[:1] if len(train) else train.new_zeros(1, *train.shape[1:])
-    cond = {"y": experiment.data.train_y[:1]} if hasattr(experiment.data, "train_y") else {}
+    y = experiment.data.train_y
+    cond = {} if y is None else {"y": y[:1]}
     bound: Any = model.bind(**cond) if cond else model
     noise, half = RowNoise(0, 1), torch.full((1,), 0.5, dtype=torch.float64)
 
@@ -254,5 +249,5 @@ def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
         try:
             part()
         except Exception as error:
-            raise Usage(f"config.{key} is {config[key]!r}, which does not work here: {in_a_line(error)}") from error
+            raise UsageError(f"config.{key} is {config[key]!r}, which does not work here: {first_line(error)}") from error
     model.train()

@@ -1,8 +1,7 @@
-"""What a data set is, what may be wrong with it, and a look at it."""
+"""What a data set is, what may be wrong with it, and a picture of it."""
 
 from __future__ import annotations
 
-import ast
 import math
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,14 @@ from matplotlib import pyplot as plt
 from torch import Tensor
 
 from models.files import write_atomically
-from score_sde.config.component import arguments_of, build
-from score_sde.config.experiment import require_rows
 from score_sde.data.arrays import as_rows
 from score_sde.data.folder import sizes
-from score_sde.data.items import data_set
 from score_sde.data.reading import chunks, read_array
 from score_sde.data.suggest import warnings_about
-from score_sde.errors import Usage
 from score_sde.evaluation.figures import image_grid, is_drawable, save_picture, scatter
 from sde_lib import LinearSDE
 
-__all__ = ["looked_at", "sheet"]
+__all__ = ["describe_data", "draw_contact_sheet"]
 
 FEW = 1000
 NOTHING = "\nnothing looks wrong"
@@ -31,30 +26,24 @@ SHOWN = 10  # of many rows or sizes
 MOST, ENTRIES = 20_000, 1 << 26  # rows, and numbers in them, that are looked at for constant entries and for copies
 
 
-def looked_at(config: Any) -> tuple[str, Any]:
-    """What the data of a config are, with a warning for each thing that may be wrong, and the data set.
+def describe_data(data: Any, sde: LinearSDE) -> str:
+    """What a data set is, with a warning for each thing that may be wrong with it, or with a process for it."""
+    warnings = "".join(f"\nwarning: {text}" for text in _suspicions(sde, data))
+    return f"{_table(_facts(data))}\n{warnings or NOTHING}"
 
-    Of one that is refused, None, and what its files show all the same. Raises Usage where they show nothing.
+
+def describe_files(kind: str, **arguments: Any) -> str:
+    """What the files of a data set hold that was refused, by the short name of its kind and its arguments.
+
+    Raises:
+        KeyError: when files of this kind cannot be shown.
+        TypeError, ValueError: when the files cannot be read.
     """
-    try:
-        data = data_set(config.data)
-    except Usage as refusal:
-        try:
-            shown = READABLE[config.data.split("(")[0]](**_arguments(config.data))
-        except (KeyError, TypeError, ValueError):
-            raise refusal from None
-        return f"{_table(shown)}\n\nwarning: {refusal}", None
-    require_rows(data, config.name)
-    warnings = "".join(f"\nwarning: {text}" for text in _suspicions(build("sde", config.sde), data))
-    return f"{_table(_facts(data))}\n{warnings or NOTHING}", data
+    return _table(READABLE[kind](**arguments))
 
 
 def _table(lines: dict[str, str]) -> str:
     return "\n".join(f"{key:<11}{value}" for key, value in lines.items())
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    return {key: ast.literal_eval(value) if value[0] in "'\"" else value for key, value in arguments_of("data", text).items()}
 
 
 def _in_arrays(train: str, key: str | None = None, channels: Any = "auto", **_: Any) -> dict[str, str]:
@@ -124,11 +113,11 @@ def _suspicions(sde: LinearSDE, data: Any) -> list[str]:
     if constant:
         found.append(
             f"{constant} of {train.shape[1]} entries never change: without levels their density is infinite, and with levels they "
-            "are foretold for nothing"
+            "are predicted at no cost"
         )
     copies = _in_common(train, test)
     if copies:
-        found.append(f"{copies} of {len(test)} test rows are among the rows to train on: the test would flatter")
+        found.append(f"{copies} of {len(test)} test rows are among the rows to train on: the test result would be too good")
     return found + warnings_about(sde, data.train[: _most(data.train)], data.transform)
 
 
@@ -138,7 +127,7 @@ def _in_common(train: Tensor, test: Tensor) -> int:
     return sum(row.tobytes() in seen for row in theirs)
 
 
-def sheet(data: Any, path: Path) -> None:
+def draw_contact_sheet(data: Any, path: Path) -> None:
     """Draw the first images, the points of a plane, or else a histogram of the values."""
     shape = tuple(data.train.shape[1:])
     if is_drawable(shape):

@@ -1,4 +1,4 @@
-"""Data sets of one's own: as they are, or a map-style Dataset of torch as rows."""
+"""A map-style Dataset of torch as rows."""
 
 from __future__ import annotations
 
@@ -10,35 +10,12 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from score_sde.config.component import build
 from score_sde.data import reading
 from score_sde.data.arrays import as_rows, transform_of
 from score_sde.data.folder import on_white
 from score_sde.data.reading import as_tensor, cached, new_array, type_of
-from score_sde.errors import Failure, Usage, in_a_line
 
-__all__ = ["Items", "data_set"]
-
-
-def data_set(text: str) -> Any:
-    """The data set that a string describes, with train, test and transform; one that has items alone becomes Items.
-
-    Raises Usage for what is neither, and for what build and Items refuse.
-    """
-    data = build("data", text)
-    if all(hasattr(data, name) for name in ("train", "test")) and hasattr(getattr(data, "transform", None), "dequantize"):
-        return data
-    if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
-        raise Usage(
-            f"config.data is {text!r}, and a data set with train, test, and Images or Standardize as its transform was needed, "
-            "or a torch Dataset with items and a length"
-        )
-    try:
-        return Items(data, text)
-    except Failure:
-        raise
-    except Exception as error:  # whatever the items raise, too
-        raise Usage(f"config.data is {text!r}, which was refused: {in_a_line(error)}") from error
+__all__ = ["Items"]
 
 
 class Items:

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from models.files import clear_dead, write_atomically
-from score_sde.errors import Failure, in_a_line
+from score_sde.errors import RunError, first_line
 from score_sde.training.faults import WRITING
-from score_sde.training.lock import in_turn
+from score_sde.training.lock import wait_for_lock
 
 __all__ = ["ENDINGS", "as_tensor", "cached", "chunks", "new_array", "read_array", "type_of"]
 
@@ -41,21 +41,21 @@ def cached(what: Any, write: Callable[[Path], object]) -> np.ndarray:
     """The array in the .npy file that write makes: kept in runs/data/ under a name that is a digest of what it is, and mapped.
 
     Of several processes that ask at the same time, on one machine or on a shared disk, one makes it and the others wait.
-    What processes that are no more left half made is removed before. Raises Failure where the disk is full or cannot be written.
+    What processes that are no more left half made is removed before. Raises RunError where the disk is full or cannot be written.
     """
     path = CACHE / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]}.npy"
     if not path.exists():
         try:
             CACHE.mkdir(parents=True, exist_ok=True)
-            with in_turn(path.with_name(f".{path.stem}.lock")):
+            with wait_for_lock(path.with_name(f".{path.stem}.lock")):
                 if not path.exists():
                     clear_dead(CACHE)
                     write_atomically(path, write)
         except OSError as error:
             if error.errno not in WRITING:
                 raise
-            said = f"{CACHE.resolve()} cannot be written ({in_a_line(error)}), and data are unpacked there"
-            raise Failure(f"{said}: make room, or begin in another folder") from error
+            said = f"{CACHE.resolve()} cannot be written ({first_line(error)}), and data are unpacked there"
+            raise RunError(f"{said}: make room, or begin in another folder") from error
     return np.load(path, mmap_mode="r")
 
 
@@ -91,7 +91,7 @@ def read_array(path: str | Path, key: str | None = None, axes: int = 2) -> Tenso
     except ImportError as error:
         raise ValueError(f"{path} needs the package {error.name}: pip install {error.name}") from None
     except DAMAGE as error:
-        said = in_a_line(error)
+        said = first_line(error)
         if str(path) in said:
             raise ValueError(said) from None
         # numpy and torch advise to have the file's code run

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from score_sde.errors import Usage
+from score_sde.errors import UsageError
 from sde_lib import LinearSDE
 from sde_lib.ncsnv2 import langevin_step, largest_distance, level_count, spacing
 
-__all__ = ["fit", "proposals", "warnings_about"]
+__all__ = ["judge_process", "proposals", "warnings_about"]
 
 MOST, ENTRIES = 5000, 1 << 24  # rows, and numbers in them, that are looked at: distances are in float64
 
@@ -28,7 +28,7 @@ def proposals(raw: Tensor, data: Any) -> str:
     dims = x[0].numel()
     distance, std = largest_distance(x), x.double().std().item()
     if not distance:
-        raise Usage(f"the first {len(x)} data are all alike, and some that differ were needed: mix the rows")
+        raise UsageError(f"the first {len(x)} data are all alike, and some that differ were needed: mix the rows")
     top = _rounded_up(distance)
     width = getattr(data, "bin_width", None)
     sigma_min, why = (0.001 * std, "a thousandth of sigma_data") if width is None else (0.1 * width, "0.1 of the width of a level")
@@ -101,7 +101,7 @@ def warnings_about(sde: LinearSDE, raw: Tensor, data: Any) -> list[str]:
     return found
 
 
-def fit(sde: LinearSDE, raw: Tensor, data: Any) -> str:
+def judge_process(sde: LinearSDE, raw: Tensor, data: Any) -> str:
     """Whether a process fits the data, in words."""
     found = warnings_about(sde, raw, data)
     return f"{sde!r}:" + "".join(f"\n  warning: {text}" for text in found) if found else f"{sde!r} fits these data"

@@ -6,11 +6,10 @@ import itertools
 import math
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -18,16 +17,14 @@ from scipy import stats
 from torch import Tensor
 from tqdm import tqdm
 
-from configs.names import NAMES
 from samplers import Ancestral, LogSNR, Sampler, impulse_response
-from score_sde.config.component import build
-from score_sde.errors import in_a_line
-from score_sde.runs.report import keep
+from score_sde.errors import first_line
 from sde_lib import VPSDE, GaussianOracle, LinearSDE, MixtureOracle, ReverseSDE, RowNoise
 
 __all__ = [
     "Impulse",
     "Law",
+    "certify",
     "certify_impulses",
     "certify_laws",
     "high_mixture",
@@ -35,7 +32,6 @@ __all__ = [
     "law_table",
     "p_values",
     "plane_mixture",
-    "report",
 ]
 
 ALARM = 1e-7  # p below which a law is not the right one: a false alarm in 1e5 for a hundred numbers
@@ -87,13 +83,13 @@ def certify_impulses(predictor: Any, corrector: Any, sde: LinearSDE, steps: tupl
                 algorithm.check(rsde)
         samplers = [Sampler(predictor, corrector, times=LogSNR(n, t_min=max(1e-3, sde.t_min))) for n in steps]
     except (TypeError, ValueError) as error:
-        return row._replace(verdict="refused", reason=in_a_line(error))
+        return row._replace(verdict="refused", reason=first_line(error))
     try:
         if _bends(replace(samplers[0], times=LogSNR(8, t_min=max(1e-3, sde.t_min)), last="sample"), sde):
             return row._replace(verdict="not affine", reason="its steps are not affine in the state: only samples can tell")
         responses = [impulse_response(sampler, sde) for sampler in samplers]
     except Exception as error:  # whatever a predictor of one's own raises
-        return row._replace(verdict="fail", reason=in_a_line(error))
+        return row._replace(verdict="fail", reason=first_line(error))
     coarse, fine = (math.hypot(r.mean_error, r.variance_error) for r in responses)
     order = math.log2(coarse / fine) / math.log2(steps[1] / steps[0]) if min(coarse, fine) > 0 else math.inf
     row = row._replace(nfe=(responses[0].nfe, responses[1].nfe), error=(coarse, fine), order=order)
@@ -189,7 +185,7 @@ def certify_laws(predictor: Any, corrector: Any = None) -> Iterator[Law]:
             x, nfe = sampler.sample(sde, data.score(sde), tuple(x0.shape), seed=3, x_T=x_T, dtype=torch.float64)
             row = row._replace(nfe=nfe, p=p_values(data, sde, x, t_min))
         except Exception as error:  # whatever a predictor of one's own raises
-            yield row._replace(verdict="fail", reason=in_a_line(error))
+            yield row._replace(verdict="fail", reason=first_line(error))
             continue
         worst = min(row.p, key=lambda test: row.p[test])
         if row.p[worst] < ALARM:
@@ -233,52 +229,28 @@ def _verdict(row: Impulse | Law) -> str:
     return {"fail": f"FAIL: {row.reason}", "refused": f"refused: {row.reason}"}.get(row.verdict, row.verdict)
 
 
-def report(predictor: str | None, corrector: str | None, sde: str | None, out: Path | None) -> int:
-    """Print both tables, write them as JSON where out says so, and give the number of rows that fail.
+def certify(
+    predictors: Sequence[Any], correctors: Sequence[Any], processes: Sequence[LinearSDE], laws_with: Sequence[Any]
+) -> tuple[list[Impulse], list[Law]]:
+    """Every predictor with every corrector (None: without) under every process by impulses, and with each of laws_with by samples.
 
-    Of what is named, that alone; else every short name, each predictor also with each corrector.
+    Many combinations are shared out over the cores.
     """
-    predictors = _names("predictor", predictor)
-    correctors: list[str | None] = [None] if corrector is None else []
-    correctors += [] if predictor is not None and corrector is None else _names("corrector", corrector)
-    processes = [sde] if sde else list(NAMES["sde"])
-    laws_with = correctors if corrector is not None else [None]
     jobs: list[tuple[Any, ...]] = [(_laws, p, c) for p in predictors for c in laws_with]
-    jobs += [(_impulses, p, c, process) for process in processes for c in correctors for p in predictors]
-    for job in jobs[: len(predictors)] + jobs[-len(processes) :]:
-        _resolve(*job[1:])  # a name that is not known is told before anything is computed
+    jobs += [(_impulses, p, c, sde) for sde in processes for c in correctors for p in predictors]
     workers = min(os.cpu_count() or 1, 8) if len(jobs) > 20 else 0
     with multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) if workers else nullcontext() as pool:
         done = pool.imap(_do, jobs) if pool else map(_do, jobs)
         rows = list(itertools.chain.from_iterable(tqdm(done, "certifying", total=len(jobs), leave=False)))
-    impulses = [row for row in rows if isinstance(row, Impulse)]
-    laws = [row for row in rows if isinstance(row, Law)]
-    print(f"{impulse_table(impulses)}\n\n{law_table(laws)}")
-    if out is not None:
-        keep({"impulses": [r._asdict() for r in impulses], "laws": [r._asdict() for r in laws]}, out.with_suffix(".json"))
-    return sum(row.verdict == "fail" for row in rows)
+    return [row for row in rows if isinstance(row, Impulse)], [row for row in rows if isinstance(row, Law)]
 
 
-def _names(kind: str, text: str | None) -> list[str]:
-    """What is named; else the short names of a kind, each thing once."""
-    known = NAMES[f"sampler.{kind}"]
-    short = {"annealed": "annealed(steps=5)"}  # a hundred moves at each time are a hundred times as many draws to follow
-    once = {path: name for name, path in reversed(known.items())}
-    return [text] if text is not None else [short.get(name, name) for name in reversed(once.values())]
+def _impulses(predictor: Any, corrector: Any, sde: LinearSDE) -> list[Impulse]:
+    return [certify_impulses(predictor, corrector, sde, (100, 200) if corrector is None else (50, 100))]
 
 
-def _resolve(predictor: str, corrector: str | None, sde: str | None = None) -> tuple[Any, Any, Any]:
-    """The objects of a job."""
-    texts = (("sampler.predictor", predictor), ("sampler.corrector", corrector), ("sde", sde))
-    return tuple(None if text is None else build(kind, text) for kind, text in texts)  # type: ignore[return-value]
-
-
-def _impulses(predictor: str, corrector: str | None, sde: str) -> list[Impulse]:
-    return [certify_impulses(*_resolve(predictor, corrector, sde), (100, 200) if corrector is None else (50, 100))]
-
-
-def _laws(predictor: str, corrector: str | None) -> list[Law]:
-    return list(certify_laws(*_resolve(predictor, corrector)[:2]))
+def _laws(predictor: Any, corrector: Any) -> list[Law]:
+    return list(certify_laws(predictor, corrector))
 
 
 def _do(job: tuple[Any, ...]) -> list[Any]:

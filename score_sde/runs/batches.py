@@ -11,32 +11,32 @@ import numpy as np
 from tqdm import tqdm
 
 from models.files import write_atomically
-from score_sde.errors import Usage
-from score_sde.training.ranks import Processes
+from score_sde.errors import UsageError
+from score_sde.training.ranks import Ranks
 
 __all__ = ["do_batches", "read_batches", "save_npz"]
 
 
 def do_batches(
-    folder: Path, job: dict[str, Any], starts: range, make: Callable[[int], dict[str, Any]], here: Processes, what: str
+    folder: Path, job: dict[str, Any], starts: range, make: Callable[[int], dict[str, Any]], ranks: Ranks, what: str
 ) -> None:
     """Have make(start) called for each start whose file is not in folder yet, and its arrays written there.
 
-    job says, in JSON, on what the results depend: a folder that holds a part of another job is refused with Usage. Processes
+    job says, in JSON, on what the results depend: a folder that holds a part of another job is refused with UsageError. Processes
     share the starts, and leave together when all are done. A KeyboardInterrupt on the way says what is kept.
     """
     folder = folder.resolve()
     _claim(folder, job)
-    mine = starts[here.rank :: here.world]
+    mine = starts[ranks.rank :: ranks.world]
     left = [start for start in mine if not _is_whole(_file(folder, start))]
-    options: Any = {"unit": " batches", "leave": False, "disable": here.rank > 0, "initial": len(mine) - len(left)}
+    options: Any = {"unit": " batches", "leave": False, "disable": ranks.rank > 0, "initial": len(mine) - len(left)}
     try:
         for start in tqdm(left, desc=what, total=len(mine), **options):
             save_npz(_file(folder, start), **make(start))
     except KeyboardInterrupt:
         done = sum(_file(folder, start).exists() for start in starts)
         raise KeyboardInterrupt(f"{done} of {len(starts)} batches are kept in {folder}") from None
-    here.wait()
+    ranks.barrier()
 
 
 def read_batches(folder: Path, starts: range) -> Iterator[dict[str, np.ndarray]]:
@@ -75,10 +75,10 @@ def _claim(folder: Path, job: dict[str, Any]) -> None:
         try:
             found = dict(json.loads(record.read_text()))
         except (TypeError, ValueError):
-            raise Usage(f"{record} is damaged: delete the folder {folder}, or name another --out") from None
+            raise UsageError(f"{record} is damaged: delete the folder {folder}, or name another --out") from None
         for key, value in job.items():
             if found.get(key) != value:
-                raise Usage(
+                raise UsageError(
                     f"{folder} holds a part of another job ({key} {found.get(key)}, and now {value}): "
                     "finish it with the command that began it, delete that folder, or name another --out"
                 )

@@ -16,9 +16,9 @@ from likelihood.joined import join
 from score_sde.config.experiment import Scoring
 from score_sde.evaluation.reals import LogDensity, score_reals
 from score_sde.runs.batches import do_batches, read_batches
-from score_sde.runs.samples import digest, fingerprint, under
+from score_sde.runs.samples import conditioned_score, digest, fingerprint
 from score_sde.runs.side_by_side import Estimate, SideBySide
-from score_sde.training.ranks import Processes
+from score_sde.training.ranks import Ranks
 from sde_lib import ScoreModel
 
 __all__ = ["score_set"]
@@ -32,7 +32,7 @@ def score_set(
     codes: Tensor,
     seed: int,
     parts: Path,
-    here: Processes = Processes(),  # noqa: B008  (a value)
+    ranks: Ranks = Ranks(),  # noqa: B008  (a value)
     keep_latents: bool = False,
     y: Tensor | None = None,
 ) -> Estimate | SideBySide | LogDensity:
@@ -46,11 +46,11 @@ def score_set(
     job = {"seed": seed, "scoring": repr(scoring), "latents": keep_latents, "data": digest(codes, y), "model": fingerprint(model)}
     for name in names:
         do_batches(
-            parts / name, job, starts, _batch(name, model, scoring, codes, seed, keep_latents, y), here, f"likelihood, {name}"
+            parts / name, job, starts, _batch(name, model, scoring, codes, seed, keep_latents, y), ranks, f"likelihood, {name}"
         )
     found = {name: join([_result(KINDS[name], part) for part in read_batches(parts / name, starts)]) for name in names}
-    here.wait()
-    if here.rank == 0:
+    ranks.barrier()
+    if ranks.rank == 0:
         shutil.rmtree(parts)
     return SideBySide(found) if len(names) > 1 else found[names[0]]
 
@@ -72,7 +72,7 @@ def _batch(
 
     def score(index: int) -> dict[str, Any]:
         rows = slice(index, index + scoring.batch_size)
-        batch, score_fn = codes[rows].to(device), under(model, y, rows)
+        batch, score_fn = codes[rows].to(device), conditioned_score(model, y, rows)
         options: Any = {"seed": seed, "index": index}
         named = ("divergence", "tolerance", "method")
         solve: Any = {name: getattr(scoring, name) for name in named} | {"keep_latents": keep_latents}

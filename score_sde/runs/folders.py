@@ -10,23 +10,23 @@ from ml_collections import ConfigDict
 
 from models.checkpoint import FILE_NAME
 from score_sde.config.config import restore
-from score_sde.errors import Usage
+from score_sde.errors import UsageError
+from score_sde.program import command
+from score_sde.training.store import CONFIG_NAME
 
-__all__ = ["CONFIG_NAME", "existing_run", "new_run"]
-
-CONFIG_NAME = "config.json"
+__all__ = ["existing_run", "new_run"]
 
 
 def new_run(name: str, workdir: Path | None) -> Path:
     """The folder for a new run: the given one, or one in runs/, made here, so that trainings begun at once have one each.
 
-    Raises Usage when the given one holds a run, or is not a folder.
+    Raises UsageError when the given one holds a run, or is not a folder.
     """
     if workdir is not None:
         if workdir.exists() and not workdir.is_dir():
-            raise Usage(f"--workdir {workdir} is a file, and a folder was needed")
+            raise UsageError(f"--workdir {workdir} is a file, and a folder was needed")
         if (workdir / CONFIG_NAME).exists():
-            raise Usage(f"--workdir {workdir} holds a run: add --resume to go on with it, or name another folder")
+            raise UsageError(f"--workdir {workdir} holds a run: add --resume to go on with it, or name another folder")
         return workdir
     number = 1
     while True:
@@ -43,21 +43,21 @@ def existing_run(sde: str | None, workdir: Path | None, holding: str = FILE_NAME
 
     Only runs that hold a file are looked at: a checkpoint to be used, a config to be trained on. The newest is that whose
     checkpoint, or config, was written last by the machine's clock; one from the future is said on stderr.
-    Raises Usage when there is none, or the given one is of another process.
+    Raises UsageError when there is none, or the given one is of another process.
     """
     if workdir is not None:
         if not (workdir / CONFIG_NAME).is_file():
-            raise Usage(f"--workdir {workdir} is not the folder of a run: it has no {CONFIG_NAME}")
+            raise UsageError(f"--workdir {workdir} is not the folder of a run: it has no {CONFIG_NAME}")
         if sde is not None and not _is_of(restore(workdir / CONFIG_NAME), sde):
-            raise Usage(f"--workdir {workdir} holds no run of process {sde!r}: leave --sde out, or name another folder")
+            raise UsageError(f"--workdir {workdir} holds no run of process {sde!r}: leave --sde out, or name another folder")
         return workdir
     runs = [path.parent for path in Path("runs").glob(f"*/{holding}") if (path.parent / CONFIG_NAME).is_file()]
     if sde is not None:
         runs = [run for run in runs if _is_of(_readable(run), sde)]
     if not runs:
         which = "" if sde is None else f" of process {sde!r}"
-        train = f"python run.py --sde {sde or 'vp'} --mode train"
-        raise Usage(f"there is no run{which} in {Path('runs').resolve()}: train one with {train}, or name one with --workdir")
+        train = command("train", sde=sde or "vp")
+        raise UsageError(f"there is no run{which} in {Path('runs').resolve()}: train one with {train}, or name one with --workdir")
     newest = max(runs, key=_written)
     if _written(newest) > time.time() + 60:
         print(f"{newest} was written in the future by this machine's clock: name another with --workdir", file=sys.stderr)
@@ -72,7 +72,7 @@ def _readable(run: Path) -> ConfigDict:
     """The config of one run among others, of which a damaged one is none of this command's business."""
     try:
         return restore(run / CONFIG_NAME)
-    except Usage:
+    except UsageError:
         return ConfigDict()
 
 

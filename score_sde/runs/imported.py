@@ -14,8 +14,9 @@ from models import import_checkpoint, save
 from models.checkpoint import FILE_NAME
 from models.files import write_atomically
 from score_sde.config.config import dump
-from score_sde.errors import Usage, in_a_line
-from score_sde.runs.folders import CONFIG_NAME, new_run
+from score_sde.errors import UsageError, first_line
+from score_sde.runs.folders import new_run
+from score_sde.training.store import CONFIG_NAME
 
 __all__ = ["import_run", "options_of"]
 
@@ -23,27 +24,27 @@ SAMPLER = "pc(predictor=dpm_solver(order=2), times=log_snr(steps=30))"
 
 
 def options_of(text: str | None) -> Any:
-    """What --options says: a JSON object as it stands, or the file that holds one. Raises Usage for what is neither."""
+    """What --options says: a JSON object as it stands, or the file that holds one. Raises UsageError for what is neither."""
     if text is None or not text.lstrip().startswith("{"):
         return text
     try:
         return dict(json.loads(text))
     except ValueError as error:
-        raise Usage(f"--options {text!r} cannot be read ({error}): give a JSON object, or a file with one") from None
+        raise UsageError(f"--options {text!r} cannot be read ({error}): give a JSON object, or a file with one") from None
 
 
 def import_run(source: Path, out: Path | None, family: str | None, options: Any) -> tuple[Path, str]:
     """Write source's model, its own and its averaged weights, into the folder of a run; the folder, and what it is in words.
 
-    The folder is one in runs/ unless given. Raises Usage for what `import_checkpoint` refuses, and for a folder with files.
+    The folder is one in runs/ unless given. Raises UsageError for what `import_checkpoint` refuses, and for a folder with files.
     """
     try:
         model, averaged = (import_checkpoint(source, family, options, weights) for weights in ("raw", "ema"))
     except (FileNotFoundError, ValueError) as error:
-        said = in_a_line(error)
-        raise Usage(f"--from {source}: {said}{'; here config is --options' if 'config' in said else ''}") from error
+        said = first_line(error)
+        raise UsageError(f"--from {source}: {said}{'; ranks config is --options' if 'config' in said else ''}") from error
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise Usage(f"--out {out} is there already: name a folder that is empty or not there")
+        raise UsageError(f"--out {out} is there already: name a folder that is empty or not there")
     network: Any = model.network
     raw, ema = network.state_dict(), averaged.network.state_dict()
     shape = network.arguments["shape"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from models.files import write_atomically
-from score_sde.errors import Usage
+from score_sde.errors import UsageError
 from score_sde.evaluation.figures import loss_curve
 
 __all__ = ["CURVE_NAME", "METRICS_NAME", "append_metrics", "draw_curve", "forget_after", "log_to", "read_metrics"]
@@ -19,7 +19,7 @@ METRICS_NAME, CURVE_NAME, BOARD_NAME = "metrics.jsonl", "loss.png", "tensorboard
 def log_to(folder: Path, tensorboard: bool, step: int) -> Callable[[int, dict[str, Any]], None]:
     """A function that logs the numbers of a step, if there are any, of a run that goes on from step; what was after it is dropped.
 
-    With each look at the model the curve is drawn. Raises Usage where TensorBoard is wanted and not installed.
+    With each look at the model the curve is drawn. Raises UsageError where TensorBoard is wanted and not installed.
     """
     forget_after(folder, step)
     board = _board(folder, step) if tensorboard else None
@@ -42,7 +42,7 @@ def _board(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise Usage("train.tensorboard=True needs the package tensorboard: pip install tensorboard, or leave it out") from None
+        raise UsageError("train.tensorboard=True needs the package tensorboard: pip install tensorboard, or leave it out") from None
     return SummaryWriter(str(folder / BOARD_NAME), purge_step=step + 1)
 
 

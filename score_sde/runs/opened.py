@@ -9,15 +9,19 @@ import torch
 
 from models import load
 from models.checkpoint import FILE_NAME, read_header
+from score_sde.config.config import require, restore
 from score_sde.config.experiment import Sampling, parts_of_model, try_sampler
-from score_sde.errors import Failure, Usage, in_a_line
-from score_sde.training.kept import first_sound
+from score_sde.config.overrides import override_free
+from score_sde.errors import RunError, UsageError, first_line
+from score_sde.runs.folders import existing_run
+from score_sde.training.kept import newest_readable
+from score_sde.training.store import CONFIG_NAME
 from sde_lib import ScoreModel
 
-__all__ = ["Trained", "trained"]
+__all__ = ["Run", "config_of_run", "open_run"]
 
 
-class Trained(NamedTuple):
+class Run(NamedTuple):
     """The model of a run, the shape of one sample, and how to sample."""
 
     model: ScoreModel
@@ -25,11 +29,26 @@ class Trained(NamedTuple):
     sampling: Sampling
 
 
-def trained(folder: Path, config: Any, device: torch.device | str) -> Trained:
+def config_of_run(arguments: Any, overrides: list[tuple[str, str]]) -> tuple[Path, Any]:
+    """The folder of the run that --sde and --workdir name, and its config with --seed and the overrides.
+
+    Raises:
+        UsageError: when there is no such run, its config is damaged, or an override is refused.
+    """
+    folder = existing_run(arguments.sde, arguments.workdir)
+    config = restore(folder / CONFIG_NAME)
+    if arguments.seed is not None:
+        config.seed = arguments.seed
+    require(config)
+    override_free(config, overrides, ("sample", "likelihood"))
+    return folder, config
+
+
+def open_run(folder: Path, config: Any, device: torch.device | str) -> Run:
     """What a run's folder holds; a network or process of one's own is built as the config says.
 
     A checkpoint that is damaged is told of on stderr, and the one before it used, if that was kept.
-    Raises Usage for a sampler that does not work with the model, Failure for a checkpoint without the shape of its data.
+    Raises UsageError for a sampler that does not work with the model, RunError for a checkpoint without the shape of its data.
     """
 
     def read(path: Path) -> tuple[ScoreModel, tuple[int, ...]]:
@@ -37,16 +56,18 @@ def trained(folder: Path, config: Any, device: torch.device | str) -> Trained:
         named = (header["network"]["arguments"] or {}).get("shape")  # a network of ours knows it, and one of one's own may not
         found = header.get("shape") or named
         if found is None:
-            raise Failure(f"the checkpoint in {folder} does not say what shape a sample has: write it with save(..., shape=...)")
+            raise RunError(f"the checkpoint in {folder} does not say what shape a sample has: write it with save(..., shape=...)")
         own = header["network"]["arguments"] is None or header["sde"].get("own")
         network, sde, _ = parts_of_model(config, tuple(found)) if own else (None, None, None)
         return load(path, network=network, sde=sde, device=device), tuple(found)
 
     folder = folder.resolve()  # as sentences have it
     sampling = Sampling.of(config.sample)
-    _, (model, shape) = first_sound(folder / FILE_NAME, read)
+    _, (model, shape) = newest_readable(folder / FILE_NAME, read)
     try:
         try_sampler(model, sampling.sampler, (1, *shape))
     except Exception as error:
-        raise Usage(f"config.sample.sampler is {config.sample.sampler!r}, which does not work here: {in_a_line(error)}") from error
-    return Trained(model, shape, sampling)
+        raise UsageError(
+            f"config.sample.sampler is {config.sample.sampler!r}, which does not work here: {first_line(error)}"
+        ) from error
+    return Run(model, shape, sampling)

@@ -8,15 +8,15 @@ from typing import Any
 
 from score_sde.config.experiment import Experiment
 from score_sde.runs.estimators import score_set
-from score_sde.runs.samples import draw_samples
+from score_sde.runs.samples import write_samples
 from score_sde.training.trainer import Trainer
 
-__all__ = ["look"]
+__all__ = ["preview"]
 
 FOLDER, SAMPLES, ROWS, TOLERANCE = "looks", 16, 64, 1e-2
 
 
-def look(experiment: Experiment, trainer: Trainer, folder: Path) -> dict[str, Any]:
+def preview(experiment: Experiment, trainer: Trainer, folder: Path) -> dict[str, Any]:
     """Every look_every steps samples 0 to 15 of the seed as looks/<step>, and the bits/dim, or nats, of the first 64 test rows.
 
     Rows, noise and probes are the same at every look, so that what changes is the model; the tolerance is a loose one. The numbers
@@ -30,11 +30,11 @@ def look(experiment: Experiment, trainer: Trainer, folder: Path) -> dict[str, An
     stem.parent.mkdir(exist_ok=True)
     few = dataclasses.replace(experiment.sampling, num=min(SAMPLES, experiment.sampling.num))
     model.eval()
-    draw_samples(model, few, tuple(data.train.shape[1:]), experiment.seed, stem, here=trainer.here)
+    write_samples(model, few, tuple(data.train.shape[1:]), experiment.seed, stem, ranks=trainer.ranks)
     loose = max(TOLERANCE, experiment.scoring.tolerance)
     scoring = dataclasses.replace(experiment.scoring, tolerance=loose, estimator="flow")
-    y = getattr(data, "test_y", None)
+    y = data.test_y
     parts = stem.with_name(f"{step}.likelihood.parts")
-    found = score_set(model, scoring, data.test[:ROWS], experiment.seed, parts, trainer.here, y=None if y is None else y[:ROWS])
+    found = score_set(model, scoring, data.test[:ROWS], experiment.seed, parts, trainer.ranks, y=None if y is None else y[:ROWS])
     number = "bits_per_dim" if hasattr(model.data, "levels") else "nats"
     return {f"look_{number}": found.mean, "look_error": found.standard_error}

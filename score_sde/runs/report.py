@@ -16,11 +16,11 @@ from samplers import EulerMaruyama, LogSNR, Sampler
 from score_sde.evaluation.baselines import baselines
 from score_sde.evaluation.figures import image_grid, is_drawable, save_picture
 from score_sde.evaluation.reals import LogDensity, real_baselines
-from score_sde.runs.samples import classes_of, under
+from score_sde.runs.samples import classes_of, conditioned_score
 from score_sde.runs.side_by_side import Estimate, SideBySide
 from sde_lib import ScoreModel
 
-__all__ = ["compare", "keep", "reverse_strip"]
+__all__ = ["compare_with_baselines", "reverse_strip", "write_json"]
 
 
 def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Path, rows: int = 4, columns: int = 12) -> None:
@@ -35,7 +35,7 @@ def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Pa
     steps = len(sampler.times(model.sde)) - 1  # fewer than asked for where times fall together in a table
     chosen = {round(i * steps / (columns - 1)) for i in range(columns)}
     shown = []
-    score_fn = under(model, classes_of(model, range(rows)), slice(None))
+    score_fn = conditioned_score(model, classes_of(model, range(rows)), slice(None))
     for frame in sampler.stream(model.sde, score_fn, (rows, *shape), seed=seed, device=device):
         if frame.i in chosen:
             alpha, sigma, _ = model.sde.at(frame.t)
@@ -44,7 +44,7 @@ def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Pa
     save_picture(image_grid(strip, getattr(model.data, "levels", None), len(chosen)), path)
 
 
-def compare(
+def compare_with_baselines(
     result: Estimate | SideBySide | LogDensity,
     model: ScoreModel,
     seed: int,
@@ -77,7 +77,7 @@ def compare(
     return f"{title}\n{table}\n  {result}", record
 
 
-def keep(record: dict[str, Any], path: Path) -> None:
+def write_json(record: dict[str, Any], path: Path) -> None:
     """Write a record as JSON, which has no NaN: null stands for it."""
     text = json.dumps(_known(record), indent=2, allow_nan=False)
     write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))

@@ -17,47 +17,57 @@ from torch import Tensor
 
 from models.files import write_atomically
 from score_sde.config.experiment import Sampling
-from score_sde.errors import Usage
+from score_sde.errors import UsageError
 from score_sde.evaluation.figures import image_grid, is_drawable, save_picture, scatter
 from score_sde.runs.batches import do_batches, read_batches, save_npz
-from score_sde.training.ranks import Processes
+from score_sde.training.ranks import Ranks
 from sde_lib import ScoreModel
 
-__all__ = ["FORMATS", "Drawn", "classes_of", "digest", "draw_samples", "fingerprint", "named", "stem_of", "under"]
+__all__ = [
+    "FORMATS",
+    "Written",
+    "classes_of",
+    "conditioned_score",
+    "digest",
+    "fingerprint",
+    "strip_ending",
+    "with_ending",
+    "write_samples",
+]
 
 FORMATS = ("npy", "npz", "grid", "png", "gif")
 GRID, FILM = 256, 64  # images that they show at most
 
 
-class Drawn(NamedTuple):
+class Written(NamedTuple):
     """What was written, and the largest number of network calls that a batch took."""
 
     paths: list[Path]
     nfe: int
 
 
-def stem_of(path: Path) -> Path:
-    """A path without the ending of a format; another ending stays. Raises Usage for a path without a name, such as a dot.
+def strip_ending(path: Path) -> Path:
+    """A path without the ending of a format; another ending stays. Raises UsageError for a path without a name, such as a dot.
 
-    >>> str(stem_of(Path("runs/at1.5"))), str(stem_of(Path("runs/mine.png")))
+    >>> str(strip_ending(Path("runs/at1.5"))), str(strip_ending(Path("runs/mine.png")))
     ('runs/at1.5', 'runs/mine')
     """
     stem = path.with_suffix("") if path.suffix in (".npy", ".npz", ".png", ".gif", ".json") else path
     if not stem.name:
-        raise Usage(f"--out {path} is a folder: a file's name was needed, to which the endings are added")
+        raise UsageError(f"--out {path} is a folder: a file's name was needed, to which the endings are added")
     return stem
 
 
-def draw_samples(
+def write_samples(
     model: ScoreModel,
     sampling: Sampling,
     shape: tuple[int, ...],
     seed: int,
     stem: Path,
     formats: tuple[str, ...] = (),
-    here: Processes = Processes(),  # noqa: B008  (a value)
+    ranks: Ranks = Ranks(),  # noqa: B008  (a value)
     classes: tuple[int, ...] = (),
-) -> Drawn:
+) -> Written:
     """Draw sampling.num samples, rows 0 to num - 1 of the seed, and write them beside stem.
 
     Formats: npy, the array (num, *shape); npz, the same as `samples`, with `seed` and `nfe`; grid, stem.png of the first 256
@@ -66,7 +76,7 @@ def draw_samples(
     goes when all are: the same command, given again after a kill, draws the rest. Several processes, on one file system, share
     the batches; rank 0 writes. classes take turns, those of the model unless given.
 
-    Raises Usage when the samples are no pictures, or stem.parts/ belongs to another command.
+    Raises UsageError when the samples are no pictures, or stem.parts/ belongs to another command.
     """
     drawable = is_drawable(shape) and model.data is not None
     formats = formats or (("npy", "grid") if drawable or shape == (2,) else ("npy",))
@@ -78,22 +88,22 @@ def draw_samples(
     device = next(model.parameters()).device
 
     def score_fn(rows: range) -> Any:
-        return under(model, classes_of(model, rows, classes), slice(None))
+        return conditioned_score(model, classes_of(model, rows, classes), slice(None))
 
     def draw(index: int) -> dict[str, Any]:
         rows = range(index, min(index + sampling.batch_size, sampling.num))
         x, nfe = sampling.sampler.sample(model.sde, score_fn(rows), (len(rows), *shape), seed=seed, index=index, device=device)
         return {"codes": _decoded(model, x).numpy(), "nfe": nfe}
 
-    do_batches(parts, job | {"model": fingerprint(model)}, starts, draw, here, "sampling")
-    drawn = Drawn([], 0)
-    if here.rank == 0:
+    do_batches(parts, job | {"model": fingerprint(model)}, starts, draw, ranks, "sampling")
+    drawn = Written([], 0)
+    if ranks.rank == 0:
         codes, nfe = _gather(parts, starts)
-        drawn = Drawn(_write(formats, codes, nfe, model, sampling, seed, stem, score_fn), nfe)
+        drawn = Written(_write(formats, codes, nfe, model, sampling, seed, stem, score_fn), nfe)
         if "npy" in formats:
-            os.replace(parts / "all.npy", named(stem, ".npy"))
+            os.replace(parts / "all.npy", with_ending(stem, ".npy"))
         shutil.rmtree(parts)
-    here.wait()
+    ranks.barrier()
     return drawn
 
 
@@ -102,12 +112,12 @@ def classes_of(model: ScoreModel, rows: range, classes: tuple[int, ...] = ()) ->
     known = (getattr(model.network, "arguments", None) or {}).get("condition", 0)
     wrong = [c for c in classes if not 0 <= c < known]
     if wrong:
-        raise Usage(f"--classes {wrong[0]}: the model knows {f'classes 0 to {known - 1}' if known else 'no classes'}")
+        raise UsageError(f"--classes {wrong[0]}: the model knows {f'classes 0 to {known - 1}' if known else 'no classes'}")
     turns = classes or tuple(range(known))
     return torch.tensor([turns[row % len(turns)] for row in rows]) if turns else None
 
 
-def under(model: ScoreModel, y: Tensor | None, rows: slice) -> Any:
+def conditioned_score(model: ScoreModel, y: Tensor | None, rows: slice) -> Any:
     """The model's score function, given the classes of these rows if there are any."""
     return model if y is None else model.bind(y=y[rows].to(next(model.parameters()).device))
 
@@ -115,9 +125,9 @@ def under(model: ScoreModel, y: Tensor | None, rows: slice) -> Any:
 def _check(formats: tuple[str, ...], sampler: Any, shape: tuple[int, ...], drawable: bool) -> None:
     pictures = [name for name in formats if name in ("grid", "png", "gif") and (name, shape) != ("grid", (2,))]
     if pictures and not drawable:
-        raise Usage(f"--format {pictures[0]} needs images (1 or 3, height, width), and samples are {shape}: use npy or npz")
+        raise UsageError(f"--format {pictures[0]} needs images (1 or 3, height, width), and samples are {shape}: use npy or npz")
     if "gif" in formats and not hasattr(sampler, "stream"):
-        raise Usage(f"--format gif needs a sampler that shows its way, such as pc(...), and {type(sampler).__name__} does not")
+        raise UsageError(f"--format gif needs a sampler that shows its way, such as pc(...), and {type(sampler).__name__} does not")
 
 
 def fingerprint(model: ScoreModel) -> str:
@@ -167,7 +177,7 @@ def _write(
     levels: Any = getattr(model.data, "levels", None)
     paths = []
     for name in sorted(set(formats), key=FORMATS.index):
-        path = stem if name == "png" else named(stem, ".png" if name == "grid" else f".{name}")
+        path = stem if name == "png" else with_ending(stem, ".png" if name == "grid" else f".{name}")
         paths.append(path)
         if name == "npz":
             save_npz(path, samples=codes, seed=seed, nfe=nfe)
@@ -186,7 +196,7 @@ def _write(
     return paths
 
 
-def named(stem: Path, ending: str) -> Path:
+def with_ending(stem: Path, ending: str) -> Path:
     """The file that a stem and an ending name, whatever dots the stem has."""
     return stem.with_name(stem.name + ending)
 

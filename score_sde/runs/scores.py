@@ -14,25 +14,24 @@ from likelihood.joined import with_error
 from models import load
 from models.checkpoint import FILE_NAME
 from models.files import write_atomically
-from score_sde.commands.overrides import data_of
+from score_sde.config.data_sets import data_of, data_set
 from score_sde.config.experiment import Scoring, assemble, require_estimator
 from score_sde.data.arrays import read_like
-from score_sde.data.items import data_set
 from score_sde.data.reading import ENDINGS
-from score_sde.errors import Usage
+from score_sde.errors import UsageError
 from score_sde.evaluation.figures import image_grid, is_drawable
 from score_sde.runs.batches import save_npz
-from score_sde.runs.opened import trained
-from score_sde.runs.samples import under
-from score_sde.training.kept import first_sound
+from score_sde.runs.opened import open_run
+from score_sde.runs.samples import conditioned_score
+from score_sde.training.kept import newest_readable
 from sde_lib import ScoreModel
 
-__all__ = ["beside_target", "draw_scores", "planned", "save_scores", "scored"]
+__all__ = ["draw_scores", "load_for_scoring", "plan_scoring", "save_scores", "warn_if_above_target"]
 
 PLANNED = 32  # images on which a plan is made
 
 
-class Scored(NamedTuple):
+class ScoringInput(NamedTuple):
     """A run's model, how to score, and the data to be scored; of the run's set its training rows, known truth and classes too."""
 
     model: ScoreModel
@@ -43,65 +42,69 @@ class Scored(NamedTuple):
     y: Tensor | None
 
 
-def scored(folder: Path, config: Any, device: str, data: str | None, split: str | None) -> Scored:
+def load_for_scoring(folder: Path, config: Any, device: str, data: str | None, split: str | None) -> ScoringInput:
     """What a run's folder holds and the data that are asked for: a part of its own data set or of another one, or a file.
 
-    Raises Usage for data that are not of the kind and shape of the model's, and for a part of a file.
+    Raises UsageError for data that are not of the kind and shape of the model's, and for a part of a file.
     """
     if split is not None and data is not None and Path(data).suffix in ENDINGS:
-        raise Usage(f"--split {split} is a part of a data set, and --data {data} is a file, of which all is scored: leave one out")
+        raise UsageError(
+            f"--split {split} is a part of a data set, and --data {data} is a file, of which all is scored: leave one out"
+        )
     split = split or "test"
     folder = folder.resolve()  # as sentences have it
     if data is None:
         experiment = assemble(config)
         own_parts = {"network": experiment.model.network, "sde": experiment.model.sde}
-        _, model = first_sound(folder / FILE_NAME, lambda path: load(path, **own_parts, device=device))
+        _, model = newest_readable(folder / FILE_NAME, lambda path: load(path, **own_parts, device=device))
         own = experiment.data
-        truth, y = getattr(own, "truth", None), getattr(own, f"{split}_y", None)
-        return Scored(model, experiment.scoring, getattr(own, split), own.train, truth, y)
-    model, shape, _ = trained(folder, config, device)
+        codes, y = own.part(split)
+        return ScoringInput(model, experiment.scoring, codes, own.train, own.truth, y)
+    model, shape, _ = open_run(folder, config, device)
     other = None if Path(data).suffix in ENDINGS else data_set(data_of(data))
-    y = getattr(other, f"{split}_y", None)
+    found, y = (None, None) if other is None else other.part(split)
     arguments = getattr(model.network, "arguments", None) or {}
     if y is None and arguments.get("condition") and not arguments.get("condition_dropout"):
-        raise Usage(f"--data {data} has no classes, and the model knows data of a class alone: give a set with classes=True")
+        raise UsageError(f"--data {data} has no classes, and the model knows data of a class alone: give a set with classes=True")
     try:
-        codes = read_like(data, model.data, shape) if other is None else getattr(other, split)
+        codes = read_like(data, model.data, shape) if found is None else found
         model.data.check(codes)
     except (ValueError, TypeError) as error:
-        raise Usage(f"--data {error}") from None
+        raise UsageError(f"--data {error}") from None
     if tuple(codes.shape[1:]) != shape:
-        raise Usage(f"--data {data} has shape {tuple(codes.shape)}, and the model's data are {shape}")
+        raise UsageError(f"--data {data} has shape {tuple(codes.shape)}, and the model's data are {shape}")
     if not len(codes):
-        raise Usage(f"--data {data} has no rows: there is nothing to score")
+        raise UsageError(f"--data {data} has no rows: there is nothing to score")
     scoring = Scoring.of(config.likelihood)
     require_estimator(scoring, model, classes=y is not None)
-    return Scored(model, scoring, codes, None, None, y)
+    return ScoringInput(model, scoring, codes, None, None, y)
 
 
-def planned(
+def plan_scoring(
     model: ScoreModel, scoring: Scoring, codes: Tensor, y: Tensor | None, target_error: float, seed: int
 ) -> tuple[Scoring, str]:
     """The scoring that leaves target_error of noise and solver error in the mean, at the least cost, and what it spends.
 
-    Raises Usage for data without levels, another estimator than the flow, and a target that cannot be reached.
+    Raises UsageError for data without levels, another estimator than the flow, and a target that cannot be reached.
     """
     device = next(model.parameters()).device
     if not hasattr(model.data, "levels"):
-        raise Usage("--target-error is for bits/dim, and these data have no levels: set config.likelihood.divergence and tolerance")
+        raise UsageError(
+            "--target-error is for bits/dim, and these data have no levels: set config.likelihood.divergence and tolerance"
+        )
     if scoring.estimator != "flow":
-        raise Usage(f"--target-error is spent on the flow, and likelihood.estimator is {scoring.estimator!r}: leave one out")
+        raise UsageError(f"--target-error is spent on the flow, and likelihood.estimator is {scoring.estimator!r}: leave one out")
     try:
         options: Any = {"images": model.data, "dequantize": scoring.dequantize, "method": scoring.method, "seed": seed}
-        score_fn = under(model, y, slice(0, PLANNED))
+        score_fn = conditioned_score(model, y, slice(0, PLANNED))
         budget = plan(model.sde, score_fn, codes[:PLANNED].to(device), len(codes), target_error, **options)
     except ValueError as error:
-        raise Usage(f"--target-error {target_error}: {error}") from None
+        raise UsageError(f"--target-error {target_error}: {error}") from None
     bought: Any = {"tolerance": budget.tolerance, "dequantize": budget.dequantize}
     return dataclasses.replace(scoring, divergence=budget.divergence, **bought), str(budget)
 
 
-def beside_target(result: Any, target_error: float) -> str:
+def warn_if_above_target(result: Any, target_error: float) -> str:
     """A sentence where the noise in the mean is found to be above what was wanted; nothing where it is not."""
     noise = result.parts.noise or 0.0
     if noise <= target_error:

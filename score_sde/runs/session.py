@@ -17,27 +17,19 @@ from models.checkpoint import FILE_NAME
 from models.files import write_atomically
 from score_sde.config.config import dump
 from score_sde.config.experiment import Experiment
-from score_sde.errors import Usage
-from score_sde.runs.folders import CONFIG_NAME, new_run
+from score_sde.errors import Interrupted, UsageError
+from score_sde.runs.folders import new_run
 from score_sde.runs.metrics import CURVE_NAME, METRICS_NAME, draw_curve, log_to
-from score_sde.runs.previews import look
-from score_sde.training.faults import told
-from score_sde.training.kept import clear_remains
-from score_sde.training.lock import alone_in
-from score_sde.training.ranks import Processes
+from score_sde.runs.previews import preview
+from score_sde.training.faults import explain_faults
+from score_sde.training.kept import remove_partial_files
+from score_sde.training.lock import exclusive_lock
+from score_sde.training.ranks import Ranks
 from score_sde.training.state import STATE_NAME
-from score_sde.training.store import BEST_NAME
+from score_sde.training.store import BEST_NAME, CONFIG_NAME
 from score_sde.training.trainer import Progress, Trainer
 
-__all__ = ["Interrupted", "train"]
-
-
-class Interrupted(Exception):
-    """Training was asked to stop, and has saved; step is how far it got."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(step)
-        self.step = step
+__all__ = ["train"]
 
 
 class _StopRequest:
@@ -72,35 +64,35 @@ def train(
     device: str,
     *,
     resume: bool,
-    here: Processes = Processes(),  # noqa: B008  (a value)
+    ranks: Ranks = Ranks(),  # noqa: B008  (a value)
 ) -> None:
     """Train to the end of the config's steps; of several processes the first writes and speaks.
 
-    Raises Interrupted after saving when stopped; Failure when the loss diverges, the disk is full or cannot be written, or the
-    memory does not suffice; Usage when a run is already beyond these steps, or another process is training in the folder.
+    Raises Interrupted after saving when stopped; RunError when the loss diverges, the disk is full or cannot be written, or the
+    memory does not suffice; UsageError when a run is already beyond these steps, or another process is training in the folder.
     """
     folder = folder.resolve()  # as sentences have it
-    with told(folder, config), ExitStack() as held:
-        if here.rank == 0:
+    with explain_faults(folder, config), ExitStack() as held:
+        if ranks.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(alone_in(folder))
+            held.enter_context(exclusive_lock(folder))
             kept = (Path(name).stem for name in (STATE_NAME, FILE_NAME, BEST_NAME))
-            clear_remains(folder, CONFIG_NAME, METRICS_NAME, CURVE_NAME, *kept)
-        _train(experiment, config, folder, device, resume, here)
+            remove_partial_files(folder, CONFIG_NAME, METRICS_NAME, CURVE_NAME, *kept)
+        _train(experiment, config, folder, device, resume, ranks)
 
 
-def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str, resume: bool, here: Processes) -> None:
-    model, data, settings, first_one = experiment.model.to(device), experiment.data, experiment.settings, here.rank == 0
-    conditions: Any = {"y": getattr(data, "train_y", None), "test_y": getattr(data, "test_y", None)}
-    trainer = Trainer(model, data.train, experiment.objective, settings, experiment.seed, folder, data.test, here, **conditions)
+def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str, resume: bool, ranks: Ranks) -> None:
+    model, data, settings, first_one = experiment.model.to(device), experiment.data, experiment.settings, ranks.rank == 0
+    conditions: Any = {"y": data.train_y, "test_y": data.test_y}
+    trainer = Trainer(model, data.train, experiment.objective, settings, experiment.seed, folder, data.test, ranks, **conditions)
     if resume:
         trainer.resume()
         if trainer.step > settings.steps:
-            raise Usage(
+            raise UsageError(
                 f"the run in {folder} is at step {trainer.step}, and train.steps is {settings.steps}: "
                 "give a larger --config.train.steps to go on"
             )
-        trainer.mend()
+        trainer.rewrite_checkpoint()
     elif first_one:
         new_run(experiment.name, folder)  # another process may have trained there since this one looked
     if first_one:
@@ -117,11 +109,13 @@ def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str
             if progress.loss is not None:
                 skipped = {"skipped": progress.skipped} if progress.skipped else {}
                 bar.set_postfix(step=progress.step, loss=f"{progress.loss:.4g}", **skipped)
-            row = _row(progress, (progress.step - first) * batch, time.perf_counter() - started) | look(experiment, trainer, folder)
+            row = _row(progress, (progress.step - first) * batch, time.perf_counter() - started) | preview(
+                experiment, trainer, folder
+            )
             if first_one:
                 log(progress.step, row)  # before the save: what is saved has been logged
-            asked = here.any(stop.asked)
-            if asked and progress.step < settings.steps and trainer.guard.sound():
+            asked = ranks.any(stop.asked)
+            if asked and progress.step < settings.steps and trainer.guard.last_step_taken():
                 trainer.save()
                 break
         if asked:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from score_sde.training.sharding import local
+from score_sde.training.sharding import local_shard
 
 __all__ = ["Average", "averages_of", "exponent_of", "power_decay", "warm_decay"]
 
@@ -70,7 +70,7 @@ class Average(nn.Module):
     def _both(self) -> tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:
         """Weights, which may be in shards by now, of average and network, and their buffers."""
         (network,) = self._of
-        own, current = ([local(p) for p in of.parameters()] for of in (self.module, network))
+        own, current = ([local_shard(p) for p in of.parameters()] for of in (self.module, network))
         return own, current, list(zip(self.module.buffers(), network.buffers(), strict=True))
 
     @torch.no_grad()

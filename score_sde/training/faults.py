@@ -11,24 +11,24 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from score_sde.errors import Failure, in_a_line
+from score_sde.errors import RunError, first_line
 
-__all__ = ["WRITING", "told"]
+__all__ = ["WRITING", "explain_faults"]
 
 # What is said of a place that is full or cannot be written.
 WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 @contextlib.contextmanager
-def told(folder: Path, config: Any) -> Iterator[None]:
-    """Turn a disk that is full or cannot be written, and memory that does not suffice, into a Failure that says what to do."""
+def explain_faults(folder: Path, config: Any) -> Iterator[None]:
+    """Turn a disk that is full or cannot be written, and memory that does not suffice, into a RunError that says what to do."""
     try:
         yield
     except (OSError, SafetensorError) as error:  # what safetensors says while it reads has been told by those who read
         if isinstance(error, OSError) and error.errno not in WRITING:
             raise
-        raise Failure(
-            f"{folder} cannot be written ({in_a_line(error)}), and training has stopped; what was saved before is kept: "
+        raise RunError(
+            f"{folder} cannot be written ({first_line(error)}), and training has stopped; what was saved before is kept: "
             "make room, or make the folder writable, and go on with --resume"
         ) from error
     except (RuntimeError, MemoryError) as error:
@@ -36,8 +36,8 @@ def told(folder: Path, config: Any) -> Iterator[None]:
             raise
         train = config.train
         fewer = max(1, (train.micro_batch or train.batch_size) // 4)
-        raise Failure(
-            f"the memory does not suffice to train ({in_a_line(error)}): pass fewer of the {train.batch_size} rows at once by "
+        raise RunError(
+            f"the memory does not suffice to train ({first_line(error)}): pass fewer of the {train.batch_size} rows at once by "
             f"--config.train.micro_batch={fewer}, for the same gradient; keep less of each by "
             "--config.train.checkpointing=True, or half by --config.train.autocast=bf16; or give another --device, "
             f"or a smaller network than {config.network!r}"

@@ -11,15 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from configs import default
 from models.checkpoint import FILE_NAME
-from score_sde.config.config import nearest
 from score_sde.data.reading import chunks
-from score_sde.errors import Usage
-from score_sde.runs.folders import CONFIG_NAME
-from score_sde.training.lock import alone_in
+from score_sde.errors import UsageError, nearest
+from score_sde.training.lock import exclusive_lock
 from score_sde.training.settings import Settings
 from score_sde.training.state import STATE_NAME
+from score_sde.training.store import CONFIG_NAME
 from score_sde.training.trainer import Progress, Trainer
 from sde_lib import DenoisingScoreMatching, ImportanceTime, ScoreModel
 
@@ -42,20 +40,26 @@ def fit(
     callback: Callable[[Progress], object] | None = None,
     **settings: Any,
 ) -> ScoreModel:
-    """Train a model on data, (N, *shape), integers or real numbers as its data say; give it back with averaged weights, to be used.
+    """Train a model on data, and give it back with averaged weights, ready to be used.
 
-    objective is denoising score matching with the likelihood's weighting unless given. settings are those of the section train of
-    configs/default.py, such as steps=5000, batch_size=128 or autocast="bf16". callback gets a Progress after each step, its
-    loss None but every log_every steps; an exception of its own ends the training. With a folder the model and all that is
-    needed to go on are kept there every save_every steps, and resume goes on from it, to the same weights; without, nothing is
-    written. test are rows that are not trained on: their loss is in the Progress of a save, and the weights of the least are kept
-    as best.safetensors. y and test_y are conditions of the rows, which the network gets by the name y. The result depends on the
-    seed and the model alone, and torch's random state is left as it was.
+    data (N, *shape) are integers or real numbers, as model.data says. The objective is denoising score matching with the
+    likelihood's weighting unless given. settings are the keys of the section train of configs/default.py, such as steps=5000,
+    batch_size=128 or autocast="bf16". y and test_y are conditions of the rows, which the network gets by the name y.
 
-    Raises TypeError for a setting that is not known and for data that are no tensor; ValueError for a setting that is out of range
-    and for data of which a row, and all are looked at, is not finite or no levels; Failure when the loss diverges; Usage when the
-    folder holds a run and resume is not asked for, when that run is beyond these steps or of other data, or when another process
-    is training in it.
+    callback gets a Progress after each step; its loss is None except every log_every steps. An exception of the callback ends
+    the training. test are rows that are not trained on: their loss is in the Progress of a save, and the weights with the least
+    loss are kept as best.safetensors.
+
+    With a folder, the model and the state of the training are written there every save_every steps, and resume=True goes on from
+    them, to the same weights. Without a folder nothing is written. The result depends on the seed and the model alone, and
+    torch's random state is left as it was.
+
+    Raises:
+        TypeError: when a setting is not known, data are not a tensor, or the model has no data.
+        ValueError: when a setting is out of range, or a row of the data is not finite or not in the levels. All rows are checked.
+        RunError: when the loss diverges.
+        UsageError: when the folder holds a run and resume is False; when that run is beyond these steps or was trained on other
+            data; when another process is training in the folder.
 
     >>> from models import MLP
     >>> from sde_lib import Standardize, V, VPSDE
@@ -80,15 +84,15 @@ def fit(
     with _random_state_of(device), ExitStack() as held:
         if where is not None:
             where.mkdir(parents=True, exist_ok=True)
-            held.enter_context(alone_in(where))
+            held.enter_context(exclusive_lock(where))
             if not resume and any((where / name).exists() for name in (CONFIG_NAME, STATE_NAME, FILE_NAME)):
-                raise Usage(f"{where} holds a run: give resume=True to go on with it, or name another folder")
+                raise UsageError(f"{where} holds a run: give resume=True to go on with it, or name another folder")
         trainer = Trainer(model, data, objective, chosen, seed, where, test, y=y, test_y=test_y)
         if resume:
             trainer.resume()
             if trainer.step > chosen.steps:
-                raise Usage(f"the run in {where} is at step {trainer.step}, and steps is {chosen.steps}: give more to go on")
-            trainer.mend()
+                raise UsageError(f"the run in {where} is at step {trainer.step}, and steps is {chosen.steps}: give more to go on")
+            trainer.rewrite_checkpoint()
         for progress in trainer.run():
             if callback is not None:
                 callback(progress)
@@ -106,7 +110,7 @@ def _settings(given: dict[str, Any]) -> Settings:
             raise TypeError(
                 f"fit has no setting {name!r}: {f'did you mean {near!r}?' if near else 'use one of ' + ', '.join(known)}"
             )
-    return Settings(**{**default.get_config().train.to_dict(), **given})
+    return Settings.of(**given)
 
 
 def _random_state_of(device: torch.device) -> AbstractContextManager[None]:

@@ -7,15 +7,15 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from score_sde.training.sharding import whole
+from score_sde.training.sharding import gather_full
 
-__all__ = ["PATIENCE", "Guard"]
+__all__ = ["PATIENCE", "StepGuard"]
 
 PATIENCE = 10  # steps skipped in a row after which training stops
 FIRST, GROWTH = 2.0**16, 2000  # the scale of a loss in float16, and the steps without an overflow after which it doubles
 
 
-class Guard(nn.Module):
+class StepGuard(nn.Module):
     """Counters on the training's device; they are buffers, saved with the state, so that a run goes on with its own.
 
     A step whose loss or gradient is not finite is skipped: weights and moments stay as they are, whatever the gradient holds.
@@ -56,7 +56,7 @@ class Guard(nn.Module):
         nothing where it is 1, and divide gradients by grad_scale as they read them.
         """
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = whole(get_total_norm(gradients)) / self.scale
+        norm = gather_full(get_total_norm(gradients)) / self.scale
         bad = ~(loss.isfinite() & norm.isfinite())
         optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
         optimizer.grad_scale = self.scale * (norm / clip).clamp(min=1.0)  # type: ignore[attr-defined]
@@ -85,10 +85,10 @@ class Guard(nn.Module):
             self.best.fill_(loss)
         return better
 
-    def gave_up(self) -> bool:
+    def too_many_skipped(self) -> bool:
         """Whether so many steps in a row were skipped that more would be too."""
         return int(self.in_a_row) >= PATIENCE
 
-    def sound(self) -> bool:
+    def last_step_taken(self) -> bool:
         """Whether the last step was taken: only then have the weights before it been seen to give a finite loss."""
         return int(self.in_a_row) == 0

@@ -11,12 +11,12 @@ from typing import TypeVar
 
 from models.files import write_atomically
 
-__all__ = ["before", "clear_remains", "first_sound", "replace"]
+__all__ = ["newest_readable", "older_versions", "remove_partial_files", "replace_and_keep"]
 
 T = TypeVar("T")
 
 
-def replace(path: Path, step: int | None, keep: int, write: Callable[[Path], object]) -> None:
+def replace_and_keep(path: Path, step: int | None, keep: int, write: Callable[[Path], object]) -> None:
     """Have a file written anew, the old one kept as <name>-<step>.<ending>, and all but the newest keep - 1 of these dropped.
 
     A file whose step is None, not known, is not worth keeping. At every moment a whole file is there under the name itself.
@@ -29,22 +29,22 @@ def replace(path: Path, step: int | None, keep: int, write: Callable[[Path], obj
         except OSError:  # a file system without second names
             write_atomically(aside, lambda temporary: shutil.copy(path, temporary))
     write(path)
-    for old in before(path)[keep - 1 :]:
+    for old in older_versions(path)[keep - 1 :]:
         old.unlink()
 
 
-def before(path: Path) -> list[Path]:
+def older_versions(path: Path) -> list[Path]:
     """What is kept of the times before of a file, the newest first: by the step in its name, never by a clock."""
     found = {p.stem.removeprefix(f"{path.stem}-"): p for p in path.parent.glob(f"{path.stem}-*{path.suffix}")}
     return [found[step] for step in sorted(filter(str.isdecimal, found), key=int, reverse=True)]
 
 
-def first_sound(path: Path, read: Callable[[Path], T]) -> tuple[Path, T]:
+def newest_readable(path: Path, read: Callable[[Path], T]) -> tuple[Path, T]:
     """What read gives of a file, or, where that raises ValueError, of the newest before it that is sound, with a word on stderr.
 
     Raises the ValueError of the first when none is.
     """
-    found = [p for p in (path, *before(path)) if p.exists()]
+    found = [p for p in (path, *older_versions(path)) if p.exists()]
     errors: list[ValueError] = []
     for candidate in found or [path]:
         try:
@@ -59,7 +59,7 @@ def first_sound(path: Path, read: Callable[[Path], T]) -> tuple[Path, T]:
     raise errors[0]
 
 
-def clear_remains(folder: Path, *names: str) -> None:
+def remove_partial_files(folder: Path, *names: str) -> None:
     """Remove what a killed process left half written of files with such names; the caller has to be alone in the folder."""
     for name in names:
         for path in folder.glob(f".{name}*.tmp"):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models import load
 from models.files import read_metadata, read_tensors, write_tensors
-from score_sde.errors import Usage, in_a_line
+from score_sde.errors import UsageError, first_line
 from score_sde.training.ema import exponent_of
 from sde_lib import ScoreModel
 
@@ -54,15 +54,15 @@ def average_of_width(folder: str | Path, width: float, step: int | None = None) 
 
     The run has to have been trained with train.ema_widths, of two widths such as (0.05, 0.1) at best; step is that of its end,
     or of any save before. The more saves there were, the nearer this is.
-    Raises Usage for a run without snapshots, or without one of that step; ValueError for a width out of range.
+    Raises UsageError for a run without snapshots, or without one of that step; ValueError for a width out of range.
     """
     folder = Path(folder)
     files = sorted((folder / FOLDER).glob("*.safetensors"), key=lambda path: int(path.stem))
     if not files:
-        raise Usage(f"{folder} has no snapshots of averages: train it with --config.train.ema_widths='(0.05, 0.1)'")
+        raise UsageError(f"{folder} has no snapshots of averages: train it with --config.train.ema_widths='(0.05, 0.1)'")
     step = int(files[-1].stem) if step is None else step
     if str(step) not in {path.stem for path in files}:
-        raise Usage(f"{folder} has no snapshot of step {step}: there are those of {', '.join(path.stem for path in files)}")
+        raise UsageError(f"{folder} has no snapshot of step {step}: there are those of {', '.join(path.stem for path in files)}")
     files = [path for path in files if int(path.stem) <= step]
     named = [(path, name, w) for path in files for name, w in _widths(path).items()]
     parts = mixture([int(path.stem) for path, *_ in named], [w for *_, w in named], step, width)
@@ -87,4 +87,4 @@ def _widths(path: Path) -> dict[str, float]:
         with safe_open(path, framework="pt") as file:
             return dict(json.loads(read_metadata(path, file)["widths"]))
     except (SafetensorError, KeyError, ValueError) as error:
-        raise Usage(f"{path} cannot be read ({in_a_line(error)}): remove it, and the others are used") from None
+        raise UsageError(f"{path} cannot be read ({first_line(error)}): remove it, and the others are used") from None

@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, distributed
 
-__all__ = ["Processes", "how_many", "processes"]
+__all__ = ["Ranks", "torchrun_ranks", "world_size"]
 
 
-class Processes(NamedTuple):
+class Ranks(NamedTuple):
     """This process among so many: rank 0 is the one that writes and speaks."""
 
     rank: int = 0
     world: int = 1
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until every process has come here."""
         if self.world > 1:
             distributed.barrier()
@@ -49,7 +49,7 @@ class Processes(NamedTuple):
         distributed.all_gather(parts, rows.contiguous())
         return torch.stack(parts, 1).flatten(0, 1)
 
-    def agree(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """What the first process says."""
         if self.world == 1:
             return value
@@ -58,25 +58,25 @@ class Processes(NamedTuple):
         return said[0]
 
 
-def how_many() -> int:
+def world_size() -> int:
     """As torchrun says by its environment variables, before they have met."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
-def processes() -> Iterator[Processes]:
+def torchrun_ranks() -> Iterator[Ranks]:
     """The processes of torchrun, as its environment variables describe them; without it, this one alone.
 
     >>> with processes() as here:
     ...     here.world
     1
     """
-    if how_many() == 1:
-        yield Processes()
+    if world_size() == 1:
+        yield Ranks()
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and distributed.is_nccl_available() else "gloo"
     distributed.init_process_group(backend, timeout=timedelta(days=7))  # one may have much more to do than another
     try:
-        yield Processes(distributed.get_rank(), distributed.get_world_size())
+        yield Ranks(distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()

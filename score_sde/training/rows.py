@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from score_sde.training.ranks import Processes
+from score_sde.training.ranks import Ranks
 from sde_lib import RowNoise
 from sde_lib.noise import Stream
 
@@ -32,12 +32,12 @@ class Rows:
         seed: int,
         batch_size: int,
         device: torch.device | str,
-        here: Processes = Processes(),  # noqa: B008
+        ranks: Ranks = Ranks(),  # noqa: B008
     ) -> None:
         self.device = torch.device(device)
         whole = data.numel() * data.element_size() < SMALL
         self.data = data.to(self.device) if whole else data
-        self.seed, self.batch_size, self.here = seed, batch_size, here
+        self.seed, self.batch_size, self.ranks = seed, batch_size, ranks
         self._orders: dict[int, Tensor] = {}
         self._reader = ThreadPoolExecutor(1, "rows")
         self._ahead: tuple[int, Future[Tensor]] | None = None
@@ -55,7 +55,7 @@ class Rows:
         first, last = step * B, (step + 1) * B
         epochs = range(first // n, (last - 1) // n + 1)
         order = torch.cat([self._order(epoch) for epoch in epochs])[first - epochs[0] * n :][:B]
-        rows = self.data[order[self.here.rank :: self.here.world]]
+        rows = self.data[order[self.ranks.rank :: self.ranks.world]]
         return rows.pin_memory() if self.device.type == "cuda" and rows.device.type == "cpu" else rows
 
     def _order(self, epoch: int) -> Tensor:

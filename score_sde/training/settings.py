@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from score_sde.errors import Usage
+from configs import default
+from score_sde.errors import UsageError
 from score_sde.training.ema import exponent_of
 
 __all__ = ["Settings"]
@@ -14,43 +15,69 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train: Adam with warm-up and clipping, an average of the weights, and how often to report, save and look.
+    """How to train. configs/default.py has the value of each setting that is not given.
 
-    micro_batch, unless 0, is how many rows of a batch pass the network at once. autocast "bf16", channels_last, checkpointing
-    (blocks computed again for the gradient) and compile are about the network's time and memory alone: the loss is in float32, and
-    weights are kept and saved as without. autocast "fp16" is for accelerators without bfloat16: its loss is scaled (`Guard`).
-    ema is the rate of the average that is used, ema_rates are those of others, reached as n / (n + 10) or, without ema_warmup, kept
-    from the first step on, and ema_widths widths of power-function averages, from two of which one of any width can be had
-    afterwards (`post_hoc`). flip, rotate, shift and augment: see `Augmentation`.
+    steps: how many updates of the weights.
+    batch_size: rows of one update.
+    learning_rate: the largest learning rate of Adam.
+    warmup: steps over which the learning rate rises from 0.
+    schedule: "constant", or "cosine": the learning rate falls to 0 at the last step.
+    clip: the largest norm of the gradient.
+    micro_batch: rows that pass the network at once, to save memory; 0: all of a batch.
+    ema: the rate of the average of the weights that is used.
+    ema_warmup: the rate is n / (n + 10) after n steps, while that is less.
+    ema_rates: the rates of other averages, which are kept beside it.
+    ema_widths: the widths of power-function averages; from two of them `post_hoc` makes one of any width.
+    log_every, save_every: steps between reports and between saves.
+    keep: how many states and checkpoints are kept.
+    held_out: test rows whose loss, at each save, decides which weights are the best; 0: none.
+    look_every: steps between previews; 0: none.
+    tensorboard: the metrics are written for TensorBoard, too.
+    dequantize: each level is spread over its bin.
+    flip, rotate, shift, augment: symmetries of the data; see `Augmentation`.
+    autocast: "none", "bf16" or "fp16": the network runs in 16 bits, while loss and weights stay in float32. "fp16" is for
+        accelerators without bfloat16, and its loss is scaled (`StepGuard`).
+    channels_last, checkpointing, compile: the network's time and memory; the result is the same.
+    shard: of several processes each keeps a part of the weights, gradients, moments and averages.
     """
 
     steps: int
     batch_size: int
+    micro_batch: int
     learning_rate: float
     warmup: int
+    schedule: Literal["constant", "cosine"]
     clip: float
     ema: float
+    ema_warmup: bool
+    ema_rates: tuple[float, ...]
+    ema_widths: tuple[float, ...]
     log_every: int
     save_every: int
+    shard: bool
+    look_every: int
+    tensorboard: bool
+    keep: int
+    held_out: int
+    flip: bool
+    rotate: bool
+    shift: int
+    augment: float
     dequantize: bool
-    ema_warmup: bool = True
-    ema_rates: tuple[float, ...] = ()
-    ema_widths: tuple[float, ...] = ()
-    keep: int = 1
-    held_out: int = 0
-    flip: bool = False
-    rotate: bool = False
-    shift: int = 0
-    augment: float = 0.0
-    autocast: Literal["none", "bf16", "fp16"] = "none"
-    channels_last: bool = False
-    checkpointing: bool = False
-    compile: bool = False
-    micro_batch: int = 0
-    schedule: Literal["constant", "cosine"] = "constant"
-    shard: bool = False
-    look_every: int = 0
-    tensorboard: bool = False
+    autocast: Literal["none", "bf16", "fp16"]
+    channels_last: bool
+    checkpointing: bool
+    compile: bool
+
+    @classmethod
+    def of(cls, **given: Any) -> Settings:
+        """The settings of configs/default.py, but for those that are given.
+
+        Raises:
+            TypeError: when a setting is not known.
+            ValueError: when a value is out of range.
+        """
+        return cls(**{**default.get_config().train.to_dict(), **given})
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step over learning_rate: it rises for warmup steps, and may fall to 0 at the end as a cosine."""
@@ -59,11 +86,11 @@ class Settings:
         return rising * falling
 
     def require_processes(self, world: int) -> None:
-        """Raise Usage for what so many processes cannot do."""
+        """Raise UsageError for what so many processes cannot do."""
         if self.batch_size % world:
-            raise Usage(f"train.batch_size is {self.batch_size}, and {world} processes need a multiple of {world}")
+            raise UsageError(f"train.batch_size is {self.batch_size}, and {world} processes need a multiple of {world}")
         if self.shard and world == 1:
-            raise Usage(
+            raise UsageError(
                 "train.shard=True gives each process a part of the weights, and there is one process: start more with torchrun"
             )
 

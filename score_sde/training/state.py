@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.files import read_metadata, read_tensors
-from score_sde.errors import Failure, Usage, in_a_line
-from score_sde.training.sharding import in_form_of, whole
+from score_sde.errors import RunError, UsageError, first_line
+from score_sde.training.sharding import gather_full, shard_like
 
 __all__ = ["STATE_NAME", "contents_of", "read_state"]
 
@@ -25,17 +25,19 @@ def contents_of(parts: Mapping[str, nn.Module], optimizer: Optimizer) -> dict[st
 
     All else follows from the seed and the step. What is in shards is put together: all processes must ask.
     """
-    tensors = {f"{part}/{name}": whole(value) for part, module in parts.items() for name, value in module.state_dict().items()}
+    tensors = {
+        f"{part}/{name}": gather_full(value) for part, module in parts.items() for name, value in module.state_dict().items()
+    }
     for i, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{i}/{name}": whole(torch.as_tensor(value)) for name, value in moments.items()}
+        tensors |= {f"optimizer/{i}/{name}": gather_full(torch.as_tensor(value)) for name, value in moments.items()}
     return tensors
 
 
 def read_state(path: Path, parts: Mapping[str, nn.Module], optimizer: Optimizer, data: str) -> int:
     """Put everything back where contents_of took it from, and give the step.
 
-    Raises ValueError when the file is missing, damaged or none of its kind, Failure when it is of another network or objective,
-    Usage when it is of data with another fingerprint; older versions kept none.
+    Raises ValueError when the file is missing, damaged or none of its kind, RunError when it is of another network or objective,
+    UsageError when it is of data with another fingerprint; older versions kept none.
     """
     groups: dict[str, dict[str, Any]] = {name: {} for name in (*parts, "optimizer")}
     try:
@@ -43,7 +45,7 @@ def read_state(path: Path, parts: Mapping[str, nn.Module], optimizer: Optimizer,
             facts = read_metadata(path, file)
             step = int(facts["step"])
             if facts.get("data", data) != data:
-                raise Usage(
+                raise UsageError(
                     f"the run in {path.parent} was begun with data of {facts['data']}, and they are now {data}: "
                     "give it the data that it had, or train anew in another folder"
                 )
@@ -55,27 +57,27 @@ def read_state(path: Path, parts: Mapping[str, nn.Module], optimizer: Optimizer,
             i, name = key.split("/")
             moments.setdefault(int(i), {})[name] = value
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}, from which the run would go on, cannot be read ({in_a_line(error)})") from error
+        raise ValueError(f"{path}, from which the run would go on, cannot be read ({first_line(error)})") from error
     groups.get("ema", {}).pop("n_averaged", None)  # which older versions kept
     groups["guard"] = {name: value for name, value in parts["guard"].state_dict().items()} | groups["guard"]  # which they did not
     if groups.keys() != parts.keys():
         odd = ", ".join(sorted(groups.keys() ^ parts.keys()))
-        raise Failure(
+        raise RunError(
             f"the state in {path} does not fit the averages of the config ({odd}): go on with the config it was made with"
         )
     try:
         for name, part in parts.items():
             own = part.state_dict()
-            part.load_state_dict({key: in_form_of(own.get(key, value), value) for key, value in groups[name].items()})
+            part.load_state_dict({key: shard_like(own.get(key, value), value) for key, value in groups[name].items()})
     except RuntimeError:
-        raise Failure(
+        raise RunError(
             f"the state in {path} does not fit the network and objective of the config: go on with the config it was made with"
         ) from None
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for place, own in moments.items():  # in the weights' order in memory, which the file does not keep
         like = parameters[place]
         moments[place] = {
-            name: torch.empty_like(like).copy_(in_form_of(like, m)) if m.shape == like.shape else m for name, m in own.items()
+            name: torch.empty_like(like).copy_(shard_like(like, m)) if m.shape == like.shape else m for name, m in own.items()
         }
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return step

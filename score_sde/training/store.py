@@ -12,17 +12,17 @@ from torch.optim import Optimizer
 
 from models.checkpoint import FILE_NAME, read_header
 from models.files import write_tensors
-from score_sde.errors import Failure
+from score_sde.errors import RunError
 from score_sde.training.ema import Average
-from score_sde.training.kept import before, first_sound, replace
+from score_sde.training.kept import newest_readable, older_versions, replace_and_keep
 from score_sde.training.post_hoc import write_snapshot
-from score_sde.training.ranks import Processes
-from score_sde.training.sharding import local
+from score_sde.training.ranks import Ranks
+from score_sde.training.sharding import local_shard
 from score_sde.training.state import STATE_NAME, contents_of, read_state
 
-__all__ = ["BEST_NAME", "Store"]
+__all__ = ["BEST_NAME", "CONFIG_NAME", "Store"]
 
-BEST_NAME = "best.safetensors"
+BEST_NAME, CONFIG_NAME = "best.safetensors", "config.json"
 
 
 class Store:
@@ -37,13 +37,13 @@ class Store:
         self,
         folder: Path | None,
         keep: int,
-        here: Processes,
+        ranks: Ranks,
         parts: tuple[Mapping[str, nn.Module], Optimizer],
         checkpoint: Callable[[dict[str, Tensor], Path], object],
         data: str,
     ) -> None:
         self.data = data
-        self.folder, self.keep, self.here = folder and folder.resolve(), keep, here
+        self.folder, self.keep, self.ranks = folder and folder.resolve(), keep, ranks
         self._parts, self._checkpoint = parts, checkpoint
         self._saved: int | None = None  # the step of the state in the folder
 
@@ -51,64 +51,69 @@ class Store:
         """Write the state and the checkpoint, and the best if this is it, each whole or not at all, the old ones kept.
 
         A kill in between leaves a state from which the run goes on to the same files: the best before the state that knows of
-        it, the checkpoint after the state that it can be had from. Raises Failure rather than write weights that are not finite.
+        it, the checkpoint after the state that it can be had from. Raises RunError rather than write weights that are not finite.
         """
         parts = self._parts[0]
         averages = {name: part for name, part in parts.items() if isinstance(part, Average)}
-        weights = [local(p).isfinite().all() for part in (parts["raw"], *averages.values()) for p in part.parameters()]
+        weights = [local_shard(p).isfinite().all() for part in (parts["raw"], *averages.values()) for p in part.parameters()]
         memory = [~b.isnan().any() for b in parts["raw"].buffers()]
-        if self.here.any(not bool(torch.stack(weights + memory).all())):
-            raise Failure(f"the weights at step {step} are not finite, and were not saved; {self.kept()}")
+        if self.ranks.any(not bool(torch.stack(weights + memory).all())):
+            raise RunError(f"the weights at step {step} are not finite, and were not saved; {self.kept()}")
         contents = {} if self.folder is None else contents_of(*self._parts)
-        if self.here.rank > 0 or self.folder is None:
+        if self.ranks.rank > 0 or self.folder is None:
             return
         if best:
             self._checkpoint(contents, self.folder / BEST_NAME)
         write_snapshot(self.folder, step, contents)
         old = None if self._saved == step else self._saved
         facts = {"step": str(step), "data": self.data}
-        replace(self.folder / STATE_NAME, old, self.keep, lambda path: write_tensors(path, contents, facts))
-        replace(self.folder / FILE_NAME, old, self.keep, lambda path: self._checkpoint(contents, path))
+        replace_and_keep(self.folder / STATE_NAME, old, self.keep, lambda path: write_tensors(path, contents, facts))
+        replace_and_keep(self.folder / FILE_NAME, old, self.keep, lambda path: self._checkpoint(contents, path))
         self._saved = step
 
     def resume(self) -> int:
         """Go on from the folder's newest state that is sound, or from the start if none was saved before the run was stopped.
 
-        Gives the step. Says on stderr what is not as it should be. Raises Failure when no state can be read, Usage when it is of
-        other data.
+        Gives the step; a message on stderr says what was missing or damaged.
+
+        Raises:
+            RunError: when no state can be read.
+            UsageError: when the state is of other data.
         """
         if self.folder is None:
-            raise Failure("there is no folder to go on from: give the one of the training that was interrupted")
+            raise RunError("there is no folder to go on from: give the one of the training that was interrupted")
         path, checkpoint = self.folder / STATE_NAME, self.folder / FILE_NAME
         found: Path | None = path
         step = 0
-        if self.here.rank == 0:
-            if not any(p.exists() for p in (path, *before(path), checkpoint)):
+        if self.ranks.rank == 0:
+            if not any(p.exists() for p in (path, *older_versions(path), checkpoint)):
                 print(f"nothing was saved in {self.folder} before the run was stopped: it begins anew", file=sys.stderr)
                 found = None
             else:
                 try:
-                    found, step = first_sound(path, lambda path: read_state(path, *self._parts, self.data))
+                    found, step = newest_readable(path, lambda path: read_state(path, *self._parts, self.data))
                 except ValueError as error:
-                    raise Failure(f"{error}: train anew in another folder") from error
-        found = self.here.agree(found)  # the others read what the first one could
-        if self.here.rank > 0 and found is not None:
+                    raise RunError(f"{error}: train anew in another folder") from error
+        found = self.ranks.broadcast(found)  # the others read what the first one could
+        if self.ranks.rank > 0 and found is not None:
             step = read_state(found, *self._parts, self.data)
         self._saved = step if found == path else None
         return step
 
-    def mend(self, step: int) -> None:
+    def rewrite_checkpoint(self, step: int) -> None:
         """Write the checkpoint of the newest state, from which the run was resumed: that in the folder may be older, or damaged."""
         if self._saved is None or self.folder is None:
             return
         contents = contents_of(*self._parts)
-        if self.here.rank > 0:
+        if self.ranks.rank > 0:
             return
         try:
             there = read_header(self.folder)["step"]
         except (ValueError, FileNotFoundError):
             there = step
-        replace(self.folder / FILE_NAME, None if there == step else there, self.keep, lambda path: self._checkpoint(contents, path))
+        replace_and_keep(
+            self.folder / FILE_NAME, None if there == step else there, self.keep, lambda path: self._checkpoint(contents, path)
+        )
 
     def kept(self) -> str:
         """What there is to go back to, for a sentence."""

@@ -14,16 +14,16 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models import autocast, channels_last, recompute
 from models.checkpoint import save
-from score_sde.errors import Failure
+from score_sde.errors import RunError
 from score_sde.training.augmentation import Augmentation
 from score_sde.training.ema import averages_of
 from score_sde.training.fingerprint import fingerprint
-from score_sde.training.guard import Guard
+from score_sde.training.guard import StepGuard
 from score_sde.training.held_out import HeldOut, held_out
-from score_sde.training.ranks import Processes
+from score_sde.training.ranks import Ranks
 from score_sde.training.rows import Rows
 from score_sde.training.settings import Settings
-from score_sde.training.sharding import shard, whole
+from score_sde.training.sharding import gather_full, shard
 from score_sde.training.store import Store
 from sde_lib import RowNoise, ScoreModel
 from sde_lib.noise import Stream
@@ -62,12 +62,12 @@ class Trainer:
         seed: int,
         folder: Path | None,
         test: Tensor | None = None,
-        here: Processes = Processes(),  # noqa: B008  (a value)
+        ranks: Ranks = Ranks(),  # noqa: B008  (a value)
         *,
         y: Tensor | None = None,
         test_y: Tensor | None = None,
     ) -> None:
-        settings.require_processes(here.world)
+        settings.require_processes(ranks.world)
         for name, rows, conditions in (("data", data, y), ("test", test, test_y)):
             if conditions is not None and (rows is None or len(rows) != len(conditions)):
                 had = 0 if rows is None else len(rows)
@@ -75,11 +75,11 @@ class Trainer:
         self.model, self.objective, self.settings = model, objective, settings
         self.augmentation = Augmentation(settings, tuple(data.shape[1:]), model.network)
         device = next(model.parameters()).device
-        self.rows = Rows(data, seed, settings.batch_size, device, here)
+        self.rows = Rows(data, seed, settings.batch_size, device, ranks)
         self.test = (data[:0] if test is None else test[: settings.held_out]).to(device)
-        self.conditions = None if y is None else Rows(y, seed, settings.batch_size, device, here)  # in the order of the rows
+        self.conditions = None if y is None else Rows(y, seed, settings.batch_size, device, ranks)  # in the order of the rows
         self.test_y = None if test_y is None else test_y[: settings.held_out].to(device)
-        self.seed, self.here = seed, here
+        self.seed, self.ranks = seed, ranks
         self.times: Any = objective.times
         self.transform: Any = model.data
         if settings.channels_last:
@@ -89,20 +89,20 @@ class Trainer:
         rates, widths = tuple(settings.ema_rates), tuple(settings.ema_widths)
         self.averages = averages_of(model.network, settings.ema, rates, widths, settings.ema_warmup)
         self.average = self.averages["ema"]
-        self.plain = model.network  # which can be called by one process alone
+        self.bare_network = model.network  # which can be called by one process alone
         if settings.shard:
-            self.plain = copy.deepcopy(model.network).requires_grad_(False)
+            self.bare_network = copy.deepcopy(model.network).requires_grad_(False)
             for network in (model.network, *(average.module for average in self.averages.values())):
-                shard(network, here)
-        self.fast = ScoreModel(_fast(model.network, settings, here), model.sde, model.parameterization, model.data)
+                shard(network, ranks)
+        self.training_model = ScoreModel(_fast(model.network, settings, ranks), model.sde, model.parameterization, model.data)
         # fused: it can leave a step out without being waited for
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
-        self.guard = Guard(scaled=settings.autocast == "fp16").to(device)
+        self.guard = StepGuard(scaled=settings.autocast == "fp16").to(device)
         self.step = 0
         memory = self.times if isinstance(self.times, nn.Module) else nn.Module()  # what the law of times remembers of the losses
         parts = {"raw": model.network, **self.averages, "times": memory, "guard": self.guard}
         known = fingerprint(data, model.data, y)
-        self.store = Store(folder, settings.keep, here, (parts, self.optimizer), self._write_checkpoint, known)
+        self.store = Store(folder, settings.keep, ranks, (parts, self.optimizer), self._write_checkpoint, known)
         self._best = False  # whether the weights are the best so far, and not yet saved as such
         self._sources: dict[Stream, RowNoise] = {}
         self._all = RowNoise(seed, settings.batch_size, Stream.TRAIN_TIME)  # of all processes
@@ -112,20 +112,20 @@ class Trainer:
 
         A step whose loss or gradient is not finite is skipped, and nothing is saved right after one, but at the end: weights are
         good when they have been seen to give a finite loss. The average takes a step towards the unchanged weights all the same.
-        Raises Failure when PATIENCE steps in a row are skipped, which is looked for when there is a report or a save.
+        Raises RunError when PATIENCE steps in a row are skipped, which is looked for when there is a report or a save.
         """
-        self.fast.train()
+        self.training_model.train()
         while self.step < self.settings.steps:
             self._update()
             last = self.step == self.settings.steps
             report, due = (last or self.step % every == 0 for every in (self.settings.log_every, self.settings.save_every))
-            if (report or due) and self.guard.gave_up():
-                raise Failure(
+            if (report or due) and self.guard.too_many_skipped():
+                raise RunError(
                     f"the loss or its gradient is not finite in {int(self.guard.in_a_row)} steps in a row, up to step {self.step}, "
                     f"and training has stopped; {self.store.kept()}: "
                     "lower train.learning_rate, or check that the data have no extreme values"
                 )
-            due = due and (last or self.guard.sound())
+            due = due and (last or self.guard.last_step_taken())
             loss, skipped = (self.guard.report(), int(self.guard.skipped)) if report else (None, 0)
             yield Progress(self.step, loss, skipped, self._look() if due else None)
             if due:
@@ -139,33 +139,33 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         losses = self._backward(x0, t, z, cond)
         if hasattr(self.times, "observe"):
-            t, everyone = self.here.gather(t), self.here.gather(losses)
+            t, everyone = self.ranks.gather(t), self.ranks.gather(losses)
             self.times.observe(self.model.sde, t, everyone / self.times.weight(self.model.sde, t))
-        self.guard.step(self.optimizer, self.here.mean(losses.mean()), self.settings.clip)
+        self.guard.step(self.optimizer, self.ranks.mean(losses.mean()), self.settings.clip)
         for average in self.averages.values():
             average.update(self.step)
         self.step += 1
 
     def _reseed(self) -> None:
         """For dropout, and what else a network draws, in each process its own; torch.manual_seed looks up its caller, slowly."""
-        seed = (self.seed * 1_000_003 + self.step + (self.here.rank << 48)) % 2**63
+        seed = (self.seed * 1_000_003 + self.step + (self.ranks.rank << 48)) % 2**63
         torch.default_generator.manual_seed(seed)
         if self.rows.device.type != "cpu":
             torch.get_device_module(self.rows.device).manual_seed(seed)
 
     def _backward(self, x0: Tensor, t: Tensor, z: Tensor, cond: dict[str, Tensor]) -> Tensor:
         """Put the gradient of the mean loss into the weights, in micro-batches; the loss of each row."""
-        network: Any = self.fast.network
+        network: Any = self.training_model.network
         size = self.settings.micro_batch or len(x0)
         losses = []
         for start in range(0, len(x0), size):
             part = slice(start, start + size)
-            alone = start + size < len(x0) and self.here.world > 1  # processes meet at the last of them
+            alone = start + size < len(x0) and self.ranks.world > 1  # processes meet at the last of them
             if self.settings.shard:
                 self.model.network.set_requires_gradient_sync(not alone)
             with network.no_sync() if alone and not self.settings.shard else nullcontext():
                 given = {name: value[part] for name, value in cond.items()}
-                loss = self.objective(self.fast, x0[part], t=t[part], z=z[part], **given)
+                loss = self.objective(self.training_model, x0[part], t=t[part], z=z[part], **given)
                 (loss.sum() * (self.guard.scale / len(x0))).backward()
             losses.append(loss.detach())
         return torch.cat(losses)
@@ -181,13 +181,13 @@ class Trainer:
         x0 = self.transform.dequantize(codes, u)
         self._all.draw = self.step
         u = self._all.uniform(torch.empty(self.settings.batch_size, 1, dtype=torch.float64, device=codes.device))[:, 0]
-        t = self.times.sample(self.model.sde, u)[self.here.rank :: self.here.world]  # times of a batch may depend on each other
+        t = self.times.sample(self.model.sde, u)[self.ranks.rank :: self.ranks.world]  # times of a batch may depend on each other
         return x0, t, self._noise(Stream.TRAIN_NOISE)(x0), cond
 
     def _noise(self, stream: Stream) -> RowNoise:
         """The noise of this step: that of a batch is new at each step, and replayed when a run goes on."""
         if stream not in self._sources:
-            rows = torch.arange(self.here.rank, self.settings.batch_size, self.here.world)
+            rows = torch.arange(self.ranks.rank, self.settings.batch_size, self.ranks.world)
             self._sources[stream] = RowNoise(self.seed, rows, stream)
         self._sources[stream].draw = self.step
         return self._sources[stream]
@@ -198,8 +198,8 @@ class Trainer:
             return None
         settings, averaged = self.settings, self.averaged()
         options: Any = {"batch_size": settings.batch_size, "dequantize": settings.dequantize, "seed": self.seed, "y": self.test_y}
-        found = held_out(averaged, self.objective, self.test, **options) if self.here.rank == 0 else None
-        found = self.here.agree(found)
+        found = held_out(averaged, self.objective, self.test, **options) if self.ranks.rank == 0 else None
+        found = self.ranks.broadcast(found)
         self._best = self.guard.improved(found.mean)
         return found
 
@@ -207,22 +207,22 @@ class Trainer:
         """The model with its averaged weights; if they are in shards, all processes must ask."""
         network = self.average.module
         if self.settings.shard:
-            self.plain.load_state_dict({name: whole(value) for name, value in network.state_dict().items()})
-            network = self.plain
+            self.bare_network.load_state_dict({name: gather_full(value) for name, value in network.state_dict().items()})
+            network = self.bare_network
         return ScoreModel(network, self.model.sde, self.model.parameterization, self.model.data)
 
     def save(self) -> None:
-        """Write what the store writes. Raises Failure rather than write weights that are not finite."""
+        """Write what the store writes. Raises RunError rather than write weights that are not finite."""
         self.store.save(self.step, best=self._best)
         self._best = False
 
     def resume(self) -> None:
-        """Go on from where the store's files end. Raises Failure when none can be read, Usage when they are of other data."""
+        """Go on from where the store's files end. Raises RunError when none can be read, UsageError when they are of other data."""
         self.step = self.store.resume()
 
-    def mend(self) -> None:
+    def rewrite_checkpoint(self) -> None:
         """Have the checkpoint be that of the state from which this was resumed."""
-        self.store.mend(self.step)
+        self.store.rewrite_checkpoint(self.step)
 
     def _write_checkpoint(self, contents: dict[str, Tensor], path: Path) -> None:
         states: dict[str, dict[str, Tensor]] = {name: {} for name in ("raw", *self.averages)}
@@ -232,14 +232,14 @@ class Trainer:
                 states[part][name if part == "raw" else name.removeprefix("module.")] = value
         raw = states.pop("raw")
         if self.settings.shard:
-            self.plain.load_state_dict(raw)
-        model = ScoreModel(self.plain, self.model.sde, self.model.parameterization, self.model.data)
+            self.bare_network.load_state_dict(raw)
+        model = ScoreModel(self.bare_network, self.model.sde, self.model.parameterization, self.model.data)
         save(model, path, ema=states.pop("ema"), more=states, step=self.step, shape=tuple(self.rows.data.shape[1:]))
 
 
-def _fast(network: nn.Module, settings: Settings, here: Processes) -> nn.Module:
+def _fast(network: nn.Module, settings: Settings, ranks: Ranks) -> nn.Module:
     """The network as it is called in training, with the same weights; of several processes, which share their gradients."""
     called: Any = torch.compile(network) if settings.compile else network
     if settings.autocast != "none":
         called = autocast(called, torch.bfloat16 if settings.autocast == "bf16" else torch.float16)
-    return DistributedDataParallel(called) if here.world > 1 and not settings.shard else called
+    return DistributedDataParallel(called) if ranks.world > 1 and not settings.shard else called

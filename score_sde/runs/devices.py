@@ -6,16 +6,16 @@ import os
 
 import torch
 
-from score_sde.errors import Usage
+from score_sde.errors import UsageError
 
 __all__ = ["choose_device"]
 
 
 def choose_device(name: str | None) -> str:
-    """The named device, or this process's GPU if there is one, or the CPU. Raises Usage for one that cannot be used here."""
+    """The named device, or this process's GPU if there is one, or the CPU. Raises UsageError for one that cannot be used here."""
     name = name or (f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
     try:
         torch.ones(1, device=name, dtype=torch.float64).item()  # times and noise are float64
     except Exception:
-        raise Usage(f"--device {name} cannot be used here: choose cpu, or a device with float64 that this torch has") from None
+        raise UsageError(f"--device {name} cannot be used here: choose cpu, or a device with float64 that this torch has") from None
     return name

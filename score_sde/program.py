@@ -1,0 +1,40 @@
+"""How this program was called, for the commands that its messages recommend."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import sys
+from pathlib import Path
+
+__all__ = ["command", "program", "stranger"]
+
+
+def program() -> str:
+    """What to type before the name of a command: `python run.py --mode`, `python -m score_sde` or `score-sde`."""
+    name = Path(sys.argv[0]).name
+    return {"run.py": "python run.py --mode", "__main__.py": "python -m score_sde"}.get(name, "score-sde")
+
+
+def command(name: str, *, sde: str | None = None, workdir: Path | None = None) -> str:
+    """A command line to recommend.
+
+    >>> command("sample", sde="vp(beta_max=10.0)", workdir=Path("runs/vp digits"))
+    "score-sde sample --sde 'vp(beta_max=10.0)' --workdir 'runs/vp digits'"
+    """
+    process = f" --sde {shlex.quote(sde)}" if sde else ""
+    folder = f" --workdir {shlex.quote(str(workdir))}" if workdir else ""
+    if program() == "python run.py --mode":  # as the README has it: the process first
+        return f"python run.py{process} --mode {name}{folder}"
+    return f"{program()} {name}{process}{folder}"
+
+
+def stranger() -> str | None:
+    """A sentence on a `models` or `configs` that Python finds before ours, since other folders have these names too; else None."""
+    here = Path(__file__).resolve().parents[1]
+    for name in ("models", "configs"):
+        spec = importlib.util.find_spec(name)
+        found = Path(spec.origin).resolve() if spec and spec.origin else None
+        if found is None or not found.is_relative_to(here):
+            return f"{name!r} was found at {found}, which is not part of this project: run from another folder"
+    return None
