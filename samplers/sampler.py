@@ -13,10 +13,11 @@ from samplers.algorithm import Corrector, Predictor
 from samplers.constraints import Constraint
 from samplers.times import Uniform
 from sde_lib.base import SDE
+from sde_lib.grid_cache import with_grid_cache
 from sde_lib.noise import Noise, RowNoise, Stream
 from sde_lib.ode import Solution, check_options, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
-from sde_lib.tensors import as_shape, check_state, on_grid
+from sde_lib.tensors import as_shape, check_state
 
 __all__ = ["FlowSampler", "Frame", "Sampler", "Samples", "like_of", "start"]
 
@@ -131,7 +132,7 @@ class Sampler:
                 algorithm.check(rsde)
         like = like_of(shape, device, dtype)
         source = _sources(seed, index, like.shape[0], noise)
-        times = on_grid(self.times(sde))
+        times = with_grid_cache(self.times(sde))
         x = mean = start(sde, like, x_T, source[Stream.PRIOR])
         if constraint is not None:
             x, mean, _ = constraint(sde, x, mean, times[0], source[Stream.CONSTRAINT])

@@ -19,7 +19,7 @@ from sde_lib.reverse import ReverseSDE
 from sde_lib.schedules import CosineBeta, LinearBeta
 from sde_lib.score import ScoreModel
 from sde_lib.tabulated import Tabulated
-from sde_lib.times import ImportanceTime, LogNormalTime, LossAwareTime, LowDiscrepancy, UniformTime
+from sde_lib.training_times import ImportanceTime, LogNormalTime, LossAwareTime, LowDiscrepancy, UniformTime
 from sde_lib.variational import Hybrid, VariationalBound
 from sde_lib.weightings import EDMWeighting, MinSNR
 

@@ -13,7 +13,7 @@ from sde_lib.losses import draw
 from sde_lib.noise import unseeded_normal, unseeded_sign
 from sde_lib.score import ScoreModel
 from sde_lib.tensors import sum_over_state
-from sde_lib.times import TimeLaw, UniformTime
+from sde_lib.training_times import TimeLaw, UniformTime
 from sde_lib.weightings import Weighting, weighting_of
 
 __all__ = ["ImplicitScoreMatching", "SlicedScoreMatching"]

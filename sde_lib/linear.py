@@ -12,7 +12,8 @@ from torch import Tensor
 
 from sde_lib.base import SDE
 from sde_lib.gaussian import Gaussian
-from sde_lib.tensors import Time, as_time, expand, of_step, of_time, sum_over_state
+from sde_lib.grid_cache import cached_at, cached_step
+from sde_lib.tensors import Time, as_time, expand, sum_over_state
 
 __all__ = ["Level", "LinearSDE", "Rates"]
 
@@ -73,7 +74,7 @@ class LinearSDE(SDE):
 
     def at(self, t: Time) -> Level:
         """Signal, noise and log-SNR at a time; never differentiates."""
-        return of_time(self, self._level, as_time(t))
+        return cached_at(self, self._level, as_time(t))
 
     def _level(self, t: Tensor) -> Level:
         log_alpha, sigma = self.log_alpha(t), self.sigma(t)
@@ -106,7 +107,7 @@ class LinearSDE(SDE):
 
         A table gives the nearest time it has, and s where that is t itself.
         """
-        return of_step(self, LinearSDE._between, t, s, fraction, power)
+        return cached_step(self, LinearSDE._between, t, s, fraction, power)
 
     def _between(self, t: Tensor, s: Tensor, fraction: float, power: float) -> Tensor:
         start, end = self.at(t).log_snr, self.at(s).log_snr
@@ -119,11 +120,11 @@ class LinearSDE(SDE):
 
     def drift(self, x: Tensor, t: Time) -> Tensor:
         """f(t) x."""
-        return expand(of_time(self, self.rates, as_time(t)).f, x) * x
+        return expand(cached_at(self, self.rates, as_time(t)).f, x) * x
 
     def diffusion(self, x: Tensor, t: Time) -> Tensor:
         """g(t)."""
-        return expand(of_time(self, self._g, as_time(t)), x)
+        return expand(cached_at(self, self._g, as_time(t)), x)
 
     def _g(self, t: Tensor) -> Tensor:
         return self.rates(t).g2.sqrt()

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from sde_lib.data import DataTransform
+from sde_lib.grid_cache import cached_at
 from sde_lib.linear import Level, LinearSDE
 from sde_lib.parameterizations import Parameterization
 from sde_lib.prediction import Coefficient, Prediction, Readings, solve
-from sde_lib.tensors import Time, as_time, check_tensor, check_time, expand, of_time
+from sde_lib.tensors import Time, as_time, check_tensor, check_time, expand
 
 __all__ = ["Conditioned", "ScoreFn", "ScoreModel"]
 
@@ -60,7 +61,7 @@ class ScoreModel(nn.Module):
         """
         t = as_time(t)
         check_time(t, x)
-        level, scale, label, (a, b), readings = of_time(self, self._of_time, t)
+        level, scale, label, (a, b), readings = cached_at(self, self._of_time, t)
         if label.is_floating_point():
             label = label.to(x.dtype)
         label = label.to(x.device).expand(x.shape[0])

@@ -15,7 +15,7 @@ from sde_lib.prediction import Prediction
 from sde_lib.score import ScoreModel
 from sde_lib.tabulated import Tabulated
 from sde_lib.tensors import expand
-from sde_lib.times import TimeLaw, UniformTime
+from sde_lib.training_times import TimeLaw, UniformTime
 
 __all__ = ["Hybrid", "LogVariances", "VariationalBound", "bound_term", "decoder_log_prob", "log_variances", "reverse_law"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sde_lib.linear import LinearSDE
-from sde_lib.times import LogNormalTime
+from sde_lib.training_times import LogNormalTime
 
 __all__ = ["WEIGHTINGS", "EDMWeighting", "MinSNR", "Weighting", "weighting_of"]
 
