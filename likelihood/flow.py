@@ -105,7 +105,7 @@ def log_likelihood(
 
     def units(y: Tensor, t: Tensor) -> Tensor:
         state = y[:, :dims].reshape(-1, *x.shape[1:])
-        sigma = sde.kernel(state, t).std.expand_as(state).flatten(1)
+        sigma = sde.std(state, t).expand_as(state).flatten(1)
         return torch.cat([sigma.to(y), torch.full_like(y[:, dims:], LOG_P_SHARE)], dim=1)
 
     y0 = torch.cat([(x if gradients else x.detach()).flatten(1), x.new_zeros(B, divergence.channels)], dim=1)

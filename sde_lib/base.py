@@ -46,6 +46,13 @@ class SDE(ABC):
     def prior(self, like: Tensor) -> Gaussian:
         """Law of x_T, for states shaped like the given tensor."""
 
+    def std(self, x: Tensor, t: Time) -> Tensor:
+        """Standard deviation of the noise in a state x at time t, given the data; broadcasts to x.
+
+        The kernel's own std unless overridden: a process whose states are not shaped like its data overrides it.
+        """
+        return self.kernel(x, t).std
+
     def valid_t_min(self, t_min: float | None) -> float:
         """The given t_min, or the process's own for None. Raises ValueError when it is not inside (0, T)."""
         if t_min is None:

@@ -134,6 +134,10 @@ class LinearSDE(SDE):
         alpha, sigma, _ = self.at(t)
         return Gaussian(expand(alpha, x0) * x0, expand(sigma, x0))
 
+    def std(self, x: Tensor, t: Time) -> Tensor:
+        """sigma(t)."""
+        return expand(self.at(t).sigma, x)
+
     def transition(self, x_s: Tensor, s: Time, t: Time) -> Gaussian:
         """Law of x_t given x_s, s < t: N(a x_s, sigma_t^2 - a^2 sigma_s^2), a = alpha_t / alpha_s."""
         a, std = self.transition_coefficients(s, t)
