@@ -15,7 +15,7 @@ from sde_lib.gaussian import Gaussian
 from sde_lib.grid_cache import cached_at, cached_step
 from sde_lib.tensors import Time, as_time, expand, sum_over_state
 
-__all__ = ["Level", "LinearSDE", "Rates"]
+__all__ = ["Level", "LinearSDE", "Rates", "posterior_coefficients"]
 
 
 class Level(NamedTuple):
@@ -24,6 +24,17 @@ class Level(NamedTuple):
     alpha: Tensor
     sigma: Tensor
     log_snr: Tensor
+
+
+def posterior_coefficients(level_t: Level, level_s: Level) -> tuple[Tensor, Tensor, Tensor]:
+    """What x_t, x0 and z are multiplied by in x_s given x_t and x0, s < t; each is shaped like the levels.
+
+    With r = SNR_t / SNR_s: r alpha_s / alpha_t, alpha_s (1 - r) and sigma_s sqrt(1 - r).
+    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equations 6 and 7.
+    """
+    log_r = level_t.log_snr - level_s.log_snr
+    rest = -torch.expm1(log_r)
+    return log_r.exp() * level_s.alpha / level_t.alpha, level_s.alpha * rest, level_s.sigma * rest.sqrt()
 
 
 class Rates(NamedTuple):
@@ -157,12 +168,8 @@ class LinearSDE(SDE):
         With r = SNR_t / SNR_s: mean r (alpha_s / alpha_t) x_t + alpha_s (1 - r) x0, variance sigma_s^2 (1 - r).
         Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equations 6 and 7.
         """
-        to, from_ = self.at(s), self.at(t)
-        log_r = from_.log_snr - to.log_snr
-        rest = -torch.expm1(log_r)
-        of_x, of_x0 = log_r.exp() * to.alpha / from_.alpha, to.alpha * rest
-        mean = expand(of_x, x_t) * x_t + expand(of_x0, x_t) * x0
-        return Gaussian(mean, expand(to.sigma * rest.sqrt(), x_t))
+        of_x, of_x0, std = posterior_coefficients(self.at(t), self.at(s))
+        return Gaussian(expand(of_x, x_t) * x_t + expand(of_x0, x_t) * x0, expand(std, x_t))
 
     def prior(self, like: Tensor) -> Gaussian:
         """N(0, sigma(T)^2)."""

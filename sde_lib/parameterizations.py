@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from sde_lib.linear import Level, LinearSDE
+from sde_lib.linear import Level, LinearSDE, posterior_coefficients
 from sde_lib.prediction import Coefficient
 from sde_lib.tensors import as_time
 
@@ -196,10 +196,8 @@ class PreviousMean(Parameterization):
         """(c1 + c2 alpha, c2 sigma), with r = SNR_t / SNR_s, c1 = alpha_s (1 - r) and c2 = r alpha_s / alpha_t."""
         if not hasattr(sde, "before"):
             raise ValueError(f"PreviousMean needs a process with a table, and got {sde!r}: use Tabulated")
-        before = sde.before(t)
-        log_r = level.log_snr - before.log_snr
-        of_x = log_r.exp() * before.alpha / level.alpha
-        return before.alpha * -torch.expm1(log_r) + of_x * level.alpha, of_x * level.sigma
+        of_x, of_x0, _ = posterior_coefficients(level, sde.before(t))
+        return of_x0 + of_x * level.alpha, of_x * level.sigma
 
 
 @dataclass(frozen=True)

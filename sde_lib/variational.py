@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sde_lib.data import Images
+from sde_lib.linear import posterior_coefficients
 from sde_lib.losses import DenoisingScoreMatching, draw
 from sde_lib.prediction import Prediction
 from sde_lib.score import ScoreModel
@@ -53,9 +54,8 @@ def reverse_law(sde: Tabulated, prediction: Prediction, t: Tensor, variance: Var
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equations 7 and 11; Nichol and Dhariwal, 2021, arXiv 2102.09672,
     equation 15.
     """
-    x, (alpha, _, log_snr), before = prediction.x, sde.at(t), sde.before(t)
-    log_r = log_snr - before.log_snr
-    of_x, of_x0 = log_r.exp() * before.alpha / alpha, before.alpha * -torch.expm1(log_r)
+    x = prediction.x
+    of_x, of_x0, _ = posterior_coefficients(sde.at(t), sde.before(t))
     mean = expand(of_x, x) * x + expand(of_x0, x) * prediction.x0
     if prediction.log_variance is not None:
         return mean, prediction.log_variance

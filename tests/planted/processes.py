@@ -62,15 +62,15 @@ MUTANTS = [
     Mutant(
         "posterior with alpha_t for alpha_s",
         "sde_lib/linear.py",
-        "to.alpha * rest",
-        "from_.alpha * rest",
+        "level_s.alpha * rest",
+        "level_t.alpha * rest",
         "test_processes.py -k bayes",
     ),
     Mutant(
         "posterior with sigma_t for sigma_s",
         "sde_lib/linear.py",
-        "expand(to.sigma * rest.sqrt(), x_t)",
-        "expand(from_.sigma * rest.sqrt(), x_t)",
+        "level_s.sigma * rest.sqrt()",
+        "level_t.sigma * rest.sqrt()",
         "test_processes.py -k bayes",
     ),
     Mutant(
