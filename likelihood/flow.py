@@ -122,5 +122,5 @@ def log_likelihood(
         error = torch.zeros_like(prior)
     else:
         error = by_probe.std(1) / divergence.channels**0.5 if divergence.channels > 1 else torch.full_like(prior, torch.nan)
-    result = LogLikelihood(by_probe.mean(1), by_probe, error, latent, solution.calls, solution.rows)
+    result = LogLikelihood(by_probe.mean(1), by_probe, error, latent, rsde.calls, rsde.rows)
     return solution.require_all("the likelihood could not be computed", result, index)

@@ -100,8 +100,9 @@ class Sampler:
         assert frame is not None
         x, nfe = (frame.mean if self.last == "mean" else frame.x), frame.nfe
         if self.last == "denoise":
+            rsde = ReverseSDE(sde, score_fn)
             with torch.no_grad():
-                x, nfe = ReverseSDE(sde, score_fn).predict(x, self.times(sde)[-1]).x0, nfe + 1
+                x, nfe = rsde.predict(x, self.times(sde)[-1]).x0, nfe + rsde.calls
         lost = int((~x.isfinite()).flatten(1).any(1).sum())
         if lost:
             raise RuntimeError(
@@ -225,10 +226,10 @@ class FlowSampler:
         x_T = start(sde, like, x_T, _sources(seed, index, like.shape[0], noise)[Stream.PRIOR])
         t_min = sde.valid_t_min(self.t_min)
         solution = self._carry(rsde, x_T, sde.T, t_min)
-        x, nfe = solution.reached(), solution.calls
+        x = solution.reached()
         if self.last == "denoise":
-            x, nfe = rsde.predict(x, torch.tensor(t_min, dtype=torch.float64)).x0, nfe + 1
-        return solution.require_all(UNSOLVED, Samples(x, nfe), index)
+            x = rsde.predict(x, torch.tensor(t_min, dtype=torch.float64)).x0
+        return solution.require_all(UNSOLVED, Samples(x, rsde.calls), index)
 
     @torch.no_grad()
     def encode(self, sde: SDE, score_fn: Any, x0: Tensor) -> Samples:
@@ -243,7 +244,7 @@ class FlowSampler:
         check_state(x0, "x0")
         rsde = ReverseSDE(sde, score_fn)
         solution = self._carry(rsde, x0, sde.valid_t_min(self.t_min), sde.T)
-        return solution.require_all(UNSOLVED, Samples(solution.reached(), solution.calls))
+        return solution.require_all(UNSOLVED, Samples(solution.reached(), rsde.calls))
 
     def _carry(self, rsde: ReverseSDE, x: Tensor, t: float, s: float) -> Solution:
         """The flow from the states at time t to those at time s, earlier or later."""

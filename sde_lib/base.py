@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from sde_lib.gaussian import Gaussian
 from sde_lib.tensors import Time
 
-__all__ = ["SDE"]
+__all__ = ["SDE", "require_kind"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,3 +68,13 @@ class SDE(ABC):
     def snap(self, t: Tensor) -> Tensor:
         """Move times to the nearest ones that the process has; a continuous process has them all."""
         return t
+
+
+def require_kind(sde: SDE, kind: type[SDE], who: str) -> Any:
+    """The process, if it is of the kind that an algorithm needs. Raises TypeError where it is not."""
+    if not isinstance(sde, kind):
+        raise TypeError(
+            f"{who} needs a process that is a {kind.__name__}, and got {sde!r}: "
+            "use EulerMaruyama, or FlowSampler, which serve every process"
+        )
+    return sde

@@ -241,4 +241,32 @@ MUTANTS = [
         "finite = loss.isfinite() | True",
         "../test_skipped.py -k law_of_times",
     ),
+    Mutant(
+        "network calls counted at the outside",
+        "sde_lib/score.py",
+        "        count_network_call(len(x))\n",
+        "",
+        "test_counting.py -k two_networks",
+    ),
+    Mutant(
+        "the calls of an inner equation hidden from the outer",
+        "sde_lib/counting.py",
+        "for counter in (total, outer):",
+        "for counter in (total,):",
+        "test_counting.py -k around",
+    ),
+    Mutant(
+        "calls on some of the rows counted elsewhere",
+        "sde_lib/reverse.py",
+        "part._total = self._total",
+        "part._total = NetworkCalls()",
+        "test_counting.py -k solvers",
+    ),
+    Mutant(
+        "the last denoising computed as one call",
+        "samplers/sampler.py",
+        "nfe + rsde.calls",
+        "nfe + 1",
+        "test_counting.py -k two_networks",
+    ),
 ]
