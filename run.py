@@ -243,7 +243,7 @@ def dequantize(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) 
 
     arguments.workdir, config = _run(arguments, overrides)
     model, _, codes, *_ = scored(arguments.workdir, config, choose_device(arguments.device), None, "train")
-    if not hasattr(model.data, "levels"):
+    if model.data.levels is None:
         raise Usage("dequantization is of levels, and the data of this run are real numbers: there is nothing to learn")
     steps = 2000 if arguments.steps is None else arguments.steps
     if steps < 1:

@@ -13,8 +13,8 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from sde_lib import Images, RowNoise
+from sde_lib.data import chunks
 from sde_lib.noise import Stream
-from training.data.reading import chunks
 
 __all__ = ["Baseline", "baselines", "categorical", "gaussian_mixture", "standard_normal"]
 

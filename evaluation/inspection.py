@@ -15,11 +15,12 @@ from evaluation.figures import image_grid, is_drawable, save_picture, scatter
 from evaluation.suggest import warnings_about
 from models.files import write_atomically
 from sde_lib import LinearSDE
+from sde_lib.data import chunks
 from training.build import arguments_of, build
 from training.data.arrays import as_rows
 from training.data.folder import sizes
 from training.data.items import data_set
-from training.data.reading import chunks, read_array
+from training.data.reading import read_array
 from training.errors import Usage
 from training.experiment import require_rows
 
@@ -102,7 +103,7 @@ def _facts(data: Any) -> dict[str, str]:
         f"standard deviation {part.double().std().item():.4g}{'' if len(part) == len(train) else f' (first {len(part)} rows)'}",
         "meaning": f"{data.transform}",
         "as states": f"{x.min().item():.3g} to {x.max().item():.3g}, standard deviation {x.double().std().item():.3g}",
-        "number": "bits/dim" if hasattr(data.transform, "levels") else "log p in nats (no levels, so no bits/dim)",
+        "number": "bits/dim" if data.transform.levels is not None else "log p in nats (no levels, so no bits/dim)",
     }
 
 
@@ -143,7 +144,7 @@ def sheet(data: Any, path: Path) -> None:
     shape = tuple(data.train.shape[1:])
     if is_drawable(shape):
         shown = data.train[:64]
-        save_picture(image_grid(shown, getattr(data.transform, "levels", None), math.ceil(math.sqrt(len(shown)))), path)
+        save_picture(image_grid(shown, data.transform.levels, math.ceil(math.sqrt(len(shown)))), path)
     elif shape == (2,):
         scatter(data.train[:5000], path)
     else:

@@ -29,6 +29,8 @@ class SDE(ABC):
     t_min: float = 1e-5
     # Adaptive solvers step in t^(1 / clock_power): 2 for a process whose sigma grows as sqrt(t), where slopes go as 1 / sqrt(t).
     clock_power: ClassVar[float] = 1.0
+    # Whether it exists at the N levels of a table alone. Such a process also has what Tabulated has: times, place, index, before.
+    has_table: ClassVar[bool] = False
 
     @abstractmethod
     def drift(self, x: Tensor, t: Time) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sde_lib.linear import Level, LinearSDE, posterior_coefficients
 from sde_lib.prediction import Coefficient
+from sde_lib.tabulated import require_table
 from sde_lib.tensors import as_time
 
 __all__ = [
@@ -20,10 +21,8 @@ __all__ = [
 ]
 
 
-def _table(label: str, sde: Any) -> Any:
-    if not hasattr(sde, "index"):
-        raise ValueError(f"label={label!r} needs a process with a table, and got {sde!r}: use Tabulated, or label='time'")
-    return sde
+def _table(label: str, sde: LinearSDE) -> Any:
+    return require_table(sde, f"label={label!r}", otherwise="label='time'")
 
 
 def _index_of_1000(sde: Any, t: Tensor) -> Tensor:
@@ -194,9 +193,7 @@ class PreviousMean(Parameterization):
 
     def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
         """(c1 + c2 alpha, c2 sigma), with r = SNR_t / SNR_s, c1 = alpha_s (1 - r) and c2 = r alpha_s / alpha_t."""
-        if not hasattr(sde, "before"):
-            raise ValueError(f"PreviousMean needs a process with a table, and got {sde!r}: use Tabulated")
-        of_x, of_x0, _ = posterior_coefficients(level, sde.before(t))
+        of_x, of_x0, _ = posterior_coefficients(level, require_table(sde, "PreviousMean").before(t))
         return of_x0 + of_x * level.alpha, of_x * level.sigma
 
 

@@ -14,7 +14,7 @@ from sde_lib.linear import posterior_coefficients
 from sde_lib.losses import DenoisingScoreMatching, draw
 from sde_lib.prediction import Prediction
 from sde_lib.score import ScoreModel
-from sde_lib.tabulated import Tabulated
+from sde_lib.tabulated import Tabulated, require_table
 from sde_lib.tensors import expand
 from sde_lib.training_times import TimeLaw, UniformTime
 
@@ -139,9 +139,8 @@ class VariationalBound:
 
     def require(self, model: ScoreModel) -> None:
         """Raise ValueError for a model whose bound cannot be had."""
-        if not hasattr(model.sde, "before"):
-            raise ValueError(f"the variational bound needs a process with levels, and got {model.sde!r}: use Tabulated")
-        if not hasattr(model.data, "levels"):
+        require_table(model.sde, "the variational bound")
+        if model.data is None or model.data.levels is None:
             raise ValueError(f"the variational bound needs integer data, and the model's data are {model.data!r}: give it Images")
 
     def of_prediction(self, model: ScoreModel, prediction: Prediction, x0: Tensor, t: Tensor) -> Tensor:

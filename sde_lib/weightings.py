@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sde_lib.linear import LinearSDE, posterior_coefficients
+from sde_lib.tabulated import require_table
 from sde_lib.training_times import LogNormalTime
 
 __all__ = ["WEIGHTINGS", "EDMWeighting", "MinSNR", "Weighting", "weighting_of"]
@@ -17,10 +18,8 @@ Weighting = Callable[[LinearSDE, Tensor], Tensor]
 
 
 def _previous(sde: LinearSDE, t: Tensor) -> Tensor:
-    if not hasattr(sde, "before"):
-        raise ValueError(f"weighting 'previous' needs a process with a table, and got {sde!r}: use Tabulated")
     level = sde.at(t)
-    _, of_x0, _ = posterior_coefficients(level, sde.before(t))
+    _, of_x0, _ = posterior_coefficients(level, require_table(sde, "weighting 'previous'").before(t))
     return (of_x0 * level.sigma**2 / level.alpha) ** 2
 
 

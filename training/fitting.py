@@ -14,8 +14,8 @@ from torch import Tensor
 from configs import default
 from models.checkpoint import FILE_NAME
 from sde_lib import DenoisingScoreMatching, ImportanceTime, ScoreModel
+from sde_lib.data import chunks
 from training.config import nearest
-from training.data.reading import chunks
 from training.errors import Usage
 from training.folders import CONFIG_NAME
 from training.lock import alone_in

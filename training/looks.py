@@ -36,5 +36,5 @@ def look(experiment: Experiment, trainer: Trainer, folder: Path) -> dict[str, An
     y = getattr(data, "test_y", None)
     parts = stem.with_name(f"{step}.likelihood.parts")
     found = score_set(model, scoring, data.test[:ROWS], experiment.seed, parts, trainer.here, y=None if y is None else y[:ROWS])
-    number = "bits_per_dim" if hasattr(model.data, "levels") else "nats"
+    number = "nats" if model.data.levels is None else "bits_per_dim"
     return {f"look_{number}": found.mean, "look_error": found.standard_error}
