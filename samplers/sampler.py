@@ -15,8 +15,9 @@ from samplers.times import Uniform
 from sde_lib.base import SDE
 from sde_lib.grid_cache import with_grid_cache
 from sde_lib.noise import Noise, RowNoise, Stream
-from sde_lib.ode import Solution, check_options, integrate_on_clock
+from sde_lib.ode import check_options, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
+from sde_lib.solution import Solution
 from sde_lib.tensors import as_shape, check_state
 
 __all__ = ["FlowSampler", "Frame", "Sampler", "Samples", "like_of", "start"]

@@ -12,6 +12,7 @@ __all__ = [
     "Time",
     "as_shape",
     "as_time",
+    "by_row",
     "check_floating",
     "check_state",
     "check_tensor",
@@ -38,7 +39,12 @@ def expand(c: Tensor, x: Tensor) -> Tensor:
     if c.ndim == 0:
         return c
     check_time(c, x)
-    return c.to(device=x.device, dtype=x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    return by_row(c.to(device=x.device, dtype=x.dtype), x)
+
+
+def by_row(values: Tensor, x: Tensor) -> Tensor:
+    """Shape one value for each row, (B,), of any dtype, so that it broadcasts to the state x, (B, *shape)."""
+    return values.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def check_time(c: Tensor, x: Tensor) -> None:
