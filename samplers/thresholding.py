@@ -10,7 +10,7 @@ from torch import Tensor
 from sde_lib.linear import LinearSDE
 from sde_lib.prediction import Prediction
 from sde_lib.score import ScoreFunction, check_score_fn, prediction_of
-from sde_lib.tensors import Time, as_time
+from sde_lib.tensors import Time, as_time, by_row
 
 __all__ = ["Threshold"]
 
@@ -58,7 +58,8 @@ class Threshold(ScoreFunction):
             return x0.clamp(self.low, self.high)
         middle, half = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
         away = x0 - middle
-        edge = torch.quantile(away.flatten(1).abs(), self.quantile, dim=1).clamp_min(half).reshape(-1, *[1] * (x0.ndim - 1))
+        edge = torch.quantile(away.flatten(1).abs(), self.quantile, dim=1).clamp_min(half)
+        edge = by_row(edge, x0)
         return middle + (half / edge) * torch.minimum(torch.maximum(away, -edge), edge)
 
     def _take(self, rows: Tensor) -> Threshold:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sde_lib.base import SDE
+from sde_lib.fields import check_numbers
 from sde_lib.gaussian import Gaussian
 from sde_lib.grid_cache import cached_at, cached_step
 from sde_lib.tensors import Time, as_time, expand, sum_over_state
@@ -62,6 +63,7 @@ class LinearSDE(SDE):
     """
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not 0 < self.t_min < self.T:
             raise ValueError(f"{type(self).__name__} got t_min={self.t_min} and T={self.T}: 0 < t_min < T is needed")
         log_snr = self.at(torch.linspace(self.t_min, self.T, 257, dtype=torch.float64)).log_snr

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from sde_lib.fields import check_choices
 from sde_lib.linear import Level, LinearSDE, posterior_coefficients
 from sde_lib.prediction import Coefficient
 from sde_lib.tabulated import require_table
@@ -215,8 +216,7 @@ class WithVariance(Parameterization):
     outputs = 2
 
     def __post_init__(self) -> None:
-        if self.kind not in ("fraction", "log"):
-            raise ValueError(f"{self!r}: kind 'fraction' or 'log' is needed")
+        check_choices(self)
 
     def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
         """That of the other parameterization."""

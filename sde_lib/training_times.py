@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from sde_lib.fields import check_numbers
 from sde_lib.linear import LinearSDE
 from sde_lib.tensors import as_time
 
@@ -95,6 +96,7 @@ class LogNormalTime:
     std: float = 1.2
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.std <= 0:
             raise ValueError(f"{self!r}: std must be positive")
 

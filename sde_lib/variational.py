@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sde_lib.data import Images
+from sde_lib.fields import check_choices
 from sde_lib.linear import posterior_coefficients
 from sde_lib.losses import DenoisingScoreMatching, draw
 from sde_lib.prediction import Prediction
@@ -128,8 +129,7 @@ class VariationalBound:
     of_levels: ClassVar[bool] = True  # the data are centres of bins
 
     def __post_init__(self) -> None:
-        if self.variance not in ("small", "large"):
-            raise ValueError(f"{self!r}: variance 'small' or 'large' is needed")
+        check_choices(self)
 
     def __call__(self, model: ScoreModel, x0: Tensor, *, t: Tensor | None = None, z: Tensor | None = None, **cond: Any) -> Tensor:
         """Loss of each sample, (B,), in bits/dim; t, z and errors as in DenoisingScoreMatching."""

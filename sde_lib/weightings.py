@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sde_lib.fields import check_numbers
 from sde_lib.linear import LinearSDE, posterior_coefficients
 from sde_lib.tabulated import require_table
 from sde_lib.training_times import LogNormalTime
@@ -43,6 +44,7 @@ class MinSNR:
     gamma: float = 5.0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.gamma <= 0:
             raise ValueError(f"{self!r}: gamma must be positive")
 

@@ -33,6 +33,11 @@ class BetaSDE(LinearSDE):
     ) -> None:
         if beta is not None and not (beta_min is None and beta_max is None):
             raise ValueError(f"{type(self).__name__} got a schedule beta and also beta_min or beta_max: give one or the other")
+        if beta is not None and (isinstance(beta, type) or not callable(beta)):
+            raise TypeError(
+                f"{type(self).__name__} got beta={beta!r}, and a function of t was needed, such as CosineBeta(): "
+                "for a linear one give beta_min and beta_max"
+            )
         if beta is None:
             beta = LinearBeta(0.1 if beta_min is None else beta_min, 20.0 if beta_max is None else beta_max)
         object.__setattr__(self, "beta", beta)

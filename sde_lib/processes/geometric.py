@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sde_lib.fields import check_numbers
 from sde_lib.linear import LinearSDE, Rates
 from sde_lib.tensors import Time, as_time
 
@@ -31,6 +32,7 @@ class GeometricVPSDE(LinearSDE):
     clock_power = 2.0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not 0 < self.variance_min < self.variance_max <= 1:
             raise ValueError(f"{self!r}: 0 < variance_min < variance_max <= 1 is needed")
         super().__post_init__()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sde_lib.fields import check_numbers
 from sde_lib.linear import LinearSDE, Rates
 from sde_lib.tensors import Time, as_time
 
@@ -20,6 +21,7 @@ class VESDE(LinearSDE):
 
     sigma(0) is sigma_min, not 0: what the process calls x_0 is the data plus noise of standard deviation sigma_min.
     sigma_max should be about the largest distance between two data (arXiv 2006.09011, technique 1).
+    Raises ValueError unless 0 < sigma_min < sigma_max, and TypeError where one is no number.
 
     Reference: Song et al., 2021, arXiv 2011.13456, equations 9 and 30 (the limit of NCSN, arXiv 1907.05600).
 
@@ -29,6 +31,12 @@ class VESDE(LinearSDE):
 
     sigma_min: float = 0.01
     sigma_max: float = 50.0
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+        if not (self.sigma_min > 0 and self.sigma_max > 0):
+            raise ValueError(f"{self!r}: a positive sigma_min and sigma_max are needed")
+        super().__post_init__()
 
     @property
     def _log_ratio(self) -> float:

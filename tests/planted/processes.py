@@ -269,4 +269,18 @@ MUTANTS = [
         "nfe + 1",
         "test_counting.py -k two_networks",
     ),
+    Mutant(
+        "a text taken for a number",
+        "sde_lib/fields.py",
+        "isinstance(value, Real | Tensor)",
+        "isinstance(value, Real | Tensor | str)",
+        "test_processes.py -k another_type",
+    ),
+    Mutant(
+        "a class taken for a schedule",
+        "sde_lib/processes/beta.py",
+        "isinstance(beta, type) or not callable(beta)",
+        "not callable(beta)",
+        "test_processes.py -k another_type",
+    ),
 ]
