@@ -40,6 +40,7 @@ setup(
     # One by one: find_packages would install tests, benchmarks and others, whose names belong to users too.
     packages=[
         "sde_lib",
+        "sde_lib.processes",
         "samplers",
         "samplers.predictors",
         "samplers.correctors",

@@ -14,7 +14,7 @@ from likelihood.joined import OfRows, join, so_many, with_error
 from sde_lib.data import Images, require_levels
 from sde_lib.noise import RowNoise, Stream
 from sde_lib.reverse import ReverseSDE
-from sde_lib.tabulated import Tabulated
+from sde_lib.tabulated import Tabulated, require_table
 from sde_lib.variational import bound_term
 
 __all__ = ["RateDistortion", "VariationalBits", "variational_bound"]
@@ -109,10 +109,9 @@ def variational_bound(
     >>> variational_bound(sde, score_fn, torch.full((3, 1, 2, 2), 1), images=Images(levels=4)).terms.shape
     torch.Size([5])
     """
-    if not hasattr(sde, "before"):
-        raise ValueError(f"the variational bound needs a process with levels, and got {sde!r}: use bits_per_dim, or Tabulated")
-    require_levels(images)
     reverse = ReverseSDE(sde, score_fn)
+    require_table(sde, "the variational bound", otherwise="bits_per_dim")
+    require_levels(images)
     results = []
     for codes in [batches] if isinstance(batches, Tensor) else batches:
         if not len(codes):

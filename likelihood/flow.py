@@ -105,7 +105,7 @@ def log_likelihood(
 
     def units(y: Tensor, t: Tensor) -> Tensor:
         state = y[:, :dims].reshape(-1, *x.shape[1:])
-        sigma = sde.kernel(state, t).std.expand_as(state).flatten(1)
+        sigma = sde.std(state, t).expand_as(state).flatten(1)
         return torch.cat([sigma.to(y), torch.full_like(y[:, dims:], LOG_P_SHARE)], dim=1)
 
     y0 = torch.cat([(x if gradients else x.detach()).flatten(1), x.new_zeros(B, divergence.channels)], dim=1)
@@ -122,5 +122,5 @@ def log_likelihood(
         error = torch.zeros_like(prior)
     else:
         error = by_probe.std(1) / divergence.channels**0.5 if divergence.channels > 1 else torch.full_like(prior, torch.nan)
-    result = LogLikelihood(by_probe.mean(1), by_probe, error, latent, solution.calls, solution.rows)
+    result = LogLikelihood(by_probe.mean(1), by_probe, error, latent, rsde.calls, rsde.rows)
     return solution.require_all("the likelihood could not be computed", result, index)

@@ -261,7 +261,7 @@ def _near(a: Any, b: Any) -> bool:
 
 def _check_data(model: ScoreModel, unit_range: bool) -> None:
     low, data = (0.0 if unit_range else -1.0), model.data
-    levels = getattr(data, "levels", 256)
+    levels = 256 if data is None or data.levels is None else data.levels
     half = (1 - low) / (2 * (levels - 1))
     if data not in (None, Images(levels, low, 1.0), Images(levels, low - half, 1 + half)):
         raise ValueError(f"diffusers' pipelines show numbers in [{low:g}, 1], and the model's data are {data!r}: rescale them")

@@ -13,10 +13,12 @@ from samplers.algorithm import Corrector, Predictor
 from samplers.constraints import Constraint
 from samplers.times import Uniform
 from sde_lib.base import SDE
+from sde_lib.grid_cache import with_grid_cache
 from sde_lib.noise import Noise, RowNoise, Stream
-from sde_lib.ode import Solution, check_options, integrate_on_clock
+from sde_lib.ode import check_options, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
-from sde_lib.tensors import as_shape, check_state, on_grid
+from sde_lib.solution import Solution
+from sde_lib.tensors import as_shape, check_state
 
 __all__ = ["FlowSampler", "Frame", "Sampler", "Samples", "like_of", "start"]
 
@@ -99,8 +101,9 @@ class Sampler:
         assert frame is not None
         x, nfe = (frame.mean if self.last == "mean" else frame.x), frame.nfe
         if self.last == "denoise":
+            rsde = ReverseSDE(sde, score_fn)
             with torch.no_grad():
-                x, nfe = ReverseSDE(sde, score_fn).predict(x, self.times(sde)[-1]).x0, nfe + 1
+                x, nfe = rsde.predict(x, self.times(sde)[-1]).x0, nfe + rsde.calls
         lost = int((~x.isfinite()).flatten(1).any(1).sum())
         if lost:
             raise RuntimeError(
@@ -131,7 +134,7 @@ class Sampler:
                 algorithm.check(rsde)
         like = like_of(shape, device, dtype)
         source = _sources(seed, index, like.shape[0], noise)
-        times = on_grid(self.times(sde))
+        times = with_grid_cache(self.times(sde))
         x = mean = start(sde, like, x_T, source[Stream.PRIOR])
         if constraint is not None:
             x, mean, _ = constraint(sde, x, mean, times[0], source[Stream.CONSTRAINT])
@@ -224,10 +227,10 @@ class FlowSampler:
         x_T = start(sde, like, x_T, _sources(seed, index, like.shape[0], noise)[Stream.PRIOR])
         t_min = sde.valid_t_min(self.t_min)
         solution = self._carry(rsde, x_T, sde.T, t_min)
-        x, nfe = solution.reached(), solution.calls
+        x = solution.reached()
         if self.last == "denoise":
-            x, nfe = rsde.predict(x, torch.tensor(t_min, dtype=torch.float64)).x0, nfe + 1
-        return solution.require_all(UNSOLVED, Samples(x, nfe), index)
+            x = rsde.predict(x, torch.tensor(t_min, dtype=torch.float64)).x0
+        return solution.require_all(UNSOLVED, Samples(x, rsde.calls), index)
 
     @torch.no_grad()
     def encode(self, sde: SDE, score_fn: Any, x0: Tensor) -> Samples:
@@ -242,7 +245,7 @@ class FlowSampler:
         check_state(x0, "x0")
         rsde = ReverseSDE(sde, score_fn)
         solution = self._carry(rsde, x0, sde.valid_t_min(self.t_min), sde.T)
-        return solution.require_all(UNSOLVED, Samples(solution.reached(), solution.calls))
+        return solution.require_all(UNSOLVED, Samples(solution.reached(), rsde.calls))
 
     def _carry(self, rsde: ReverseSDE, x: Tensor, t: float, s: float) -> Solution:
         """The flow from the states at time t to those at time s, earlier or later."""

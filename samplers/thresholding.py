@@ -9,13 +9,13 @@ from torch import Tensor
 
 from sde_lib.linear import LinearSDE
 from sde_lib.prediction import Prediction
-from sde_lib.reverse import ReverseSDE
-from sde_lib.tensors import Time, as_time
+from sde_lib.score import ScoreFunction, check_score_fn, prediction_of
+from sde_lib.tensors import Time, as_time, by_row
 
 __all__ = ["Threshold"]
 
 
-class Threshold:
+class Threshold(ScoreFunction):
     """A score function whose estimate of x0 stays within low and high: ScoreFn -> ScoreFn.
 
     With m the middle of the range, w half its width and r = x0 - m: static, for quantile=None, m + clip(r, -w, w); dynamic,
@@ -42,17 +42,14 @@ class Threshold:
         if process is None:
             raise TypeError("Threshold got a score function that carries no process, and needs one: give sde=")
         self.quantile, self.low, self.high, self.sde = quantile, low, high, process
-        self._inner = ReverseSDE(process, score_fn)
+        check_score_fn(process, score_fn)
+        self.score_fn = score_fn
         if hasattr(score_fn, "take"):
             self.take = self._take
 
-    def __call__(self, x: Tensor, t: Time) -> Tensor:
-        """The score of the new estimate."""
-        return self.predict(x, t).score
-
     def predict(self, x: Tensor, t: Time) -> Prediction:
         """The prediction with its x0 brought into the range; what was learned of the variance stays."""
-        said = self._inner.predict(x, as_time(t))
+        said = prediction_of(self.score_fn, self.sde, x, as_time(t))
         x0 = self._within(said.x0)
         return Prediction(x, x0, said.level, 1.0, 0.0, said.log_variance, said.variance_fraction)
 
@@ -61,9 +58,9 @@ class Threshold:
             return x0.clamp(self.low, self.high)
         middle, half = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
         away = x0 - middle
-        edge = torch.quantile(away.flatten(1).abs(), self.quantile, dim=1).clamp_min(half).reshape(-1, *[1] * (x0.ndim - 1))
+        edge = torch.quantile(away.flatten(1).abs(), self.quantile, dim=1).clamp_min(half)
+        edge = by_row(edge, x0)
         return middle + (half / edge) * torch.minimum(torch.maximum(away, -edge), edge)
 
     def _take(self, rows: Tensor) -> Threshold:
-        taken = self._inner.take(rows).score_fn
-        return Threshold(taken, quantile=self.quantile, low=self.low, high=self.high, sde=self.sde)
+        return Threshold(self.score_fn.take(rows), quantile=self.quantile, low=self.low, high=self.high, sde=self.sde)

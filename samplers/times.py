@@ -12,6 +12,7 @@ from torch import Tensor
 from sde_lib.base import SDE
 from sde_lib.linear import LinearSDE
 from sde_lib.tables import strided
+from sde_lib.tabulated import require_table
 
 __all__ = ["From", "Grid", "Karras", "LogSNR", "Quadratic", "Respaced", "Table", "Uniform"]
 
@@ -184,7 +185,6 @@ class From:
 
 def _kept(grid: object, sde: SDE, t_min: float | None) -> Tensor:
     """The times of a table from T down to t_min."""
-    if not hasattr(sde, "times"):
-        raise TypeError(f"{grid!r} needs a process with a table of times, as Tabulated is, and got {sde!r}: use Uniform or LogSNR")
+    times = require_table(sde, repr(grid), otherwise="the grids Uniform or LogSNR").times
     least = sde.snap(torch.tensor(sde.valid_t_min(t_min), dtype=torch.float64))
-    return sde.times[sde.times >= least].flip(0)
+    return times[times >= least].flip(0)

@@ -9,7 +9,6 @@ from sde_lib.linear import LinearSDE
 from sde_lib.losses import DenoisingScoreMatching
 from sde_lib.moved import Moved
 from sde_lib.noise import RowNoise
-from sde_lib.ode import Unfinished
 from sde_lib.oracles import GaussianOracle, MixtureOracle, PointsOracle
 from sde_lib.parameterizations import EDM, Data, Epsilon, PreviousMean, ScaledScore, Score, V, Velocity, WithVariance
 from sde_lib.planar import CheckerboardOracle, RingOracle
@@ -18,8 +17,9 @@ from sde_lib.processes import VESDE, VPSDE, GeometricVPSDE, KarrasSDE, Rectified
 from sde_lib.reverse import ReverseSDE
 from sde_lib.schedules import CosineBeta, LinearBeta
 from sde_lib.score import ScoreModel
+from sde_lib.solution import Unfinished
 from sde_lib.tabulated import Tabulated
-from sde_lib.times import ImportanceTime, LogNormalTime, LossAwareTime, LowDiscrepancy, UniformTime
+from sde_lib.training_times import ImportanceTime, LogNormalTime, LossAwareTime, LowDiscrepancy, UniformTime
 from sde_lib.variational import Hybrid, VariationalBound
 from sde_lib.weightings import EDMWeighting, MinSNR
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from sde_lib.gaussian import Gaussian
 from sde_lib.tensors import Time
 
-__all__ = ["SDE"]
+__all__ = ["SDE", "require_kind"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,8 @@ class SDE(ABC):
     t_min: float = 1e-5
     # Adaptive solvers step in t^(1 / clock_power): 2 for a process whose sigma grows as sqrt(t), where slopes go as 1 / sqrt(t).
     clock_power: ClassVar[float] = 1.0
+    # Whether it exists at the N levels of a table alone. Such a process also has what Tabulated has: times, place, index, before.
+    has_table: ClassVar[bool] = False
 
     @abstractmethod
     def drift(self, x: Tensor, t: Time) -> Tensor:
@@ -46,6 +48,13 @@ class SDE(ABC):
     def prior(self, like: Tensor) -> Gaussian:
         """Law of x_T, for states shaped like the given tensor."""
 
+    def std(self, x: Tensor, t: Time) -> Tensor:
+        """Standard deviation of the noise in a state x at time t, given the data; broadcasts to x.
+
+        The kernel's own std unless overridden: a process whose states are not shaped like its data overrides it.
+        """
+        return self.kernel(x, t).std
+
     def valid_t_min(self, t_min: float | None) -> float:
         """The given t_min, or the process's own for None. Raises ValueError when it is not inside (0, T)."""
         if t_min is None:
@@ -61,3 +70,13 @@ class SDE(ABC):
     def snap(self, t: Tensor) -> Tensor:
         """Move times to the nearest ones that the process has; a continuous process has them all."""
         return t
+
+
+def require_kind(sde: SDE, kind: type[SDE], who: str) -> Any:
+    """The process, if it is of the kind that an algorithm needs. Raises TypeError where it is not."""
+    if not isinstance(sde, kind):
+        raise TypeError(
+            f"{who} needs a process that is a {kind.__name__}, and got {sde!r}: "
+            "use EulerMaruyama, or FlowSampler, which serve every process"
+        )
+    return sde

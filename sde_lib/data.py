@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from sde_lib.tensors import check_state, check_tensor
 
-__all__ = ["DataTransform", "Images", "Standardize"]
+__all__ = ["DataTransform", "Images", "Standardize", "chunk_rows", "chunks", "require_levels"]
+
+
+CHUNK = 1 << 24  # entries that are looked at at once
+
+
+def chunk_rows(shape: Sequence[int]) -> int:
+    """How many rows of a data set of this shape, (N, *shape), have about 2^24 entries; at least one."""
+    return max(1, CHUNK // max(1, math.prod(shape[1:])))
+
+
+def chunks(data: Tensor) -> list[Tensor]:
+    """Rows of data in parts of about 2^24 entries, so that what is mapped from a file need not fit into memory."""
+    return list(data.split(chunk_rows(data.shape)))
 
 
 class DataTransform(Protocol):
-    """What Images and Standardize have in common: the way from raw data to states and back."""
+    """What Images and Standardize have in common: the way from raw data to states and back.
 
+    levels is how many integers the data may be, or None for real numbers.
+    """
+
+    @property
+    def levels(self) -> int | None: ...  # noqa: D102
     def encode(self, raw: Tensor) -> Tensor: ...  # noqa: D102
     def dequantize(self, raw: Tensor, u: Tensor) -> Tensor: ...  # noqa: D102
     def decode(self, x: Tensor) -> Tensor: ...  # noqa: D102
@@ -89,7 +108,7 @@ class Images:
 
 def require_levels(images: Any) -> None:
     """Refuse what has no levels, whose densities are no bits/dim: raises TypeError."""
-    if not hasattr(images, "levels"):
+    if getattr(images, "levels", None) is None:  # anything may be given here, and None is
         raise TypeError(f"images is {images!r}, which has no levels, and bits/dim are of levels: use log_likelihood, in nats")
 
 
@@ -103,6 +122,7 @@ class Standardize:
 
     mean: float
     std: float
+    levels: ClassVar[None] = None  # real numbers
 
     def __post_init__(self) -> None:
         if not (self.std > 0 and math.isfinite(self.mean) and math.isfinite(self.std)):
@@ -111,8 +131,7 @@ class Standardize:
     @classmethod
     def of(cls, raw: Tensor) -> Standardize:
         """The transform that gives a data set, (N, *shape), mean 0 and standard deviation 1; it is read in parts."""
-        parts = raw.split(max(1, (1 << 24) // max(1, math.prod(raw.shape[1:]))))
-        total = 0.0
+        parts, total = chunks(raw), 0.0
         for part in parts:
             check_state(part, "data")
             total += part.double().sum().item()

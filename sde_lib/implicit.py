@@ -8,12 +8,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from sde_lib.fields import check_choices
 from sde_lib.jacobian import quadratic_form, trace
 from sde_lib.losses import draw
 from sde_lib.noise import unseeded_normal, unseeded_sign
 from sde_lib.score import ScoreModel
 from sde_lib.tensors import sum_over_state
-from sde_lib.times import TimeLaw, UniformTime
+from sde_lib.training_times import TimeLaw, UniformTime
 from sde_lib.weightings import Weighting, weighting_of
 
 __all__ = ["ImplicitScoreMatching", "SlicedScoreMatching"]
@@ -86,8 +87,9 @@ class SlicedScoreMatching:
 
     def __post_init__(self) -> None:
         weighting_of(self.weighting)
-        if self.slices < 1 or self.kind not in ("rademacher", "gaussian"):
-            raise ValueError(f"{self!r}: at least one slice, of kind 'rademacher' or 'gaussian', is needed")
+        check_choices(self)
+        if self.slices < 1:
+            raise ValueError(f"{self!r}: at least one slice is needed")
 
     def __call__(
         self,

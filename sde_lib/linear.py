@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from sde_lib.base import SDE
+from sde_lib.fields import check_numbers
 from sde_lib.gaussian import Gaussian
-from sde_lib.tensors import Time, as_time, expand, of_step, of_time, sum_over_state
+from sde_lib.grid_cache import cached_at, cached_step
+from sde_lib.tensors import Time, as_time, expand, sum_over_state
 
-__all__ = ["Level", "LinearSDE", "Rates"]
+__all__ = ["Level", "LinearSDE", "Rates", "posterior_coefficients"]
 
 
 class Level(NamedTuple):
@@ -23,6 +25,17 @@ class Level(NamedTuple):
     alpha: Tensor
     sigma: Tensor
     log_snr: Tensor
+
+
+def posterior_coefficients(level_t: Level, level_s: Level) -> tuple[Tensor, Tensor, Tensor]:
+    """What x_t, x0 and z are multiplied by in x_s given x_t and x0, s < t; each is shaped like the levels.
+
+    With r = SNR_t / SNR_s: r alpha_s / alpha_t, alpha_s (1 - r) and sigma_s sqrt(1 - r).
+    Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equations 6 and 7.
+    """
+    log_r = level_t.log_snr - level_s.log_snr
+    rest = -torch.expm1(log_r)
+    return log_r.exp() * level_s.alpha / level_t.alpha, level_s.alpha * rest, level_s.sigma * rest.sqrt()
 
 
 class Rates(NamedTuple):
@@ -50,6 +63,7 @@ class LinearSDE(SDE):
     """
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not 0 < self.t_min < self.T:
             raise ValueError(f"{type(self).__name__} got t_min={self.t_min} and T={self.T}: 0 < t_min < T is needed")
         log_snr = self.at(torch.linspace(self.t_min, self.T, 257, dtype=torch.float64)).log_snr
@@ -73,7 +87,7 @@ class LinearSDE(SDE):
 
     def at(self, t: Time) -> Level:
         """Signal, noise and log-SNR at a time; never differentiates."""
-        return of_time(self, self._level, as_time(t))
+        return cached_at(self, self._level, as_time(t))
 
     def _level(self, t: Tensor) -> Level:
         log_alpha, sigma = self.log_alpha(t), self.sigma(t)
@@ -106,7 +120,7 @@ class LinearSDE(SDE):
 
         A table gives the nearest time it has, and s where that is t itself.
         """
-        return of_step(self, LinearSDE._between, t, s, fraction, power)
+        return cached_step(self, LinearSDE._between, t, s, fraction, power)
 
     def _between(self, t: Tensor, s: Tensor, fraction: float, power: float) -> Tensor:
         start, end = self.at(t).log_snr, self.at(s).log_snr
@@ -119,11 +133,11 @@ class LinearSDE(SDE):
 
     def drift(self, x: Tensor, t: Time) -> Tensor:
         """f(t) x."""
-        return expand(of_time(self, self.rates, as_time(t)).f, x) * x
+        return expand(cached_at(self, self.rates, as_time(t)).f, x) * x
 
     def diffusion(self, x: Tensor, t: Time) -> Tensor:
         """g(t)."""
-        return expand(of_time(self, self._g, as_time(t)), x)
+        return expand(cached_at(self, self._g, as_time(t)), x)
 
     def _g(self, t: Tensor) -> Tensor:
         return self.rates(t).g2.sqrt()
@@ -132,6 +146,10 @@ class LinearSDE(SDE):
         """Law of x_t given x0: N(alpha x0, sigma^2)."""
         alpha, sigma, _ = self.at(t)
         return Gaussian(expand(alpha, x0) * x0, expand(sigma, x0))
+
+    def std(self, x: Tensor, t: Time) -> Tensor:
+        """sigma(t)."""
+        return expand(self.at(t).sigma, x)
 
     def transition(self, x_s: Tensor, s: Time, t: Time) -> Gaussian:
         """Law of x_t given x_s, s < t: N(a x_s, sigma_t^2 - a^2 sigma_s^2), a = alpha_t / alpha_s."""
@@ -152,12 +170,8 @@ class LinearSDE(SDE):
         With r = SNR_t / SNR_s: mean r (alpha_s / alpha_t) x_t + alpha_s (1 - r) x0, variance sigma_s^2 (1 - r).
         Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equations 6 and 7.
         """
-        to, from_ = self.at(s), self.at(t)
-        log_r = from_.log_snr - to.log_snr
-        rest = -torch.expm1(log_r)
-        of_x, of_x0 = log_r.exp() * to.alpha / from_.alpha, to.alpha * rest
-        mean = expand(of_x, x_t) * x_t + expand(of_x0, x_t) * x0
-        return Gaussian(mean, expand(to.sigma * rest.sqrt(), x_t))
+        of_x, of_x0, std = posterior_coefficients(self.at(t), self.at(s))
+        return Gaussian(expand(of_x, x_t) * x_t + expand(of_x0, x_t) * x0, expand(std, x_t))
 
     def prior(self, like: Tensor) -> Gaussian:
         """N(0, sigma(T)^2)."""

@@ -13,7 +13,7 @@ from sde_lib.noise import unseeded_normal, unseeded_uniform
 from sde_lib.prediction import Prediction
 from sde_lib.score import ScoreModel
 from sde_lib.tensors import as_time, check_floating, expand
-from sde_lib.times import TimeLaw, UniformTime
+from sde_lib.training_times import TimeLaw, UniformTime
 from sde_lib.weightings import Weighting, weighting_of
 
 __all__ = ["DenoisingScoreMatching", "draw"]

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sde_lib.grid_cache import cached_at
 from sde_lib.linear import LinearSDE
 from sde_lib.prediction import Prediction
-from sde_lib.tensors import Time, as_time, expand, of_time
+from sde_lib.tensors import Time, as_time, expand
 
 __all__ = ["Moved"]
 
@@ -48,7 +49,7 @@ class Moved(nn.Module):
 
     def predict(self, x: Tensor, t: Time, **cond: Any) -> Prediction:
         """Everything the model says about x at time t of the new process."""
-        own_t, scale = of_time(self, self._of_time, as_time(t))
+        own_t, scale = cached_at(self, self._of_time, as_time(t))
         prediction = self.model.predict(expand(scale, x) * x, own_t, **cond)
         return dataclasses.replace(prediction, x=x, level=self.sde.at(t), readings=None)
 

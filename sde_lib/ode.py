@@ -4,84 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy.integrate import DOP853, RK45
 from torch import Tensor
 
-from sde_lib.tensors import Time, as_time, expand
+from sde_lib.solution import Solution, Status
+from sde_lib.tensors import Time, as_time, by_row, expand
 
-__all__ = ["METHODS", "Solution", "Status", "Unfinished", "check_options", "integrate", "integrate_on_clock"]
+__all__ = ["METHODS", "check_options", "integrate", "integrate_on_clock"]
 
 
 Field = Callable[[Tensor, Tensor, Tensor], Tensor]
 Units = Callable[[Tensor, Tensor], Tensor]
-Result = TypeVar("Result")
-
-
-class Status(IntEnum):
-    """How the integration of a row ended; str() gives a sentence."""
-
-    DONE = 0
-    TOO_MANY_STEPS = 1
-    STEP_TOO_SMALL = 2
-    NOT_FINITE = 3
-
-    def __str__(self) -> str:
-        return (
-            "reached the end of the interval",
-            "used all its steps before the end: loosen the tolerance, or give integrate more max_steps",
-            "needed a step below the resolution of time: the score is too rough there; raise t_min, or loosen the tolerance",
-            "met NaN or infinity: check that the score is finite on the whole interval",
-        )[self]
-
-
-class Unfinished(RuntimeError):
-    """Some rows did not reach the end: reasons has a sentence for each row, and result what was asked for, NaN where a row failed.
-
-    >>> error = Unfinished("1 of 2 rows failed", torch.tensor([0, 3]), torch.tensor([1.0, torch.nan]))
-    >>> error.reasons[1]
-    'met NaN or infinity: check that the score is finite on the whole interval'
-    """
-
-    def __init__(self, text: str, status: Tensor, result: Any) -> None:
-        super().__init__(text)
-        self.reasons = [str(Status(number)) for number in status.tolist()]
-        self.result = result
-
-
-class Solution(NamedTuple):
-    """The end of an integration: y as given; per row the time reached and the status; evaluations in calls and in rows."""
-
-    y: Tensor
-    t: Tensor
-    status: Tensor
-    calls: int
-    rows: int
-
-    def failures(self, index: int = 0) -> str:
-        """A sentence on the rows that did not reach the end, counted from index; empty when all did."""
-        lost = self.status.nonzero().flatten().tolist()
-        if not lost:
-            return ""
-        first = lost[0]
-        return (
-            f"{len(lost)} of {len(self.status)} rows failed, the first being row {index + first}, which at t = "
-            f"{self.t[first].item():.4g} {Status(int(self.status[first]))}"
-        )
-
-    def reached(self) -> Tensor:
-        """y, with NaN in the rows that did not reach the end."""
-        return torch.where(expand(self.status == Status.DONE, self.y).bool(), self.y, torch.nan)
-
-    def require_all(self, what: str, result: Result, index: int = 0) -> Result:
-        """The result, made of reached(). Raises Unfinished, which has it, and says what could not be done, unless all rows did."""
-        if self.failures():
-            raise Unfinished(f"{what}: {self.failures(index)}", self.status, result)
-        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,79 +96,136 @@ def integrate(
     tensor([[0.3679]], dtype=torch.float64)
     """
     check_options(rtol, atol, method)
-    m = METHODS[method]
     B, device = y0.shape[0], y0.device
     start, end = as_time(t0).to(device).expand(B), as_time(t1).to(device).expand(B)
-    direction = torch.sign(end - start)
     out, times = y0.clone(), start.clone()
     status = torch.full((B,), int(Status.TOO_MANY_STEPS), device=device)
-    calls = evaluated = 0
     if B == 0:
-        return Solution(out, times, status, calls, evaluated)
-
-    def f(y: Tensor, t: Tensor, rows: Tensor, field: Field = fn) -> Tensor:
-        nonlocal calls, evaluated
-        calls, evaluated = calls + 1, evaluated + len(rows)
-        return field(y, t, rows).to(y.dtype)
-
-    def allowed(size: Tensor, y: Tensor, t: Tensor) -> Tensor:
-        return (atol + rtol * size) * (1 if units is None else units(y, t))
-
-    rows = torch.arange(B, device=device)
-    y, t = y0, times
-    k = f(y, t, rows)
-    h = _rounded(_first_step(f, allowed(y.abs(), y, t), m.order, y, t, end, k, rows))
-    active = torch.ones_like(t, dtype=torch.bool)
-    rejected = torch.zeros_like(active)
-    last_error = torch.full_like(t, LEAST)
+        return Solution(out, times, status, 0, 0)
+    problem = _Problem(fn, unweighted, units, rtol, atol, gains, METHODS[method], start, end, torch.sign(end - start))
+    now = problem.begin(y0)
     for _ in range(max_steps):
-        remaining = (end[rows] - t).abs()
-        final = h >= remaining * (1 - 1e-12)
-        h = torch.where(final, remaining, h)
-        signed = direction[rows] * h
-        stages = [k]
-        for i in range(1, len(m.nodes)):
-            y_stage = y + expand(signed, y) * _combine(m.stages[i, :i], stages)
-            t_stage = _inside(t + m.nodes[i] * signed, start[rows], end[rows])
-            stages.append(f(y_stage, t_stage, rows, fn if unweighted is None or m.weighted[i] else unweighted))
-        y_new = y + expand(signed, y) * _combine(m.weights, stages)
-        t_new = torch.where(final, end[rows], t + signed)
-        k_new = f(y_new, t_new, rows)
-        stages.append(k_new)
-        error = h * _norm(_combine(m.errors, stages), allowed(torch.maximum(y.abs(), y_new.abs()), y_new, t_new))
-        finite = error.isfinite()
-        accept = (error < 1) & finite & active
-        # An accepted step grows by the PI rule, and not right after a rejection; a rejected one shrinks by the I rule.
-        exponent = 1 / (m.order + 1)
-        safe = error.clamp_min(1e-10)
-        grow = (SAFETY * safe ** (-gains[0] * exponent) * last_error ** (gains[1] * exponent)).clamp(SMALLEST, LARGEST)
-        grow = torch.where(rejected, grow.clamp_max(1.0), grow)
-        shrink = torch.where(finite, SAFETY * safe**-exponent, torch.full_like(error, SMALLEST)).clamp(SMALLEST, 1.0)
-        h = _rounded(h * torch.where(accept, grow, shrink))
-        last_error, rejected = torch.where(accept, safe.clamp_min(LEAST), last_error), ~accept
-        y = torch.where(expand(accept, y).bool(), y_new, y)
-        k = torch.where(expand(accept, y).bool(), k_new, k)
-        t = torch.where(accept, t_new, t)
-
-        arrived = active & accept & final
-        smallest = 4 * torch.finfo(torch.float64).eps * torch.maximum(t.abs(), end[rows].abs())
-        stuck = active & ~arrived & torch.where(accept, h == 0, h <= smallest)  # a step of 0 is always accepted
+        trial = problem.attempt(now)
+        now, arrived, stuck = problem.judge(now, trial)
         leaving = arrived | stuck
         if bool(leaving.any()):
-            gone = rows[leaving]
-            out[gone], times[gone] = y[leaving], t[leaving]
-            fate = torch.where(finite, int(Status.STEP_TOO_SMALL), int(Status.NOT_FINITE))
+            gone = now.rows[leaving]
+            out[gone], times[gone] = now.y[leaving], now.t[leaving]
+            fate = torch.where(trial.error.isfinite(), int(Status.STEP_TOO_SMALL), int(Status.NOT_FINITE))
             status[gone] = torch.where(arrived, int(Status.DONE), fate)[leaving]
-            active = active & ~leaving
-            if not bool(active.any()):
+            now = now._replace(active=now.active & ~leaving)
+            if not bool(now.active.any()):
                 break
             if not keep_rows:
-                rows, y, k, t, h, last_error, rejected, active = (
-                    v[~leaving] for v in (rows, y, k, t, h, last_error, rejected, active)
-                )
+                now = _UnderWay(*(v[~leaving] for v in now))
     else:
-        out[rows[active]], times[rows[active]] = y[active], t[active]
-    return Solution(out, times, status, calls, evaluated)
+        lost = now.active
+        out[now.rows[lost]], times[now.rows[lost]] = now.y[lost], now.t[lost]
+    return Solution(out, times, status, problem.calls, problem.evaluated)
+
+
+class _UnderWay(NamedTuple):
+    """The b rows under way: their numbers, state, time and slope; the next step, the last error, and who is still active."""
+
+    rows: Tensor
+    y: Tensor
+    t: Tensor
+    slope: Tensor
+    h: Tensor
+    last_error: Tensor
+    rejected: Tensor  # whether the last step was
+    active: Tensor
+
+
+class _Trial(NamedTuple):
+    """A step that was tried: where it ends, its error in units of what is allowed, and whether it is the row's last."""
+
+    y: Tensor
+    t: Tensor
+    slope: Tensor
+    h: Tensor
+    error: Tensor
+    final: Tensor
+
+
+@dataclass(eq=False)
+class _Problem:
+    """The arguments of integrate, and the three things that it does with them."""
+
+    fn: Field
+    unweighted: Field | None
+    units: Units | None
+    rtol: float
+    atol: float
+    gains: tuple[float, float]
+    method: _Method
+    start: Tensor
+    end: Tensor
+    direction: Tensor
+    calls: int = 0
+    evaluated: int = 0
+
+    def f(self, y: Tensor, t: Tensor, rows: Tensor, field: Field | None = None) -> Tensor:
+        """The slope, counted."""
+        self.calls, self.evaluated = self.calls + 1, self.evaluated + len(rows)
+        return (field or self.fn)(y, t, rows).to(y.dtype)
+
+    def allowed(self, size: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        """The error that is allowed in each entry of a state of this size."""
+        return (self.atol + self.rtol * size) * (1 if self.units is None else self.units(y, t))
+
+    def begin(self, y: Tensor) -> _UnderWay:
+        """All rows at the start, with the first step they will try: two calls."""
+        t, rows = self.start.clone(), torch.arange(len(y), device=y.device)
+        slope = self.f(y, t, rows)
+        h = _rounded(_first_step(self.f, self.allowed(y.abs(), y, t), self.method.order, y, t, self.end, slope, rows))
+        active = torch.ones_like(t, dtype=torch.bool)
+        return _UnderWay(rows, y, t, slope, h, torch.full_like(t, LEAST), ~active, active)
+
+    def attempt(self, now: _UnderWay) -> _Trial:
+        """One step of every row, by the stages of the method."""
+        m, (rows, y, t) = self.method, now[:3]
+        start, end = self.start[rows], self.end[rows]
+        remaining = (end - t).abs()
+        final = now.h >= remaining * (1 - 1e-12)
+        h = torch.where(final, remaining, now.h)
+        signed = self.direction[rows] * h
+        scale = expand(signed, y)
+        stages = [now.slope]
+        for i in range(1, len(m.nodes)):
+            y_stage = y + scale * _combine(m.stages[i, :i], stages)
+            t_stage = _inside(t + m.nodes[i] * signed, start, end)
+            field = self.fn if self.unweighted is None or m.weighted[i] else self.unweighted
+            stages.append(self.f(y_stage, t_stage, rows, field))
+        y_new = y + scale * _combine(m.weights, stages)
+        t_new = torch.where(final, end, t + signed)
+        slope = self.f(y_new, t_new, rows)
+        stages.append(slope)
+        allowed = self.allowed(torch.maximum(y.abs(), y_new.abs()), y_new, t_new)
+        return _Trial(y_new, t_new, slope, h, h * _norm(_combine(m.errors, stages), allowed), final)
+
+    def judge(self, now: _UnderWay, trial: _Trial) -> tuple[_UnderWay, Tensor, Tensor]:
+        """The rows after the trial, each with its next step; which have arrived, and which are stuck.
+
+        An accepted step grows by the PI rule, and not right after a rejection; a rejected one shrinks by the I rule.
+        """
+        finite = trial.error.isfinite()
+        accept = (trial.error < 1) & finite & now.active
+        exponent = 1 / (self.method.order + 1)
+        safe = trial.error.clamp_min(1e-10)
+        grow = SAFETY * safe ** (-self.gains[0] * exponent) * now.last_error ** (self.gains[1] * exponent)
+        grow = grow.clamp(SMALLEST, LARGEST)
+        grow = torch.where(now.rejected, grow.clamp_max(1.0), grow)
+        shrink = torch.where(finite, SAFETY * safe**-exponent, torch.full_like(safe, SMALLEST)).clamp(SMALLEST, 1.0)
+        h = _rounded(trial.h * torch.where(accept, grow, shrink))
+        last_error = torch.where(accept, safe.clamp_min(LEAST), now.last_error)
+        of_row = by_row(accept, now.y)
+        y, slope = torch.where(of_row, trial.y, now.y), torch.where(of_row, trial.slope, now.slope)
+        t = torch.where(accept, trial.t, now.t)
+        arrived = now.active & accept & trial.final
+        smallest = 4 * torch.finfo(torch.float64).eps * torch.maximum(t.abs(), self.end[now.rows].abs())
+        stuck = now.active & ~arrived & torch.where(accept, h == 0, h <= smallest)  # a step of 0 is always accepted
+        return _UnderWay(now.rows, y, t, slope, h, last_error, ~accept, now.active), arrived, stuck
 
 
 def integrate_on_clock(

@@ -1,61 +1,18 @@
-"""Data whose truth is known: the exact score, density and samples at every time, under every linear process."""
+"""Data whose truth is known: Gaussians, mixtures of them, and points."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise
+from sde_lib.oracle import Oracle
 from sde_lib.tensors import Time, as_time
 
-__all__ = ["ExactScore", "GaussianOracle", "MixtureOracle", "PointsOracle", "exact_log_prob"]
-
-
-class Oracle(Protocol):
-    """A data law with a known log-density, and score, of x_t = alpha x0 + sigma eps, in float64; alpha, sigma are (B,)."""
-
-    def log_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
-    def score_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
-
-
-@dataclass(frozen=True, eq=False)
-class ExactScore:
-    """The true score of an oracle under a process: a score function, computed in float64 and given in the dtype of x.
-
-    >>> from sde_lib import VPSDE
-    >>> ExactScore(GaussianOracle(torch.zeros(2), 1.0), VPSDE())(torch.ones(1, 2), 0.5)
-    tensor([[-1., -1.]])
-    """
-
-    oracle: Oracle
-    sde: LinearSDE
-
-    def __call__(self, x: Tensor, t: Time) -> Tensor:
-        """grad log p_t(x), (B, *shape); t is () or (B,)."""
-        level = self.sde.at(as_time(t).to(x.device).expand(x.shape[0]))
-        return self.oracle.score_density(x.double(), level.alpha, level.sigma).to(x.dtype)
-
-    def log_prob(self, x: Tensor, t: Time) -> Tensor:
-        """log p_t(x) in nats, (B,), float64."""
-        return exact_log_prob(self.oracle, x, self.sde, t)
-
-    def take(self, rows: Tensor) -> ExactScore:
-        """Itself: nothing here belongs to a row."""
-        return self
-
-
-def exact_log_prob(oracle: Oracle, x: Tensor, sde: LinearSDE | None, t: Time) -> Tensor:
-    """log p_t(x) of an oracle in nats, (B,), float64; without a process, that of the data, where alpha = 1 and sigma = 0."""
-    if sde is None:
-        one = torch.ones(x.shape[0], dtype=torch.float64, device=x.device)
-        return oracle.log_density(x.double(), one, 0 * one)
-    level = sde.at(as_time(t).to(x.device).expand(x.shape[0]))
-    return oracle.log_density(x.double(), level.alpha, level.sigma)
+__all__ = ["GaussianOracle", "MixtureOracle", "PointsOracle"]
 
 
 def _choose(noise: RowNoise, n: int, log_weights: Tensor) -> Tensor:
@@ -65,7 +22,7 @@ def _choose(noise: RowNoise, n: int, log_weights: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, u.squeeze(1).contiguous()).clamp_max(len(cumulative) - 1)
 
 
-class GaussianOracle:
+class GaussianOracle(Oracle):
     """Gaussian data N(mean, std^2), or N(mean, covariance) with a full covariance.
 
     mean is (*shape); std is a number or broadcasts to mean; covariance is (d, d), d the number of entries of mean.
@@ -105,21 +62,13 @@ class GaussianOracle:
         score = -centred / variances
         return (score if self.axes is None else score @ self.axes.to(x.device).T).reshape(x.shape)
 
-    def score(self, sde: LinearSDE) -> ExactScore:
-        """The exact score function under a process."""
-        return ExactScore(self, sde)
-
-    def log_prob(self, x: Tensor, sde: LinearSDE | None = None, t: Time = 0.0) -> Tensor:
-        """log p_t(x) in nats, (B,), float64; without a process, that of the data."""
-        return exact_log_prob(self, x, sde, t)
-
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """n data, (n, *shape), float64."""
         z = RowNoise(seed, n)(torch.empty(n, len(self.mean), dtype=torch.float64)) * self.variances.sqrt()
         return (self.mean + (z if self.axes is None else z @ self.axes.T)).reshape(n, *self.shape)
 
 
-class MixtureOracle:
+class MixtureOracle(Oracle):
     """A mixture of Gaussians: weights (K,), means (K, *shape), stds (K,) or (K, *shape). The weights are normalised.
 
     >>> oracle = MixtureOracle(weights=[0.2, 0.8], means=torch.tensor([[-1.0], [1.0]]), stds=torch.tensor([0.1, 0.1]))
@@ -164,14 +113,6 @@ class MixtureOracle:
         joint, centred, variances = self._terms(x, alpha, sigma)
         return -(joint.softmax(0) * centred / variances).sum(1).T.reshape(x.shape)
 
-    def score(self, sde: LinearSDE) -> ExactScore:
-        """The exact score function under a process."""
-        return ExactScore(self, sde)
-
-    def log_prob(self, x: Tensor, sde: LinearSDE | None = None, t: Time = 0.0) -> Tensor:
-        """log p_t(x) in nats, (B,), float64; without a process, that of the data."""
-        return exact_log_prob(self, x, sde, t)
-
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """n data, (n, *shape), float64."""
         noise = RowNoise(seed, n)
@@ -180,7 +121,7 @@ class MixtureOracle:
         return (self.means[k] + self.variances[k].sqrt() * z).reshape(n, *self.shape)
 
 
-class PointsOracle:
+class PointsOracle(Oracle):
     """A discrete law on given points: points (K, *shape), weights (K,), equal unless given, and normalised.
 
     p_t(x) = sum_k w_k N(x; alpha y_k, sigma^2): what a network that has learnt its training set by heart would model. There is
@@ -235,15 +176,11 @@ class PointsOracle:
         centred, points, joint = self._kernels(x, alpha, sigma)
         return ((alpha[:, None] * (joint.softmax(1) @ points) - centred) / (sigma**2)[:, None]).reshape(x.shape)
 
-    def score(self, sde: LinearSDE) -> ExactScore:
-        """The exact score function under a process."""
-        return ExactScore(self, sde)
-
     def log_prob(self, x: Tensor, sde: LinearSDE | None = None, t: Time = 0.0) -> Tensor:
         """log p_t(x) in nats, (B,), float64, for t > 0."""
         if sde is None or (as_time(t) <= 0).any():
             raise ValueError("points have no density at t = 0: give a process and a time, log_prob(x, sde, t) with t > 0")
-        return exact_log_prob(self, x, sde, t)
+        return super().log_prob(x, sde, t)
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """n data, (n, *shape), float64."""

@@ -10,8 +10,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from sde_lib.linear import Level, LinearSDE
+from sde_lib.fields import check_choices
+from sde_lib.linear import Level, LinearSDE, posterior_coefficients
 from sde_lib.prediction import Coefficient
+from sde_lib.tabulated import require_table
 from sde_lib.tensors import as_time
 
 __all__ = [
@@ -20,10 +22,8 @@ __all__ = [
 ]
 
 
-def _table(label: str, sde: Any) -> Any:
-    if not hasattr(sde, "index"):
-        raise ValueError(f"label={label!r} needs a process with a table, and got {sde!r}: use Tabulated, or label='time'")
-    return sde
+def _table(label: str, sde: LinearSDE) -> Any:
+    return require_table(sde, f"label={label!r}", otherwise="label='time'")
 
 
 def _index_of_1000(sde: Any, t: Tensor) -> Tensor:
@@ -194,12 +194,8 @@ class PreviousMean(Parameterization):
 
     def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
         """(c1 + c2 alpha, c2 sigma), with r = SNR_t / SNR_s, c1 = alpha_s (1 - r) and c2 = r alpha_s / alpha_t."""
-        if not hasattr(sde, "before"):
-            raise ValueError(f"PreviousMean needs a process with a table, and got {sde!r}: use Tabulated")
-        before = sde.before(t)
-        log_r = level.log_snr - before.log_snr
-        of_x = log_r.exp() * before.alpha / level.alpha
-        return before.alpha * -torch.expm1(log_r) + of_x * level.alpha, of_x * level.sigma
+        of_x, of_x0, _ = posterior_coefficients(level, require_table(sde, "PreviousMean").before(t))
+        return of_x0 + of_x * level.alpha, of_x * level.sigma
 
 
 @dataclass(frozen=True)
@@ -220,8 +216,7 @@ class WithVariance(Parameterization):
     outputs = 2
 
     def __post_init__(self) -> None:
-        if self.kind not in ("fraction", "log"):
-            raise ValueError(f"{self!r}: kind 'fraction' or 'log' is needed")
+        check_choices(self)
 
     def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
         """That of the other parameterization."""

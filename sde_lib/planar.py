@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise
-from sde_lib.oracles import ExactScore, exact_log_prob
-from sde_lib.tensors import Time
+from sde_lib.oracle import Oracle
 
 __all__ = ["CheckerboardOracle", "RingOracle"]
 
@@ -22,7 +20,7 @@ def _check_plane(x: Tensor) -> None:
 
 
 @dataclass(frozen=True)
-class RingOracle:
+class RingOracle(Oracle):
     """A circle of the given radius around the origin of the plane, uniform in angle, blurred by N(0, width^2 I).
 
     With R = alpha radius, v = alpha^2 width^2 + sigma^2, r = |x| and Bessel's I0:
@@ -59,14 +57,6 @@ class RingOracle:
         pull = torch.special.i1e(k) / torch.special.i0e(k) / k
         return x * ((radius**2 / v * pull - 1) / v)[:, None]
 
-    def score(self, sde: LinearSDE) -> ExactScore:
-        """The exact score function under a process."""
-        return ExactScore(self, sde)
-
-    def log_prob(self, x: Tensor, sde: LinearSDE | None = None, t: Time = 0.0) -> Tensor:
-        """log p_t(x) in nats, (B,), float64; without a process, that of the data."""
-        return exact_log_prob(self, x, sde, t)
-
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """n data, (n, 2), float64."""
         noise = RowNoise(seed, n)
@@ -76,12 +66,13 @@ class RingOracle:
 
 
 @dataclass(frozen=True)
-class CheckerboardOracle:
+class CheckerboardOracle(Oracle):
     """Uniform on the dark squares of a checkerboard around the origin of the plane.
 
     side is that of the whole board, of cells x cells squares; the square in column i and row j is dark where i + j is even.
     With D_i(u) the normal probability, under N(u, sigma^2), of column i scaled by alpha, and A the dark area:
-    p_t(x) = sum over dark (i, j) of D_i(x_1) D_j(x_2) / (A alpha^2). States are (B, 2).
+    p_t(x) = sum over dark (i, j) of D_i(x_1) D_j(x_2) / (A alpha^2). States are (B, 2); log p of the data is -inf off the dark
+    squares.
     Raises ValueError for fewer than 2 cells, a side that is not positive, and states of another shape.
 
     >>> oracle = CheckerboardOracle(cells=4, side=4.0)
@@ -126,14 +117,6 @@ class CheckerboardOracle:
         share = self._classes(log_d).softmax(1)
         parts = [(log_d[..., p::2].softmax(2) * slope[..., p::2]).sum(2) * share[:, p, None] for p in (0, 1)]
         return (parts[0] + parts[1]) / sigma[:, None]
-
-    def score(self, sde: LinearSDE) -> ExactScore:
-        """The exact score function under a process."""
-        return ExactScore(self, sde)
-
-    def log_prob(self, x: Tensor, sde: LinearSDE | None = None, t: Time = 0.0) -> Tensor:
-        """log p_t(x) in nats, (B,), float64; without a process, that of the data: -inf off the dark squares."""
-        return exact_log_prob(self, x, sde, t)
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """n data, (n, 2), float64."""

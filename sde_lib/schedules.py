@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sde_lib.fields import check_numbers
+
 __all__ = ["CosineBeta", "LinearBeta", "integral_of"]
 
 _NODES, _WEIGHTS = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(64))
@@ -28,6 +30,9 @@ class LinearBeta:
     beta_min: float = 0.1
     beta_max: float = 20.0
     T = 1.0
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
     def __call__(self, t: Tensor) -> Tensor:
         """beta(t), shaped like t."""
@@ -58,6 +63,9 @@ class CosineBeta:
 
     s: float = 0.008
     T = 0.999
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
     def _angle(self, t: Tensor) -> Tensor:
         return (t + self.s) / (1 + self.s) * (math.pi / 2)

@@ -2,25 +2,96 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from sde_lib.base import SDE, require_kind
+from sde_lib.counting import count_network_call
 from sde_lib.data import DataTransform
+from sde_lib.grid_cache import cached_at
 from sde_lib.linear import Level, LinearSDE
-from sde_lib.parameterizations import Parameterization
+from sde_lib.parameterizations import Parameterization, Score
 from sde_lib.prediction import Coefficient, Prediction, Readings, solve
-from sde_lib.tensors import Time, as_time, check_tensor, check_time, expand, of_time
+from sde_lib.tensors import Time, as_time, check_tensor, check_time, expand
 
-__all__ = ["Conditioned", "ScoreFn", "ScoreModel"]
+__all__ = ["Conditioned", "ScoreFn", "ScoreFunction", "ScoreModel", "check_score_fn", "prediction_of", "score_of"]
+
+_PLAIN = Score()
 
 
 class ScoreFn(Protocol):
     """Any callable that gives the score of the law of x_t: (x (B, *shape), t () or (B,)) -> (B, *shape)."""
 
     def __call__(self, x: Tensor, t: Tensor, /) -> Tensor: ...  # noqa: D102
+
+
+class ScoreFunction(ABC):
+    """A score function given by its predictions: a subclass writes predict(x, t) and has the process sde it belongs to.
+
+    One whose rows are independent also has take(rows), the same for the given rows alone: adaptive solvers then drop the rows
+    that are done. Without it they keep them, which is slower.
+
+    >>> from sde_lib import Data, ScoreModel, VPSDE
+    >>> class Halved(ScoreFunction):
+    ...     model = ScoreModel(lambda x, label: x, VPSDE(), Data())
+    ...     sde = model.sde
+    ...     def predict(self, x, t):
+    ...         said = self.model.predict(x, t)
+    ...         return Prediction(x, 0.5 * said.x0, said.level, 1.0, 0.0)
+    >>> Halved().predict(torch.ones(1, 2), 0.5).x0
+    tensor([[0.5000, 0.5000]])
+    """
+
+    sde: LinearSDE
+
+    @abstractmethod
+    def predict(self, x: Tensor, t: Time) -> Prediction:
+        """What is said about the state x, (B, *shape), at time t, () or (B,)."""
+
+    def __call__(self, x: Tensor, t: Time) -> Tensor:
+        """The score at x and t, shaped like x."""
+        return self.predict(x, t).score
+
+
+def check_score_fn(sde: SDE, score_fn: Any) -> None:
+    """Raise TypeError where process and score function are swapped, ValueError where the latter carries another process."""
+    if not hasattr(sde, "prior") or not callable(score_fn):
+        raise TypeError(
+            f"the process was given as {type(sde).__name__} and the score function as {type(score_fn).__name__}: "
+            "give the process first and then a function (x, t) -> score, as in sample(model.sde, model, ...)"
+        )
+    theirs = getattr(score_fn, "sde", sde)
+    if theirs != sde:
+        raise ValueError(f"the score function belongs to {theirs!r} and was used with {sde!r}: pass its own process")
+
+
+def score_of(score_fn: ScoreFn, x: Tensor, t: Time) -> Tensor:
+    """The score function's answer at x and t. Raises TypeError when it is no tensor, ValueError when its shape is not that of x."""
+    score = score_fn(x, t)  # type: ignore[arg-type]
+    check_tensor(score, "the score function's answer")
+    if score.shape != x.shape:
+        raise ValueError(
+            f"the score function answered with shape {tuple(score.shape)} to a state of shape {tuple(x.shape)}: "
+            "the two must agree; where they only broadcast, the result would be silently wrong"
+        )
+    return score
+
+
+def prediction_of(score_fn: Any, sde: SDE, x: Tensor, t: Time) -> Prediction:
+    """What a score function says about x at t: its own predict, or what follows from a bare score under a linear process.
+
+    Raises TypeError for a bare score under another process, and what score_of raises.
+    """
+    if hasattr(score_fn, "predict"):
+        return score_fn.predict(x, t)
+    linear: LinearSDE = require_kind(sde, LinearSDE, "a prediction of x0 from a bare score")
+    t = as_time(t)
+    level = linear.at(t)
+    return Prediction(x, score_of(score_fn, x, t), level, *_PLAIN.target(linear, t, level))
 
 
 class ScoreModel(nn.Module):
@@ -60,11 +131,12 @@ class ScoreModel(nn.Module):
         """
         t = as_time(t)
         check_time(t, x)
-        level, scale, label, (a, b), readings = of_time(self, self._of_time, t)
+        level, scale, label, (a, b), readings = cached_at(self, self._of_time, t)
         if label.is_floating_point():
             label = label.to(x.dtype)
         label = label.to(x.device).expand(x.shape[0])
         inputs = x if isinstance(scale, float) and scale == 1 else expand(torch.as_tensor(scale), x) * x
+        count_network_call(len(x))
         try:
             answer = self.network(inputs, label, **cond)
         except RuntimeError as error:
@@ -121,7 +193,7 @@ def refuse_misfit(network: Any, x: Tensor, error: RuntimeError) -> None:
             ) from error  # which may have another cause: where it was raised is to be seen
 
 
-class Conditioned:
+class Conditioned(ScoreFunction):
     """A ScoreModel with its conditions: what samplers and solvers are given.
 
     Raises ValueError when a condition, a tensor that is not 0-d, has another number of rows than the state.
@@ -135,11 +207,7 @@ class Conditioned:
     def __init__(self, model: ScoreModel, cond: dict[str, Any]) -> None:
         self.model, self.cond, self.sde = model, cond, model.sde
 
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """The score under the conditions."""
-        return self.predict(x, t).score
-
-    def predict(self, x: Tensor, t: Tensor) -> Prediction:
+    def predict(self, x: Tensor, t: Time) -> Prediction:
         """Everything the network says under the conditions."""
         for key, c in self.cond.items():
             if isinstance(c, Tensor) and c.ndim > 0 and len(c) != len(x):

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
+from sde_lib.base import SDE
 from sde_lib.linear import Level, LinearSDE, Rates
 from sde_lib.tables import BETAS, geometric_sigmas, strided
 from sde_lib.tensors import Time, as_time
 
-__all__ = ["Tabulated", "ddpm", "ncsn"]
+__all__ = ["Tabulated", "ddpm", "ncsn", "require_table"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,6 +43,7 @@ class Tabulated(LinearSDE):
     log_sigmas: tuple[float, ...]
     indices: tuple[int, ...]
     full_length: int  # of the table that the indices are places in
+    has_table: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not len(self.log_alphas) == len(self.log_sigmas) == len(self.indices) >= 2:
@@ -186,6 +189,15 @@ class Tabulated(LinearSDE):
     @cached_property
     def _indices(self) -> Tensor:
         return torch.tensor(self.indices)
+
+
+def require_table(sde: SDE, who: str, otherwise: str = "") -> Any:
+    """The process, if it has a table. Raises ValueError, with what may be used otherwise, if it has none."""
+    if not sde.has_table:
+        raise ValueError(
+            f"{who} needs a process with a table of levels, and got {sde!r}: use Tabulated{otherwise and ', or '}{otherwise}"
+        )
+    return sde
 
 
 def _slopes(table: Tensor) -> Tensor:

@@ -1,11 +1,9 @@
-"""How times meet states: in float64, expanded in one way, and for a whole grid at once."""
+"""How times meet states: in float64, and expanded in one way."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from itertools import islice, repeat
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,75 +12,16 @@ __all__ = [
     "Time",
     "as_shape",
     "as_time",
+    "by_row",
     "check_floating",
     "check_state",
     "check_tensor",
     "check_time",
     "expand",
-    "grid_length",
-    "of_step",
-    "of_time",
-    "on_grid",
     "sum_over_state",
 ]
 
 Time = Tensor | float
-V = TypeVar("V")
-
-
-def on_grid(times: Tensor) -> tuple[Tensor, ...]:
-    """The times of a grid, (N,), as N 0-d tensors that know their grid: of_time then answers for all of them at once.
-
-    A step stays a function of one time, and what it needs of the process costs 3 microseconds instead of 40.
-    """
-    values: dict[Any, Any] = {}
-    alone = times.unbind()
-    for i, t in enumerate(alone):
-        t.grid = (times, i, values)  # type: ignore[attr-defined]
-    return alone
-
-
-def of_time(owner: object, fn: Callable[[Tensor], V], t: Tensor) -> V:
-    """fn(t), a method of owner that depends on t alone; for a time of on_grid it is evaluated once, on the whole grid."""
-    grid = getattr(t, "grid", None)
-    if grid is None:
-        return fn(t)
-    times, i, values = grid
-    key = id(owner), fn.__name__
-    if key not in values:
-        values[key] = list(islice(_rows(fn(times)), len(times))), owner  # keeping the owner, that no other gets its id
-    return values[key][0][i]
-
-
-def of_step(owner: Any, fn: Callable[..., V], t: Tensor, s: Tensor, *settings: float) -> V:
-    """fn(owner, t, s, *settings): what a step from t to s needs; for neighbours of on_grid it is evaluated once, on the whole grid.
-
-    fn gives coefficients, as a tuple, or a time, as a tensor: the times that come of a grid are a grid themselves.
-    """
-    now, then = getattr(t, "grid", None), getattr(s, "grid", None)
-    if now is None or then is None or now[0] is not then[0] or then[1] != now[1] + 1:
-        return fn(owner, t, s, *settings)
-    times, i, values = now
-    key = id(owner), fn.__qualname__, settings
-    if key not in values:
-        of_all = fn(owner, times[:-1], times[1:], *settings)
-        values[key] = on_grid(of_all) if isinstance(of_all, Tensor) else list(_rows(of_all)), owner
-    return values[key][0][i]
-
-
-def grid_length(t: Tensor) -> int:
-    """How many times the grid of a time has: 1 for a time that is on none."""
-    grid = getattr(t, "grid", None)
-    return 1 if grid is None else len(grid[0])
-
-
-def _rows(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.unbind() if value.ndim else repeat(value)
-    if isinstance(value, tuple):
-        parts = zip(*map(_rows, value), strict=False)  # plain numbers repeat without end
-        return (type(value)(*part) for part in parts) if hasattr(value, "_fields") else parts
-    return repeat(value)
 
 
 def as_time(t: Time) -> Tensor:
@@ -100,7 +39,12 @@ def expand(c: Tensor, x: Tensor) -> Tensor:
     if c.ndim == 0:
         return c
     check_time(c, x)
-    return c.to(device=x.device, dtype=x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    return by_row(c.to(device=x.device, dtype=x.dtype), x)
+
+
+def by_row(values: Tensor, x: Tensor) -> Tensor:
+    """Shape one value for each row, (B,), of any dtype, so that it broadcasts to the state x, (B, *shape)."""
+    return values.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def check_time(c: Tensor, x: Tensor) -> None:

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from sde_lib.data import Images
+from sde_lib.fields import check_choices
+from sde_lib.linear import posterior_coefficients
 from sde_lib.losses import DenoisingScoreMatching, draw
 from sde_lib.prediction import Prediction
 from sde_lib.score import ScoreModel
-from sde_lib.tabulated import Tabulated
+from sde_lib.tabulated import Tabulated, require_table
 from sde_lib.tensors import expand
-from sde_lib.times import TimeLaw, UniformTime
+from sde_lib.training_times import TimeLaw, UniformTime
 
 __all__ = ["Hybrid", "LogVariances", "VariationalBound", "bound_term", "decoder_log_prob", "log_variances", "reverse_law"]
 
@@ -53,9 +55,8 @@ def reverse_law(sde: Tabulated, prediction: Prediction, t: Tensor, variance: Var
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equations 7 and 11; Nichol and Dhariwal, 2021, arXiv 2102.09672,
     equation 15.
     """
-    x, (alpha, _, log_snr), before = prediction.x, sde.at(t), sde.before(t)
-    log_r = log_snr - before.log_snr
-    of_x, of_x0 = log_r.exp() * before.alpha / alpha, before.alpha * -torch.expm1(log_r)
+    x = prediction.x
+    of_x, of_x0, _ = posterior_coefficients(sde.at(t), sde.before(t))
     mean = expand(of_x, x) * x + expand(of_x0, x) * prediction.x0
     if prediction.log_variance is not None:
         return mean, prediction.log_variance
@@ -128,8 +129,7 @@ class VariationalBound:
     of_levels: ClassVar[bool] = True  # the data are centres of bins
 
     def __post_init__(self) -> None:
-        if self.variance not in ("small", "large"):
-            raise ValueError(f"{self!r}: variance 'small' or 'large' is needed")
+        check_choices(self)
 
     def __call__(self, model: ScoreModel, x0: Tensor, *, t: Tensor | None = None, z: Tensor | None = None, **cond: Any) -> Tensor:
         """Loss of each sample, (B,), in bits/dim; t, z and errors as in DenoisingScoreMatching."""
@@ -139,9 +139,8 @@ class VariationalBound:
 
     def require(self, model: ScoreModel) -> None:
         """Raise ValueError for a model whose bound cannot be had."""
-        if not hasattr(model.sde, "before"):
-            raise ValueError(f"the variational bound needs a process with levels, and got {model.sde!r}: use Tabulated")
-        if not hasattr(model.data, "levels"):
+        require_table(model.sde, "the variational bound")
+        if model.data is None or model.data.levels is None:
             raise ValueError(f"the variational bound needs integer data, and the model's data are {model.data!r}: give it Images")
 
     def of_prediction(self, model: ScoreModel, prediction: Prediction, x0: Tensor, t: Tensor) -> Tensor:

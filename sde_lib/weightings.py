@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sde_lib.linear import LinearSDE
-from sde_lib.times import LogNormalTime
+from sde_lib.fields import check_numbers
+from sde_lib.linear import LinearSDE, posterior_coefficients
+from sde_lib.tabulated import require_table
+from sde_lib.training_times import LogNormalTime
 
 __all__ = ["WEIGHTINGS", "EDMWeighting", "MinSNR", "Weighting", "weighting_of"]
 
@@ -17,11 +19,9 @@ Weighting = Callable[[LinearSDE, Tensor], Tensor]
 
 
 def _previous(sde: LinearSDE, t: Tensor) -> Tensor:
-    if not hasattr(sde, "before"):
-        raise ValueError(f"weighting 'previous' needs a process with a table, and got {sde!r}: use Tabulated")
-    before = sde.before(t)
-    of_x0 = before.alpha * -torch.expm1(sde.at(t).log_snr - before.log_snr)
-    return (of_x0 * sde.at(t).sigma ** 2 / sde.at(t).alpha) ** 2
+    level = sde.at(t)
+    _, of_x0, _ = posterior_coefficients(level, require_table(sde, "weighting 'previous'").before(t))
+    return (of_x0 * level.sigma**2 / level.alpha) ** 2
 
 
 def _v(sde: LinearSDE, t: Tensor) -> Tensor:
@@ -44,6 +44,7 @@ class MinSNR:
     gamma: float = 5.0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.gamma <= 0:
             raise ValueError(f"{self!r}: gamma must be positive")
 

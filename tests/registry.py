@@ -76,7 +76,7 @@ def _public(package: Any, kind: type) -> list[Any]:
 
 
 PROCESSES = _public(sde_lib, sde_lib.LinearSDE)
-CONTINUOUS = [sde for sde in PROCESSES if not hasattr(sde, "index")]
+CONTINUOUS = [sde for sde in PROCESSES if not sde.has_table]
 PARAMETERIZATIONS = _public(sde_lib, Parameterization)
 PREDICTORS = _public(samplers, samplers.Predictor)
 CORRECTORS = _public(samplers, samplers.Corrector)

@@ -548,7 +548,7 @@ def test_a_density_on_the_plane_is_learned_to_its_truth(capsys):
 def test_baselines_read_large_sets_in_parts(monkeypatch):
     train, test, images = torch.randint(0, 9, (70, 2, 3)), torch.randint(0, 9, (20, 2, 3)), Images(9)
     whole = [categorical(train, test, images), standard_normal(test, images, 0)]
-    monkeypatch.setattr("score_sde.data.reading.CHUNK", 40)
+    monkeypatch.setattr("sde_lib.data.CHUNK", 40)
     for found, expected in zip((categorical(train, test, images), standard_normal(test, images, 0)), whole, strict=True):
         assert found.mean == pytest.approx(expected.mean, rel=1e-12)
 

@@ -96,7 +96,7 @@ def test_what_the_data_mean_has_to_be_said():
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
 def test_every_row_is_looked_at(wrong, monkeypatch):
     """The last of many, of those to train on and of those held out."""
-    monkeypatch.setattr("score_sde.data.reading.CHUNK", 512)
+    monkeypatch.setattr("sde_lib.data.CHUNK", 512)
     data = torch.randn(1501, 2)
     bad = data.clone()
     bad[-1, 1] = wrong

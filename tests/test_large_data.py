@@ -21,8 +21,9 @@ from tests.test_data import RNG, write
 CHILD = """
 import resource, sys
 import torch
+import sde_lib.data
 from score_sde.data import reading
-reading.SMALL, reading.CHUNK = 1 << 20, 1 << 18
+reading.SMALL, sde_lib.data.CHUNK = 1 << 20, 1 << 18
 held = next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmData"))
 resource.setrlimit(resource.RLIMIT_DATA, (held + (24 << 20), -1))
 data = reading.read_array(sys.argv[1])
@@ -73,7 +74,7 @@ def test_what_is_unpacked_in_parts_has_the_same_numbers(monkeypatch, name, dtype
     write(name, array)
     whole = read_array(name)
     monkeypatch.setattr("score_sde.data.reading.SMALL", 100)
-    monkeypatch.setattr("score_sde.data.reading.CHUNK", 70)
+    monkeypatch.setattr("sde_lib.data.CHUNK", 70)
     assert torch.equal(read_array(name), whole) and np.array_equal(whole.double().numpy(), array.astype(float))
 
 
@@ -98,7 +99,7 @@ def test_columns_that_are_small_until_they_are_unpacked(monkeypatch):
     array = RNG.integers(0, 60_000, (30, 12)).astype(np.uint16)  # 720 bytes, and 1440 as int32
     np.savez("a.npz", some=np.asfortranarray(array))
     monkeypatch.setattr("score_sde.data.reading.SMALL", 1000)
-    monkeypatch.setattr("score_sde.data.reading.CHUNK", 70)
+    monkeypatch.setattr("sde_lib.data.CHUNK", 70)
     with pytest.raises(ValueError, match="a.npz holds some.npy column by column, and rows were needed"):
         read_array("a.npz")
 

@@ -78,7 +78,7 @@ def test_every_objective_trains_on_levels(flags, capsys):
     ("flags", "words"),
     [
         (["--sde", "vp", "--objective", "vlb"], "set train.dequantize=False"),
-        (["--sde", "vp", "--objective", "vlb", "--config.train.dequantize=False"], "needs a process with levels"),
+        (["--sde", "vp", "--objective", "vlb", "--config.train.dequantize=False"], "needs a process with a table"),
         (["--sde", "ddpm", "--objective", "hybrid"], "wrap it in WithVariance"),
         (["--sde", "ddpm", "--objective", "vlb(times=loss_aware(levels=7))"], "a table of 7 levels is needed"),
         (["--sde", "ddpm", "--objective", "dsm(times=importance)"], "use UniformTime or LossAwareTime"),
@@ -205,7 +205,7 @@ def test_estimators_side_by_side(sde, capsys):
 
 def test_bounds_that_cannot_be_had_are_refused():
     score = GaussianOracle(torch.zeros(2), 1.0).score(VPSDE())
-    with pytest.raises(ValueError, match="process with levels"):
+    with pytest.raises(ValueError, match="process with a table"):
         variational_bound(VPSDE(), score, torch.zeros(2, 2, dtype=torch.long), images=Images(4))
     with pytest.raises(ValueError, match="batches is empty"):
         variational_bound(ddpm(), lambda x, t: -x, [], images=Images(4))

@@ -11,7 +11,7 @@ from samplers.algorithm import Corrector, Step
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
-from sde_lib.tensors import expand, sum_over_state
+from sde_lib.tensors import by_row, expand, sum_over_state
 
 __all__ = ["Metropolis"]
 
@@ -57,7 +57,7 @@ class Metropolis(Corrector):
             back = sum_over_state((x - there - h * score_there) ** 2 / (4 * h))
             log_ratio = log_p_there - log_p + 0.5 * sum_over_state(z**2) - back
             kept = chance.log() < log_ratio
-            rows = kept.reshape(-1, *[1] * (x.ndim - 1))
+            rows = by_row(kept, x)
             x, score = torch.where(rows, there, x), torch.where(rows, score_there, score)
             log_p = torch.where(kept, log_p_there, log_p)
         return Step(x, x)

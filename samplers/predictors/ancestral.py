@@ -10,10 +10,10 @@ from torch import Tensor
 
 from samplers.algorithm import Predictor, Step
 from samplers.predictors.ddim import coefficients
+from sde_lib.grid_cache import cached_step
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
-from sde_lib.tensors import of_step
 
 __all__ = ["Ancestral"]
 
@@ -45,7 +45,7 @@ class Ancestral(Predictor):
     def step(self, rsde: ReverseSDE, x: Tensor, t: Tensor, s: Tensor, memory: Any, noise: Noise) -> Step:
         """One step; one network call."""
         from_, to = rsde.sde.at(t), rsde.sde.at(s)
-        of_x, of_x0, small = of_step(rsde.sde, coefficients, t, s, 1.0)
+        of_x, of_x0, small = cached_step(rsde.sde, coefficients, t, s, 1.0)
         large = small * (from_.sigma / to.sigma)
         prediction = rsde.predict(x, t)
         mean = of_x * x + of_x0 * prediction.x0

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from samplers.algorithm import Predictor, Step
+from sde_lib.grid_cache import cached_step
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
-from sde_lib.tensors import of_step
 
 __all__ = ["DDIM", "coefficients"]
 
@@ -42,7 +42,7 @@ class DDIM(Predictor):
 
     def step(self, rsde: ReverseSDE, x: Tensor, t: Tensor, s: Tensor, memory: Any, noise: Noise) -> Step:
         """One step; one network call."""
-        of_x, of_x0, std = of_step(rsde.sde, coefficients, t, s, self.eta)
+        of_x, of_x0, std = cached_step(rsde.sde, coefficients, t, s, self.eta)
         mean = of_x * x + of_x0 * rsde.predict(x, t).x0
         return Step(mean + std * noise(x) if self.eta else mean, mean)
 

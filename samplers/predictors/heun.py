@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from samplers.algorithm import Predictor, Step
+from sde_lib.grid_cache import cached_step, grid_length
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
-from sde_lib.tensors import grid_length, of_step
 
 __all__ = ["Heun"]
 
@@ -57,7 +57,7 @@ class Heun(Predictor):
     def _churned(self, sde: LinearSDE, x: Tensor, t: Tensor, s: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """More noise in the state, and the time that has it."""
         gamma = min(self.churn / grid_length(t), math.sqrt(2) - 1)
-        later = of_step(sde, _later, t, s, gamma, self.churn_min, self.churn_max)
+        later = cached_step(sde, _later, t, s, gamma, self.churn_min, self.churn_max)
         (alpha, _, log_snr), (a, b, more) = sde.at(t), sde.at(later)
         std = b * torch.sqrt(-torch.expm1(more - log_snr))
         return (a / alpha) * x + (self.noise_scale * std) * noise(x), later

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
     """Train a dequantizer and write it into the run's folder."""
     folder, config = config_of_run(arguments, overrides)
     model, _, codes, *_ = load_for_scoring(folder, config, choose_device(arguments.device), None, "train")
-    if not hasattr(model.data, "levels"):
+    if model.data.levels is None:
         raise UsageError("dequantization is of levels, and the data of this run are real numbers: there is nothing to learn")
     steps = STEPS if arguments.steps is None else arguments.steps
     if steps < 1:

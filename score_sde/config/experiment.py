@@ -135,7 +135,7 @@ def assemble(config: ConfigDict) -> Experiment:
         raise UsageError(f"config.{error}") from None
     sampling, scoring = Sampling.of(reads.sample), Scoring.of(reads.likelihood)
     objective = build("objective", reads.objective)
-    if not hasattr(data.transform, "levels") and getattr(objective, "of_levels", False):
+    if data.transform.levels is None and getattr(objective, "of_levels", False):
         raise UsageError(f"{objective!r} is about integers, and these data are real numbers: use dsm")
     require_estimator(scoring, model, classes=data.train_y is not None)
     if settings.dequantize and getattr(objective, "of_levels", False):
@@ -166,11 +166,11 @@ def assemble(config: ConfigDict) -> Experiment:
 def require_estimator(scoring: Scoring, model: ScoreModel, classes: bool) -> None:
     """Raise UsageError for an estimator that the model's data, which may have classes, or its process do not have."""
     given = f"likelihood.estimator={scoring.estimator!r}"
-    if scoring.estimator != "flow" and not hasattr(model.data, "levels"):
+    if scoring.estimator != "flow" and model.data.levels is None:
         raise UsageError(f"{given} gives bits/dim, and these data are real numbers: use 'flow'")
     if scoring.estimator != "flow" and classes:
         raise UsageError(f"{given} knows no classes, and these data have some: use 'flow'")
-    if scoring.estimator == "bound" and not hasattr(model.sde, "before"):
+    if scoring.estimator == "bound" and not model.sde.has_table:
         raise UsageError(f"{given} needs a process with levels, and got {model.sde!r}: use 'flow', 'sde' or 'all'")
 
 
@@ -241,7 +241,7 @@ def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
         "objective": lose,
         "sample.sampler": lambda: try_sampler(model, sampler, codes.shape),
         "likelihood.dequantize": lambda: (
-            hasattr(model.data, "levels") and scoring.dequantize.sample(model.data, codes, noise, model.sde.at(model.sde.t_min))
+            model.data.levels is not None and scoring.dequantize.sample(model.data, codes, noise, model.sde.at(model.sde.t_min))
         ),
         "likelihood.divergence": differentiate,
     }

@@ -8,8 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from score_sde.data.reading import chunks, read_array
+from score_sde.data.reading import read_array
 from sde_lib import Images, Standardize
+from sde_lib.data import chunks
 
 __all__ = ["Arrays", "as_rows", "levels_of", "read_like", "transform_of"]
 
@@ -161,7 +162,7 @@ def _levels(*sets: Tensor) -> int:
 
 
 def _checked(data: Tensor, transform: Images | Standardize) -> None:
-    if data.dtype == torch.uint8 and getattr(transform, "levels", 0) == 256:
+    if data.dtype == torch.uint8 and transform.levels == 256:
         return  # every byte is one of them
     for part in chunks(data):
         transform.check(part)

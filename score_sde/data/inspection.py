@@ -13,10 +13,11 @@ from torch import Tensor
 from models.files import write_atomically
 from score_sde.data.arrays import as_rows
 from score_sde.data.folder import sizes
-from score_sde.data.reading import chunks, read_array
+from score_sde.data.reading import read_array
 from score_sde.data.suggest import warnings_about
 from score_sde.evaluation.figures import image_grid, is_drawable, save_picture, scatter
 from sde_lib import LinearSDE
+from sde_lib.data import chunks
 
 __all__ = ["describe_data", "draw_contact_sheet"]
 
@@ -91,7 +92,7 @@ def _facts(data: Any) -> dict[str, str]:
         f"standard deviation {part.double().std().item():.4g}{'' if len(part) == len(train) else f' (first {len(part)} rows)'}",
         "meaning": f"{data.transform}",
         "as states": f"{x.min().item():.3g} to {x.max().item():.3g}, standard deviation {x.double().std().item():.3g}",
-        "number": "bits/dim" if hasattr(data.transform, "levels") else "log p in nats (no levels, so no bits/dim)",
+        "number": "bits/dim" if data.transform.levels is not None else "log p in nats (no levels, so no bits/dim)",
     }
 
 
@@ -132,7 +133,7 @@ def draw_contact_sheet(data: Any, path: Path) -> None:
     shape = tuple(data.train.shape[1:])
     if is_drawable(shape):
         shown = data.train[:64]
-        save_picture(image_grid(shown, getattr(data.transform, "levels", None), math.ceil(math.sqrt(len(shown)))), path)
+        save_picture(image_grid(shown, data.transform.levels, math.ceil(math.sqrt(len(shown)))), path)
     elif shape == (2,):
         scatter(data.train[:5000], path)
     else:

@@ -22,19 +22,14 @@ from models.files import clear_dead, write_atomically
 from score_sde.errors import RunError, first_line
 from score_sde.training.faults import WRITING
 from score_sde.training.lock import wait_for_lock
+from sde_lib.data import chunk_rows, chunks
 
-__all__ = ["ENDINGS", "as_tensor", "cached", "chunks", "new_array", "read_array", "type_of"]
+__all__ = ["ENDINGS", "as_tensor", "cached", "new_array", "read_array", "type_of"]
 
 CACHE = Path("runs/data")
 SMALL = 1 << 30  # bytes of an array that is not used as it is in its file, and is simply held in memory
 UNLIKE = {torch.bool, torch.uint16, torch.uint32, torch.uint64}  # of which torch knows no maximum
 DAMAGE = (OSError, EOFError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error)
-CHUNK = 1 << 24  # entries that are looked at at once
-
-
-def chunks(data: Tensor) -> list[Tensor]:
-    """Rows of data in parts of about 2^24 entries, so that what is mapped from a file need not fit into memory."""
-    return list(data.split(max(1, CHUNK // max(1, math.prod(data.shape[1:])))))
 
 
 def cached(what: Any, write: Callable[[Path], object]) -> np.ndarray:
@@ -124,7 +119,7 @@ def _numbers(path: Path, name: str, array: Any) -> Tensor:
         return as_tensor(array)
     if math.prod(array.shape) * held.itemsize <= SMALL:
         return as_tensor(np.asarray(array[:]).astype(held))
-    step = max(1, CHUNK // max(1, math.prod(array.shape[1:])))
+    step = chunk_rows(array.shape)
 
     def write(file: Path) -> None:
         out = new_array(file, held, tuple(array.shape))

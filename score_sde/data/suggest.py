@@ -62,7 +62,7 @@ def _table(dims: int, sigma_min: float, top: float) -> str:
 
 def _range(raw: Tensor, data: Any) -> str:
     low, high = raw.min().item(), raw.max().item()
-    return f"levels {low} to {high} of 0 to {data.levels - 1}" if hasattr(data, "levels") else f"values {low:.4g} to {high:.4g}"
+    return f"levels {low} to {high} of 0 to {data.levels - 1}" if data.levels is not None else f"values {low:.4g} to {high:.4g}"
 
 
 def _rounded_up(value: float) -> float:
@@ -88,7 +88,7 @@ def warnings_about(sde: LinearSDE, raw: Tensor, data: Any) -> list[str]:
             f"sigma/alpha at T is {float(end.sigma / end.alpha):.3g}, less than the largest distance between two data, "
             f"{distance:.3g}: modes that are far apart may get wrong weights; raise sigma_max"
         )
-    if not hasattr(data, "levels"):
+    if data.levels is None:
         return found
     start = sde.at(sde.t_min)
     blur = float(start.sigma / start.alpha) / data.bin_width

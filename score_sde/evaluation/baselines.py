@@ -12,8 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from score_sde.data.reading import chunks
 from sde_lib import Images, RowNoise
+from sde_lib.data import chunks
 from sde_lib.noise import Stream
 
 __all__ = ["Baseline", "baselines", "categorical", "gaussian_mixture", "standard_normal"]

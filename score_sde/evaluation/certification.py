@@ -98,7 +98,7 @@ def certify_impulses(predictor: Any, corrector: Any, sde: LinearSDE, steps: tupl
         return row._replace(
             verdict="fail", reason=f"an error of {fine:.2g} at {steps[1]} steps, and at most {bound:.2g} is allowed"
         )
-    if corrector is not None or hasattr(sde, "index"):
+    if corrector is not None or sde.has_table:
         falls = fine <= max(0.65 * coarse, 0.02)
     else:
         falls = fine <= coarse * (steps[0] / steps[1]) ** (row.declared - 0.4) + 1e-7

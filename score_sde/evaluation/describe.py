@@ -68,7 +68,7 @@ def _strip(sde: LinearSDE, shown: Tensor, data: Any, seed: int, axes: Any, colum
         level = sde.at(time)
         x = sde.kernel(x0, time).sample(z) / torch.sqrt(level.alpha**2 + level.sigma**2)
         states.append(data.decode(x))
-    strip = image_grid(torch.stack(states, 1).flatten(0, 1), getattr(data, "levels", None), columns)
+    strip = image_grid(torch.stack(states, 1).flatten(0, 1), data.levels, columns)
     axes.imshow(strip, cmap="gray", vmin=0, vmax=255)
     width = strip.shape[1] / columns
     axes.set_xticks([(k + 0.5) * width - 0.5 for k in range(columns)], [f"t = {float(s):.2g}" for s in stops], fontsize=8)

@@ -57,11 +57,11 @@ def score_set(
 
 def _estimators(model: ScoreModel, scoring: Scoring) -> tuple[str, ...]:
     """The one asked for, or all: the flow, the bound of the reverse SDE and, where the process has levels, their bound."""
-    if not hasattr(model.data, "levels"):
+    if model.data.levels is None:
         return ("nats",)
     if scoring.estimator != "all":
         return (scoring.estimator,)
-    return ("flow", "sde", "bound") if hasattr(model.sde, "before") else ("flow", "sde")
+    return ("flow", "sde", "bound") if model.sde.has_table else ("flow", "sde")
 
 
 def _batch(

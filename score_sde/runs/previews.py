@@ -36,5 +36,5 @@ def preview(experiment: Experiment, trainer: Trainer, folder: Path) -> dict[str,
     y = data.test_y
     parts = stem.with_name(f"{step}.likelihood.parts")
     found = score_set(model, scoring, data.test[:ROWS], experiment.seed, parts, trainer.ranks, y=None if y is None else y[:ROWS])
-    number = "bits_per_dim" if hasattr(model.data, "levels") else "nats"
+    number = "nats" if model.data.levels is None else "bits_per_dim"
     return {f"look_{number}": found.mean, "look_error": found.standard_error}

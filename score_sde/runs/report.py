@@ -41,7 +41,7 @@ def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Pa
             alpha, sigma, _ = model.sde.at(frame.t)
             shown.append(model.data.decode(frame.mean / torch.sqrt(alpha**2 + sigma**2)).cpu())
     strip = torch.stack(shown, dim=1).flatten(0, 1)
-    save_picture(image_grid(strip, getattr(model.data, "levels", None), len(chosen)), path)
+    save_picture(image_grid(strip, model.data.levels, len(chosen)), path)
 
 
 def compare_with_baselines(
@@ -57,7 +57,7 @@ def compare_with_baselines(
 
     truth is the oracle of real data whose density is known.
     """
-    if hasattr(model.data, "levels"):
+    if model.data.levels is not None:
         others = [] if train is None else baselines(train, codes, model.data, seed)
         key, title = "bits_per_dim", f"{what} bits/dim ({len(codes)} images; lower is better; +- is one standard error)"
     else:

@@ -174,7 +174,7 @@ def _write(
     score_fn: Callable[[range], Any],
 ) -> list[Path]:
     """The files beside stem; npy is renamed into its place last."""
-    levels: Any = getattr(model.data, "levels", None)
+    levels: Any = None if model.data is None else model.data.levels
     paths = []
     for name in sorted(set(formats), key=FORMATS.index):
         path = stem if name == "png" else with_ending(stem, ".png" if name == "grid" else f".{name}")
@@ -213,7 +213,7 @@ def _film(
     frame: Any = None
 
     def show(x: Tensor) -> None:
-        picture = image_grid(images.decode(x).cpu(), getattr(images, "levels", None), math.ceil(math.sqrt(rows)))
+        picture = image_grid(images.decode(x).cpu(), images.levels, math.ceil(math.sqrt(rows)))
         pictures.append(Image.fromarray(picture.repeat(6, axis=0).repeat(6, axis=1)))
 
     for frame in sampling.sampler.stream(model.sde, score_fn(range(rows)), (rows, *shape), seed=seed, device=device):

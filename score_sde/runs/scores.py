@@ -88,7 +88,7 @@ def plan_scoring(
     Raises UsageError for data without levels, another estimator than the flow, and a target that cannot be reached.
     """
     device = next(model.parameters()).device
-    if not hasattr(model.data, "levels"):
+    if model.data.levels is None:
         raise UsageError(
             "--target-error is for bits/dim, and these data have no levels: set config.likelihood.divergence and tolerance"
         )
@@ -130,7 +130,7 @@ def _named(result: Any) -> list[tuple[str, Any]]:
 
 def draw_scores(result: Any, codes: Tensor, data: Any, path: Path) -> None:
     """A histogram of the bits/dim of images, or the nats of real data; of what can be drawn, the ten most and ten least likely."""
-    levels = getattr(data, "levels", None)
+    levels = data.levels
     unit, better = ("nats", "higher") if levels is None else ("bits/dim", "lower")
     order = result.per_image.argsort(descending=levels is None).tolist()
     drawable = is_drawable(tuple(codes.shape[1:]))

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from models.checkpoint import FILE_NAME
-from score_sde.data.reading import chunks
 from score_sde.errors import UsageError, nearest
 from score_sde.training.lock import exclusive_lock
 from score_sde.training.settings import Settings
@@ -20,6 +19,7 @@ from score_sde.training.state import STATE_NAME
 from score_sde.training.store import CONFIG_NAME
 from score_sde.training.trainer import Progress, Trainer
 from sde_lib import DenoisingScoreMatching, ImportanceTime, ScoreModel
+from sde_lib.data import chunks
 
 __all__ = ["fit"]
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from sde_lib.ode import METHODS, Status, integrate, integrate_on_clock
+from sde_lib.ode import METHODS, integrate, integrate_on_clock
+from sde_lib.solution import Status
 
 methods = pytest.mark.parametrize("method", METHODS)
 

@@ -27,7 +27,7 @@ SHAPES = [(5, 2), (5, 7, 3), (5, 1, 8, 8), (2, 3, 32, 20), (4, 4), (3, 5, 3), (8
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS, ids=name)
 def test_every_reading_of_every_output(sde, parameterization):
     """A network that answers a x0 + b eps for known x0 and eps is read as exactly those, at every level of noise."""
-    if isinstance(parameterization, PreviousMean) and not hasattr(sde, "before"):
+    if isinstance(parameterization, PreviousMean) and not sde.has_table:
         with pytest.raises(ValueError, match="needs a process with a table"):
             parameterization.target(sde, torch.tensor(0.5), sde.at(0.5))
         return

@@ -1,13 +1,14 @@
 """Law 1: moments, and the identities that tie a process's functions together."""
 
 import math
+import re
 
 import pytest
 import torch
 from scipy.integrate import solve_ivp
 
 import sde_lib
-from sde_lib import VESDE, VPSDE, CosineBeta, LinearBeta, LinearSDE, SubVPSDE, Tabulated
+from sde_lib import VESDE, VPSDE, CosineBeta, GeometricVPSDE, LinearBeta, LinearSDE, SubVPSDE, Tabulated
 from tests.registry import CONTINUOUS, PROCESSES, cubic_beta, interior, name
 
 every_process = pytest.mark.parametrize("sde", PROCESSES, ids=name)
@@ -223,3 +224,25 @@ def test_a_fine_table_tends_to_the_continuous_process():
         errors.append((table.at(at).alpha - VPSDE().at(at).alpha).abs().max().item())
     assert errors[0] / errors[1] == pytest.approx(2, rel=0.05)
     assert errors[1] / errors[2] == pytest.approx(2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: VPSDE(beta=3), "got beta=3, and a function of t was needed"),
+        (lambda: SubVPSDE(beta=CosineBeta), "a function of t was needed, such as CosineBeta()"),
+        (lambda: VPSDE(beta_min="0.1"), "LinearBeta got beta_min='0.1', and a number was needed"),
+        (lambda: VPSDE(T="1"), "VPSDE got T='1', and a number was needed"),
+        (lambda: VESDE(sigma_min="0.1"), "VESDE got sigma_min='0.1', and a number was needed"),
+        (lambda: GeometricVPSDE(variance_max=None), "GeometricVPSDE got variance_max=None, and a number was needed"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_by_name(make, words):
+    with pytest.raises(TypeError, match=re.escape(words)):
+        make()
+
+
+@pytest.mark.parametrize("sigmas", [(0.0, 50.0), (-1.0, 50.0), (1.0, -1.0)])
+def test_ve_needs_positive_sigmas(sigmas):
+    with pytest.raises(ValueError, match="a positive sigma_min and sigma_max are needed"):
+        VESDE(*sigmas)

@@ -243,7 +243,7 @@ def test_loss_aware_times_train_on_the_same_bound():
 
 def test_models_without_a_bound_are_refused():
     x0 = torch.zeros(2, 3)
-    with pytest.raises(ValueError, match="process with levels"):
+    with pytest.raises(ValueError, match="process with a table"):
         VariationalBound()(ScoreModel(lambda x, i: x, VPSDE(), Epsilon(), EIGHT_BIT), x0)
     with pytest.raises(ValueError, match="integer data"):
         VariationalBound()(ScoreModel(lambda x, i: x, ddpm(), Epsilon()), x0)

@@ -199,4 +199,18 @@ MUTANTS = [
         "(getattr(self.parts, name) or 0.0) > 2 * self.standard_error",
         "test_bits.py -k exceeds",
     ),
+    Mutant(
+        "a state taken for data in the solver's units",
+        "likelihood/flow.py",
+        "sde.std(state, t).expand_as",
+        "sde.kernel(state, t).std.expand_as",
+        "test_langevin_process.py -k likelihood",
+    ),
+    Mutant(
+        "a process's std as its variance",
+        "sde_lib/linear.py",
+        "return expand(self.at(t).sigma, x)",
+        "return expand(self.at(t).sigma ** 2, x)",
+        "test_langevin_process.py -k std",
+    ),
 ]

@@ -34,8 +34,8 @@ MUTANTS = [
     Mutant(
         "times beyond the end",
         "sde_lib/ode.py",
-        "final = h >= remaining",
-        "final = h * 0 >= remaining",
+        "final = now.h >= remaining",
+        "final = now.h * 0 >= remaining",
         "test_ode.py -k never_leaves",
     ),
     Mutant(

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from sde_lib.fields import check_numbers
 from sde_lib.linear import LinearSDE
 from sde_lib.tensors import as_time
 
@@ -23,7 +24,7 @@ class TimeLaw(Protocol):
 
 
 def _require_continuous(law: object, sde: LinearSDE) -> None:
-    if hasattr(sde, "place"):
+    if sde.has_table:
         raise ValueError(f"{law!r} has a density, and {sde!r} has levels: use UniformTime or LossAwareTime")
 
 
@@ -95,6 +96,7 @@ class LogNormalTime:
     std: float = 1.2
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.std <= 0:
             raise ValueError(f"{self!r}: std must be positive")
 
@@ -187,9 +189,9 @@ class LossAwareTime(nn.Module):
 
     def _place(self, sde: LinearSDE, t: Tensor) -> Tensor:
         levels = len(self.losses)
-        if not hasattr(sde, "place") or len(sde.log_alphas) != levels:  # type: ignore[attr-defined]
+        if not sde.has_table or len(sde.log_alphas) != levels:  # type: ignore[attr-defined]
             raise ValueError(f"{self!r} met {sde!r}: a table of {levels} levels is needed; use Tabulated, or set levels")
-        return sde.place(t)
+        return sde.place(t)  # type: ignore[attr-defined]
 
     def sample(self, sde: LinearSDE, u: Tensor) -> Tensor:
         """The level in whose share of (0, 1) u falls."""
