@@ -12,7 +12,7 @@ from sde_lib.tables import geometric_sigmas
 
 from .backbone import Backbone, Plan, space_of
 from .layers import Embedding, Fourier, Sinusoid, Style, conditions, fan_average, refuse_unknown
-from .registry import arguments_of
+from .registry import network
 
 __all__ = ["DDPM", "NCSNpp", "SigmaTable", "counted", "divided", "outside"]
 
@@ -69,6 +69,7 @@ def divided(out: Tensor, sigma: Tensor) -> Tensor:
     return out / sigma.to(torch.promote_types(out.dtype, torch.float32)).reshape(-1, *[1] * (out.ndim - 1))
 
 
+@network("ddpm")
 class DDPM(nn.Module):
     """The U-Net of DDPM: states (B, C, *space) and labels (B,), 0 to about 1000, to (B, C, *space).
 
@@ -109,7 +110,6 @@ class DDPM(nn.Module):
         pad: bool = False,
     ) -> None:
         super().__init__()
-        self.arguments = arguments_of(locals())
         width = 4 * channels if conditional else 0
         style = Style(width, space_of(shape), dropout, activation, least=1, eps=1e-6, ahead=True)
         plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), attend_last, resample)
@@ -126,6 +126,7 @@ class DDPM(nn.Module):
         return out if self.sigma is None else divided(out, self.sigma(noise_label))
 
 
+@network("ncsnpp")
 class NCSNpp(nn.Module):
     """NCSN++, and with the defaults DDPM++: states (B, C, *space) and labels (B,) to (B, C, *space).
 
@@ -174,7 +175,6 @@ class NCSNpp(nn.Module):
         pad: bool = False,
     ) -> None:
         super().__init__()
-        self.arguments = arguments_of(locals())
         if embedding not in ("positional", "fourier") or block not in ("biggan", "ddpm"):
             raise ValueError(f"{embedding=} and {block=}: 'positional' or 'fourier', and 'biggan' or 'ddpm' were needed")
         width = 4 * channels

@@ -92,9 +92,12 @@ def resolve(kind: str, name: str) -> Any:
 
     Raises Usage when there is none.
     """
-    path = NAMES[kind].get(name, name) if kind in NAMES else name
+    names = NAMES.get(kind, {})
+    if kind == "network":
+        from models.registry import SHORT_NAMES as names  # here, as it imports torch
+    path = names.get(name, name)
     if ":" not in path:
-        known = ", ".join(NAMES.get(kind, {})) or "none"
+        known = ", ".join(names) or "none"
         own = "'package.module:Class', in quotes" if "." in kind else "package.module:Class"
         raise Usage(f"{kind} {name!r} is not known: use one of {known}, or your own as {own}")
     module, attribute = path.split(":")

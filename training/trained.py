@@ -9,6 +9,7 @@ import torch
 
 from models import load
 from models.checkpoint import FILE_NAME, read_header
+from models.registry import NETWORKS
 from sde_lib import ScoreModel
 from training.errors import Failure, Usage, in_a_line
 from training.experiment import Sampling, parts_of_model, try_sampler
@@ -38,7 +39,7 @@ def trained(folder: Path, config: Any, device: torch.device | str) -> Trained:
         found = header.get("shape") or named
         if found is None:
             raise Failure(f"the checkpoint in {folder} does not say what shape a sample has: write it with save(..., shape=...)")
-        own = header["network"]["arguments"] is None or header["sde"].get("own")
+        own = header["network"]["name"] not in NETWORKS or header["network"]["arguments"] is None or header["sde"].get("own")
         network, sde, _ = parts_of_model(config, tuple(found)) if own else (None, None, None)
         return load(path, network=network, sde=sde, device=device), tuple(found)
 
