@@ -1,8 +1,6 @@
 """CONTRIBUTING's recipe for a network, followed outside of the project: a class with a decorator, in a package of one's own."""
 
 import importlib
-import os
-import subprocess
 import sys
 
 import numpy as np
@@ -43,58 +41,57 @@ class PatchTransformer(nn.Module):
 
 
 @pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A package with a network in the current folder; afterwards neither it nor its network are there."""
+def forget(tmp_path, monkeypatch):
+    """The package in the current folder, and a function after which it is as it is in a new process: not imported."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])  # which take seconds
     (tmp_path / "own_networks").mkdir()
     (tmp_path / "own_networks" / "__init__.py").write_text("from .patch import PatchTransformer\n")
     (tmp_path / "own_networks" / "patch.py").write_text(PATCH)
     kept = dict(NETWORKS), dict(SHORT_NAMES)
-    yield tmp_path
-    for table, before in zip((NETWORKS, SHORT_NAMES), kept, strict=True):
-        table.clear()
-        table.update(before)
-    for name in ("own_networks", "own_networks.patch"):
-        sys.modules.pop(name, None)
+
+    def forget():
+        for table, before in zip((NETWORKS, SHORT_NAMES), kept, strict=True):
+            table.clear()
+            table.update(before)
+        for name in ("own_networks", "own_networks.patch"):
+            sys.modules.pop(name, None)
+
+    yield forget
+    forget()
 
 
-def command(*options):
-    """run.py in a process of its own, which does not know the project's folder from elsewhere."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, run.__file__, *options], capture_output=True, text=True, env=environment)
-
-
-def test_a_network_of_ones_own_is_trained_saved_loaded_and_sampled(package, monkeypatch):
+def test_a_network_of_ones_own_is_trained_saved_loaded_and_sampled(forget, monkeypatch):
     options = ["--config.network=own_networks:PatchTransformer(width=16, depth=1)", "--config.train.held_out=0"]
-    done = command("--sde", "vp", "--mode", "train", "--steps", "4", "--workdir", "trained", *options)
-    assert done.returncode == 0, done.stderr
+    assert run.main(["--sde", "vp", "--mode", "train", "--steps", "4", "--workdir", "trained", *options]) == 0
+    forget()
     with pytest.raises(ValueError, match="PatchTransformer, which no imported module registers: import the module of that class"):
         load("trained")
     assert "own_networks" not in sys.modules
 
-    monkeypatch.syspath_prepend(package)
+    sample = ["--mode", "sample", "--workdir", "trained", "--num", "3", "--seed", "1", "--steps", "5"]
+    assert run.main([*sample, "--out", "by_the_config"]) == 0
+    assert "own_networks" in sys.modules
+    assert run.main([*sample, "--out", "by_the_registry"]) == 0
+    assert np.array_equal(np.load("by_the_config.npy"), np.load("by_the_registry.npy"))
+
+    forget()
+    monkeypatch.syspath_prepend(".")
     importlib.import_module("own_networks")
     model = load("trained")
     assert model.network.arguments == {"shape": [1, 8, 8], "patch": 2, "width": 16, "depth": 1, "heads": 4, "outputs": 1}
     assert model(torch.ones(2, 1, 8, 8), 0.5).abs().sum() > 0  # trained: the last layer was 0
 
-    sample = ["--mode", "sample", "--workdir", "trained", "--num", "3", "--seed", "1", "--steps", "5"]
-    done = command(*sample, "--out", "apart")
-    assert done.returncode == 0, done.stderr
-    assert run.main([*sample, "--out", "here"]) == 0  # where the class is registered by now
-    apart, here = (np.load(package / f"{name}.npy") for name in ("apart", "here"))
-    assert np.array_equal(apart, here)
 
-
-def test_what_its_constructor_refuses_is_told_in_a_sentence(package, capsys):
+def test_what_its_constructor_refuses_is_told_in_a_sentence(forget, capsys):
     assert run.main(["--config.network=own_networks.patch:PatchTransformer(patch=3)", "--dry-run"]) == 2
     assert "patches of 3 do not divide 8x8: choose another patch" in capsys.readouterr().err
 
 
-def test_a_short_name_is_known_once_the_package_is_imported(package, monkeypatch, capsys):
+def test_a_short_name_is_known_once_the_package_is_imported(forget, monkeypatch, capsys):
     assert run.main(["--config.network=patch", "--dry-run"]) == 2
     assert "network 'patch' is not known: use one of " in (told := capsys.readouterr().err) and "mlp" in told
-    monkeypatch.syspath_prepend(package)
+    monkeypatch.syspath_prepend(".")
     importlib.import_module("own_networks")
     assert run.main(["--config.network=patch(width=16)", "--dry-run"]) == 0
     assert "PatchTransformer(shape=" in capsys.readouterr().out
