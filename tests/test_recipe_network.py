@@ -63,7 +63,7 @@ def forget(tmp_path, monkeypatch):
 
 def test_a_network_of_ones_own_is_trained_saved_loaded_and_sampled(forget, monkeypatch):
     options = ["--config.network=own_networks:PatchTransformer(width=16, depth=1)", "--config.train.held_out=0"]
-    assert run.main(["--sde", "vp", "--mode", "train", "--steps", "4", "--workdir", "trained", *options]) == 0
+    assert run.main(["--sde", "vp", "--mode", "train", "--config.train.steps=4", "--workdir", "trained", *options]) == 0
     forget()
     with pytest.raises(ValueError, match="PatchTransformer, which no imported module registers: import the module of that class"):
         load("trained")
