@@ -24,8 +24,22 @@ from .order import fit, in_order, without_prefix
 __all__ = ["averaged", "data_of", "holds", "model_of", "network_of", "process_of", "weights_of"]
 
 WORDS = (
-    *("all_modules", "GroupNorm_0", "Conv_0", "Conv2d_0", "Dense_0", "GroupNorm_1", "Conv_1", "Conv_2"),
-    *("NIN_0", "NIN_1", "NIN_2", "NIN_3", "weight", "W", "bias", "b"),
+    "all_modules",
+    "GroupNorm_0",
+    "Conv_0",
+    "Conv2d_0",
+    "Dense_0",
+    "GroupNorm_1",
+    "Conv_1",
+    "Conv_2",
+    "NIN_0",
+    "NIN_1",
+    "NIN_2",
+    "NIN_3",
+    "weight",
+    "W",
+    "bias",
+    "b",
 )
 
 Config = Mapping[str, Any]
