@@ -122,8 +122,7 @@ class DDPM(nn.Module):
 
     def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None) -> Tensor:
         """The output at states x, (B, C, *space), labels (B,), and conditions y: none for y = None, or -1 in a row of classes."""
-        out = self.body(2 * x - 1 if self.unit_range else x, _embedded(self.embedding, noise_label, y))
-        return out if self.sigma is None else divided(out, self.sigma(noise_label))
+        return _output(self, x, noise_label, y)
 
 
 @network("ncsnpp")
@@ -204,17 +203,18 @@ class NCSNpp(nn.Module):
 
     def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None) -> Tensor:
         """The output at states x, (B, C, *space), labels (B,), and conditions y: none for y = None, or -1 in a row of classes."""
-        out = self.body(2 * x - 1 if self.unit_range else x, _embedded(self.embedding, noise_label, y))
-        return out if self.sigma is None else divided(out, self.sigma(noise_label))
+        return _output(self, x, noise_label, y)
 
 
-def _embedded(embedding: nn.Module | None, label: Tensor, y: Tensor | None) -> Tensor | None:
-    """What blocks are told; nothing where the network is not."""
-    if embedding is None:
+def _output(network: DDPM | NCSNpp, x: Tensor, noise_label: Tensor, y: Tensor | None) -> Tensor:
+    """The output of a network: its body's, divided by sigma where the network has a table of sigmas."""
+    embedding = None
+    if network.embedding is None:
         refuse_unknown({"y": y}, known=())
-        return None
-    out: Tensor = embedding(label, y=y)
-    return out
+    else:
+        embedding = network.embedding(noise_label, y=y)
+    out: Tensor = network.body(2 * x - 1 if network.unit_range else x, embedding)
+    return out if network.sigma is None else divided(out, network.sigma(noise_label))
 
 
 def _told(condition: int, conditional: bool) -> int:

@@ -20,6 +20,7 @@ from sde_lib.tables import cosine_betas, quadratic_betas, sigmoid_betas
 
 from ..adm import ADM
 from ..ncsnpp import DDPM, NCSNpp
+from .images import levels_from
 from .order import fit, in_order
 from .reading import read
 
@@ -127,8 +128,7 @@ def model_of(
     sde, parameterization = process_of(scheduler)
     if network.arguments["outputs"] == 2:
         parameterization = WithVariance(parameterization)
-    low, half = (0.0, 0.5 / 255) if content["config"].get("center_input_sample") else (-1.0, 1 / 255)
-    return network, sde, parameterization, Images(256, low - half, 1.0 + half)
+    return network, sde, parameterization, levels_from(0.0 if content["config"].get("center_input_sample") else -1.0)
 
 
 def network_of(config: Mapping[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from sde_lib.parameterizations import Parameterization
 from sde_lib.tabulated import ddpm
 
 from ..edm import DhariwalUNet, SongUNet
+from .images import levels_from
 from .order import fit, heads_first, in_order
 
 __all__ = ["holds", "model_of", "network_of", "weights_of"]
@@ -144,7 +145,7 @@ def model_of(
         raise ValueError("EDM's weights do not show how they are used: give config, the options that the network was made with")
     kind, network = _preconditioning(config), network_of(config)
     network.load_state_dict(weights_of(content, network))
-    data = Images(256, -1 - 1 / 255, 1 + 1 / 255)
+    data = levels_from(-1.0)
     if kind == "EDMPrecond":
         return network, KarrasSDE(), EDM(sigma_data=config.get("sigma_data", 0.5)), data
     if kind == "VPPrecond" and config.get("M", 1000) == 1000:

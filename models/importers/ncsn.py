@@ -18,6 +18,7 @@ from sde_lib.tables import geometric_sigmas
 from sde_lib.tabulated import ncsn
 
 from ..ncsn import NCSN, NCSNv2
+from .images import levels_from
 from .order import fit, in_order, without_prefix
 
 __all__ = ["STAGES", "holds", "model_of", "weights_of_ncsn"]
@@ -111,7 +112,7 @@ def model_of(content: Any, config: Mapping[str, Any] | None, weights: str) -> tu
                 f"the {len(sigmas)} sigmas in the file are not geometric, and no other table of NCSNv2's is known here"
             )
         network = NCSNv2(shape, channels, *stages, sigmas=sigmas.tolist())  # to the last bit of those it was trained with
-        data = Images(256, -0.5 / 255, 1.0 + 0.5 / 255)
+        data = levels_from(0.0)
     state = {key: value for key, value in (raw | ema if weights == "ema" else raw).items() if key != "sigmas"}
     network.load_state_dict(weights_of_ncsn(state, network))
     return network, ncsn(*table), Score(label="index"), data

@@ -16,6 +16,7 @@ from sde_lib.parameterizations import Parameterization
 from sde_lib.tabulated import ddpm
 
 from ..adm import ADM, ADMClassifier
+from .images import levels_from
 from .order import fit, heads_first, in_order, without_prefix
 
 __all__ = ["holds", "model_of", "network_of", "weights_of"]
@@ -227,4 +228,4 @@ def model_of(
     parameterization: Parameterization = (Data if flags.get("predict_xstart") else Epsilon)(label=label)
     if network.arguments["outputs"] == 2:
         parameterization = WithVariance(parameterization)
-    return network, ddpm(schedule, steps), parameterization, Images(256, -1 - 1 / 255, 1 + 1 / 255)
+    return network, ddpm(schedule, steps), parameterization, levels_from(-1.0)
