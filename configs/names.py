@@ -1,8 +1,9 @@
-"""Short names for the command line and the configs: the only table of them.
+"""Short names for the command line and the configs.
 
 A component of a config is a string such as "vp", "vp(beta_max=10.0)" or "my_package:MySDE(depth=3)": a short name of its kind,
 or a module and a class, with keyword arguments. An argument that is itself a component is looked up under the kind and
 the argument's name, or under that of a kind of its own. A name that leads to no module stands for itself.
+Networks are not listed here: each class enters its own short name in models/registry.py.
 """
 
 NAMES: dict[str, dict[str, str]] = {
@@ -39,17 +40,6 @@ NAMES: dict[str, dict[str, str]] = {
         "edm": "sde_lib:EDM",
         "previous": "sde_lib:PreviousMean",
         "with_variance": "sde_lib:WithVariance",
-    },
-    "network": {
-        "mlp": "models:MLP",
-        "unet": "models:UNet",
-        "ddpm": "models:DDPM",
-        "ncsnpp": "models:NCSNpp",
-        "ncsn": "models:NCSN",
-        "ncsnv2": "models:NCSNv2",
-        "adm": "models:ADM",
-        "song_unet": "models:SongUNet",
-        "dhariwal_unet": "models:DhariwalUNet",
     },
     "objective": {
         "dsm": "sde_lib:DenoisingScoreMatching",

@@ -8,6 +8,7 @@ from .importers import import_checkpoint, import_classifier
 from .mlp import MLP
 from .ncsn import NCSN, NCSNv2
 from .ncsnpp import DDPM, NCSNpp
+from .registry import network
 from .speed import autocast, channels_last, recompute
 from .unet import UNet
 
@@ -28,6 +29,7 @@ __all__ = [
     "import_checkpoint",
     "import_classifier",
     "load",
+    "network",
     "recompute",
     "save",
 ]

@@ -11,13 +11,14 @@ from torch.nn.functional import interpolate
 
 from .backbone import Backbone, Encoder, Plan, space_of
 from .layers import AttentionPool, Embedding, Sinusoid, Style, conditions
-from .registry import arguments_of
+from .registry import network
 
 __all__ = ["ADM", "ADMClassifier"]
 
 SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
+@network("adm")
 class ADM(nn.Module):
     """States (B, C, *space) and labels (B,), 0 to about 1000, to (B, C, *space), or twice the channels with a learned variance.
 
@@ -59,7 +60,6 @@ class ADM(nn.Module):
         pad: bool = False,
     ) -> None:
         super().__init__()
-        self.arguments = arguments_of(locals())
         dims = space_of(shape)
         style = _style(channels, dims, dropout, modulation, heads, head_channels)
         plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), resample=resample)
@@ -77,6 +77,7 @@ class ADM(nn.Module):
         return self.body(x, self.embedding(noise_label, y=y))
 
 
+@network()
 class ADMClassifier(nn.Module):
     """States (B, C, *space) and labels (B,) to the logits of so many classes, (B, classes): the way down of ADM, and a pool.
 
@@ -105,7 +106,6 @@ class ADMClassifier(nn.Module):
         resample: Literal["block", "conv", "pool"] = "block",
     ) -> None:
         super().__init__()
-        self.arguments = arguments_of(locals())
         style = _style(channels, space_of(shape), dropout, modulation, heads, head_channels)
         plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), resample=resample)
         multiple, positions = 2 ** (len(multipliers) - 1), 1

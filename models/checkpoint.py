@@ -15,21 +15,14 @@ from torch import Tensor, nn
 import sde_lib
 from sde_lib import LinearSDE, ScoreModel
 
-from .adm import ADM, ADMClassifier
-from .edm import DhariwalUNet, SongUNet
 from .files import commit, read_metadata, read_tensors, write_tensors
-from .mlp import MLP
-from .ncsn import NCSN, NCSNv2
-from .ncsnpp import DDPM, NCSNpp
-from .unet import UNet
+from .registry import NETWORKS
 
-__all__ = ["FILE_NAME", "NETWORKS", "describe", "load", "read_header", "save"]
+__all__ = ["FILE_NAME", "describe", "load", "read_header", "save"]
 
 FILE_NAME = "checkpoint.safetensors"
 FORMAT, VERSION = "sde-score-model", 1
 KEYS = {"network", "sde", "parameterization", "data", "weights"}
-CLASSES = (MLP, UNet, DDPM, NCSNpp, NCSN, NCSNv2, ADM, ADMClassifier, SongUNet, DhariwalUNet)
-NETWORKS: dict[str, type[nn.Module]] = {cls.__name__: cls for cls in CLASSES}
 
 
 def save(
@@ -51,10 +44,8 @@ def save(
         raise TypeError("the model's network is a plain function, whose weights cannot be saved: wrap it in a torch.nn.Module")
     sets = {"raw": model.network.state_dict()} | ({} if ema is None else {"ema": ema}) | dict(more or {})
     tensors = {f"{which}/{name}": value for which, weights in sets.items() for name, value in weights.items()}
-    name = type(model.network).__name__
-    arguments = getattr(model.network, "arguments", None) if NETWORKS.get(name) is type(model.network) else None
     header = {
-        "network": {"name": name, "arguments": arguments},  # none for a network of the user's own, whatever its name
+        "network": {"name": type(model.network).__name__, "arguments": _arguments_of(model.network)},
         "sde": describe(model.sde),
         "parameterization": describe(model.parameterization),
         "data": None if model.data is None else describe(model.data),
@@ -149,11 +140,32 @@ def _rebuild(path: str | Path, described: Any, argument: str | None) -> Any:
     return getattr(sde_lib, name)(**fields)
 
 
+def _arguments_of(network: Any) -> Any:
+    """The arguments that build a registered network; None for any other class, even one with the name of a registered class."""
+    name = type(network).__name__
+    if NETWORKS.get(name) is not type(network):
+        return None
+    arguments: Any = network.arguments
+    for key, value in arguments.items():
+        try:
+            json.dumps(value)
+        except TypeError:
+            raise TypeError(
+                f"{name} was built with {key}={value!r:.60}, which a checkpoint cannot keep: give numbers, words, or lists of them"
+            ) from None
+    return arguments
+
+
 def _network(path: str | Path, described: dict[str, Any]) -> nn.Module:
     name, arguments = described["name"], described["arguments"]
-    if name not in NETWORKS or arguments is None:
+    if arguments is None:
         raise ValueError(
-            f"{path} holds the weights of {name}, which models does not have: pass it, load(path, network={name}(...))"
+            f"{path} holds the weights of {name}, a class that was not registered: pass a network, load(path, network={name}(...))"
+        )
+    if name not in NETWORKS:
+        raise ValueError(
+            f"{path} holds the weights of {name}, which no imported module registers: import the module of that class, "
+            f"or pass a network, load(path, network={name}(...))"
         )
     return NETWORKS[name](**arguments)
 

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from .backbone import Backbone, Plan, space_of
 from .layers import Condition, Embedding, Fourier, Sinusoid, Style, conditions, fan_average
-from .registry import arguments_of
+from .registry import network
 
 __all__ = ["DhariwalUNet", "SongUNet"]
 
 
+@network("song_unet")
 class SongUNet(nn.Module):
     """EDM's DDPM++ and NCSN++: states (B, C, *space) and labels (B,) to (B, C, *space).
 
@@ -52,7 +53,6 @@ class SongUNet(nn.Module):
         pad: bool = False,
     ) -> None:
         super().__init__()
-        self.arguments = arguments_of(locals())
         if embedding not in ("positional", "fourier"):
             raise ValueError(f"{embedding=} is not known: use 'positional' or 'fourier'")
         width, size = 4 * channels, 2 * channels if embedding == "fourier" else channels
@@ -70,6 +70,7 @@ class SongUNet(nn.Module):
         return self.body(x, self.embedding(noise_label, y=y, augment=augment))
 
 
+@network("dhariwal_unet")
 class DhariwalUNet(nn.Module):
     """EDM's ADM: states (B, C, *space) and labels (B,) to (B, C, *space).
 
@@ -99,7 +100,6 @@ class DhariwalUNet(nn.Module):
         pad: bool = False,
     ) -> None:
         super().__init__()
-        self.arguments = arguments_of(locals())
         width = 4 * channels
         style = Style(width, space_of(shape), dropout, modulation="scale_shift", taps=(1, 1), head_channels=head_channels)
         plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), resample="block")

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sde_lib import VESDE, VPSDE, Images, ScoreModel, Tabulated
+from sde_lib import VESDE, VPSDE, Images, ScoreModel, Tabulated, WithVariance
 
 from .adm import ADM
 from .files import write_atomically, write_tensors
 from .importers.diffusers import BETAS, READINGS, network_of, process_of
+from .importers.images import levels_from
 from .ncsnpp import DDPM, NCSNpp
 
 __all__ = ["export_diffusers"]
@@ -202,8 +203,8 @@ def _scheduler_of(model: ScoreModel) -> dict[str, Any]:
     sde, meant = model.sde, model.parameterization
     if type(sde) not in SCHEDULERS:
         raise ValueError(f"diffusers has no scheduler for {sde!r}: tables of betas, VESDE and VPSDE can be exported")
-    words = {cls: word for word, cls in READINGS.items()}
-    word = words.get(type(getattr(meant, "of", meant)), "epsilon")
+    mean, variance = (meant.of, meant.kind) if type(meant) is WithVariance else (meant, "fraction")
+    word = {cls: word for word, cls in READINGS.items()}.get(type(mean), "epsilon")
     config = {"_diffusers_version": VERSION} | SCHEDULERS[type(sde)](sde)
     if config["_class_name"] == "DDPMScheduler":
         config |= {"prediction_type": word, "variance_type": "learned_range" if meant.outputs == 2 else "fixed_small"}
@@ -213,7 +214,7 @@ def _scheduler_of(model: ScoreModel) -> dict[str, Any]:
             f"diffusers' {config['_class_name']} cannot describe {sde!r}, and would take it for {back!r}: export a process with "
             "all of its levels, and with T as it is unless told"
         )
-    if getattr(meant, "kind", "fraction") != "fraction" or getattr(meant, "of", meant) != reading:
+    if variance != "fraction" or mean != reading:
         raise ValueError(f"diffusers has no counterpart for {meant!r} under {sde!r}: its network would be asked for {reading!r}")
     return config
 
@@ -261,7 +262,6 @@ def _near(a: Any, b: Any) -> bool:
 
 def _check_data(model: ScoreModel, unit_range: bool) -> None:
     low, data = (0.0 if unit_range else -1.0), model.data
-    levels = 256 if data is None or data.levels is None else data.levels
-    half = (1 - low) / (2 * (levels - 1))
-    if data not in (None, Images(levels, low, 1.0), Images(levels, low - half, 1 + half)):
-        raise ValueError(f"diffusers' pipelines show numbers in [{low:g}, 1], and the model's data are {data!r}: rescale them")
+    if data is None or (data.levels is not None and data in (Images(data.levels, low, 1.0), levels_from(low, data.levels))):
+        return
+    raise ValueError(f"diffusers' pipelines show numbers in [{low:g}, 1], and the model's data are {data!r}: rescale them")

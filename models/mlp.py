@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from sde_lib.tensors import as_shape
 
 from .layers import NoiseEmbedding, conditions, refuse_unknown, zero_init
-from .registry import arguments_of
+from .registry import network
 
 __all__ = ["MLP"]
 
 
+@network("mlp")
 class MLP(nn.Module):
     """States (B, *shape) and noise labels (B,) to (B, *shape), by depth residual layers of the given width.
 
@@ -38,7 +39,6 @@ class MLP(nn.Module):
         condition_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.arguments = arguments_of(locals())
         shape = as_shape(shape, "that of one datum, such as data.shape[1:],")
         if not shape:
             raise ValueError("MLP needs the shape of one datum, such as data.shape[1:], and got ()")

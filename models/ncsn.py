@@ -10,7 +10,7 @@ from torch.nn.functional import elu
 
 from .layers import InstanceNormPlus, NormedBlock, RefineBlock, Unnormed
 from .ncsnpp import SigmaTable, counted, divided, outside
-from .registry import arguments_of
+from .registry import network
 
 __all__ = ["NCSN", "NCSNv2"]
 
@@ -68,6 +68,7 @@ class _RefineNet(nn.Module):
         return self.last(elu(self.norm(h, y)))
 
 
+@network("ncsnv2")
 class NCSNv2(nn.Module):
     """NCSNv2: images (B, C, H, W) and indices (B,) into NCSN's table, 0 for the most noise, to the score, (B, C, H, W).
 
@@ -96,7 +97,6 @@ class NCSNv2(nn.Module):
         outputs: int = 1,
     ) -> None:
         super().__init__()
-        self.arguments = arguments_of(locals())
         C, self.unit_range, self.sigma = _images(shape), unit_range, SigmaTable(sigmas)
         self.body = _RefineNet(C, outputs * C, channels, multipliers, dilations, InstanceNormPlus, Unnormed, pool="max")
 
@@ -106,6 +106,7 @@ class NCSNv2(nn.Module):
         return divided(self.body(h, torch.zeros_like(noise_label, dtype=torch.long)), self.sigma(noise_label))
 
 
+@network("ncsn")
 class NCSN(nn.Module):
     """NCSN: images (B, C, H, W) and indices (B,) of noise levels, 0 for the most noise, to the score, (B, C, H, W).
 
@@ -128,12 +129,11 @@ class NCSN(nn.Module):
         outputs: int = 1,
     ) -> None:
         super().__init__()
-        self.arguments = arguments_of(locals())
 
         def norm(size: int) -> nn.Module:
             return InstanceNormPlus(size, levels)
 
-        C, self.unit_range = _images(shape), unit_range
+        C, self.unit_range, self.levels = _images(shape), unit_range, levels
         self.body = _RefineNet(C, outputs * C, channels, multipliers, dilations, norm, norm, pool="mean")
 
     def forward(self, x: Tensor, noise_label: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class NCSN(nn.Module):
         try:
             return self.body(2 * x - 1 if self.unit_range else x, counted(noise_label))
         except IndexError:
-            raise ValueError(outside(self.arguments["levels"])) from None
+            raise ValueError(outside(self.levels)) from None
 
 
 def _images(shape: Sequence[int]) -> int:

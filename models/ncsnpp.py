@@ -12,7 +12,7 @@ from sde_lib.tables import geometric_sigmas
 
 from .backbone import Backbone, Plan, space_of
 from .layers import Embedding, Fourier, Sinusoid, Style, conditions, fan_average, refuse_unknown
-from .registry import arguments_of
+from .registry import network
 
 __all__ = ["DDPM", "NCSNpp", "SigmaTable", "counted", "divided", "outside"]
 
@@ -69,6 +69,7 @@ def divided(out: Tensor, sigma: Tensor) -> Tensor:
     return out / sigma.to(torch.promote_types(out.dtype, torch.float32)).reshape(-1, *[1] * (out.ndim - 1))
 
 
+@network("ddpm")
 class DDPM(nn.Module):
     """The U-Net of DDPM: states (B, C, *space) and labels (B,), 0 to about 1000, to (B, C, *space).
 
@@ -109,7 +110,6 @@ class DDPM(nn.Module):
         pad: bool = False,
     ) -> None:
         super().__init__()
-        self.arguments = arguments_of(locals())
         width = 4 * channels if conditional else 0
         style = Style(width, space_of(shape), dropout, activation, least=1, eps=1e-6, ahead=True)
         plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), attend_last, resample)
@@ -122,10 +122,10 @@ class DDPM(nn.Module):
 
     def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None) -> Tensor:
         """The output at states x, (B, C, *space), labels (B,), and conditions y: none for y = None, or -1 in a row of classes."""
-        out = self.body(2 * x - 1 if self.unit_range else x, _embedded(self.embedding, noise_label, y))
-        return out if self.sigma is None else divided(out, self.sigma(noise_label))
+        return _output(self, x, noise_label, y)
 
 
+@network("ncsnpp")
 class NCSNpp(nn.Module):
     """NCSN++, and with the defaults DDPM++: states (B, C, *space) and labels (B,) to (B, C, *space).
 
@@ -174,7 +174,6 @@ class NCSNpp(nn.Module):
         pad: bool = False,
     ) -> None:
         super().__init__()
-        self.arguments = arguments_of(locals())
         if embedding not in ("positional", "fourier") or block not in ("biggan", "ddpm"):
             raise ValueError(f"{embedding=} and {block=}: 'positional' or 'fourier', and 'biggan' or 'ddpm' were needed")
         width = 4 * channels
@@ -204,17 +203,18 @@ class NCSNpp(nn.Module):
 
     def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None) -> Tensor:
         """The output at states x, (B, C, *space), labels (B,), and conditions y: none for y = None, or -1 in a row of classes."""
-        out = self.body(2 * x - 1 if self.unit_range else x, _embedded(self.embedding, noise_label, y))
-        return out if self.sigma is None else divided(out, self.sigma(noise_label))
+        return _output(self, x, noise_label, y)
 
 
-def _embedded(embedding: nn.Module | None, label: Tensor, y: Tensor | None) -> Tensor | None:
-    """What blocks are told; nothing where the network is not."""
-    if embedding is None:
+def _output(network: DDPM | NCSNpp, x: Tensor, noise_label: Tensor, y: Tensor | None) -> Tensor:
+    """The output of a network: its body's, divided by sigma where the network has a table of sigmas."""
+    embedding = None
+    if network.embedding is None:
         refuse_unknown({"y": y}, known=())
-        return None
-    out: Tensor = embedding(label, y=y)
-    return out
+    else:
+        embedding = network.embedding(noise_label, y=y)
+    out: Tensor = network.body(2 * x - 1 if network.unit_range else x, embedding)
+    return out if network.sigma is None else divided(out, network.sigma(noise_label))
 
 
 def _told(condition: int, conditional: bool) -> int:

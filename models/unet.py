@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from .backbone import Backbone, Plan, space_of
 from .layers import Embedding, Octaves, Style, conditions
-from .registry import arguments_of
+from .registry import network
 
 __all__ = ["UNet"]
 
 
+@network("unet")
 class UNet(nn.Module):
     """States (B, C, *space), of 1 to 3 axes of space, and noise labels (B,) to (B, C, *space).
 
@@ -47,7 +48,6 @@ class UNet(nn.Module):
         pad: bool = True,
     ) -> None:
         super().__init__()
-        self.arguments = arguments_of(locals())
         width = 4 * channels
         style = Style(width, dims=space_of(shape), dropout=dropout, modulation="scale_shift", heads=heads)
         plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), middle=bool(attention))

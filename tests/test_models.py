@@ -1,5 +1,7 @@
 """Networks: any size, zero at the start; and the files that they are kept in, whole, safe and self-describing."""
 
+import copy
+import inspect
 import os
 import pickle
 import subprocess
@@ -11,8 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from models import MLP, UNet, load, save
-from models.checkpoint import NETWORKS, read_header
+from models import MLP, UNet, load, network, save
+from models.checkpoint import read_header
+from models.registry import NETWORKS, SHORT_NAMES
 from sde_lib import EDM, VESDE, VPSDE, CosineBeta, Epsilon, Images, LinearSDE, ScoreModel, Standardize, SubVPSDE, Tabulated, V
 
 
@@ -249,8 +252,124 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
 
 
-def test_every_public_network_is_in_the_registry():
+def test_every_public_network_is_registered_under_two_names():
+    from training.build import resolve
+
     import models
 
     public = {name for name in models.__all__ if isinstance(getattr(models, name), type)}
-    assert public == set(NETWORKS)
+    assert public == {name for name, cls in NETWORKS.items() if cls.__module__.startswith("models.")}
+    short = {resolve("network", name) for name, place in SHORT_NAMES.items() if place.startswith("models.")}
+    assert short == {getattr(models, name) for name in public} - {models.ADMClassifier}  # no score network
+
+
+@pytest.fixture
+def registry():
+    """The registry, as it was again afterwards."""
+    kept = dict(NETWORKS), dict(SHORT_NAMES)
+    yield
+    for table, before in zip((NETWORKS, SHORT_NAMES), kept, strict=True):
+        table.clear()
+        table.update(before)
+
+
+def registered(short_name="line"):
+    @network(short_name)
+    class Line(nn.Module):
+        """A line."""
+
+        def __init__(self, shape, slopes=(1.0, 2.0), *, act=None):
+            super().__init__()
+            self.weight = nn.Parameter(torch.as_tensor(slopes).sum())
+
+        def forward(self, x, label):
+            return x * self.weight
+
+    return Line
+
+
+def test_a_registered_class_is_itself_and_keeps_its_arguments(registry):
+    cls = registered()
+    assert (cls.__name__, cls.__doc__) == ("Line", "A line.")
+    assert str(inspect.signature(cls)) == "(shape, slopes=(1.0, 2.0), *, act=None)"
+    assert cls((2, 3)).arguments == {"shape": [2, 3], "slopes": [1.0, 2.0], "act": None}
+    assert cls([5], torch.tensor([3.0]), act="elu").arguments == {"shape": [5], "slopes": [3.0], "act": "elu"}
+    with pytest.raises(TypeError, match="'shape'"):
+        cls()
+
+
+def test_arguments_are_those_of_the_class_that_was_called(registry):
+    @network()
+    class Flat(registered()):
+        def __init__(self, size):
+            super().__init__((size, size))
+
+    assert Flat(4).arguments == {"size": 4}
+
+
+def test_arguments_are_those_that_were_given_whatever_the_constructor_does_with_them(registry):
+    @network()
+    class Emptying(nn.Module):
+        def __init__(self, shape):
+            super().__init__()
+            shape.clear()
+
+    assert Emptying([3, 4]).arguments == {"shape": [3, 4]}
+
+
+def test_registered_networks_are_copied_and_pickled():
+    whole = MLP((2, 3), width=8, condition=5)
+    x, label = torch.randn(2, 2, 3), torch.zeros(2)
+    for again in (copy.deepcopy(whole), pickle.loads(pickle.dumps(whole))):
+        assert type(again) is MLP and again.arguments == whole.arguments
+        assert torch.equal(again(x, label), whole(x, label))
+
+
+def test_a_registered_class_of_ones_own_is_saved_and_loaded(registry, tmp_path):
+    cls = registered()
+    save(ScoreModel(cls((8,), (2.0, 3.0)), VPSDE(), Epsilon()), tmp_path / "a.safetensors")
+    again = load(tmp_path / "a.safetensors").network
+    assert type(again) is cls and again.arguments["slopes"] == [2.0, 3.0] and again.weight.item() == 5.0
+    with pytest.raises(TypeError, match=r"built with act=SiLU\(\), which a checkpoint cannot keep"):
+        save(ScoreModel(cls((8,), act=nn.SiLU()), VPSDE(), Epsilon()), tmp_path / "b.safetensors")
+    del NETWORKS["Line"]  # as in a process that has not imported its module
+    with pytest.raises(
+        ValueError, match=r"which no imported module registers: import the module .* load\(path, network=Line\(...\)\)"
+    ):
+        load(tmp_path / "a.safetensors")
+    assert load(tmp_path / "a.safetensors", network=cls((8,))).network.weight.item() == 5.0
+
+
+@pytest.mark.parametrize("name", ["own_line", "own_line:Line", "own_line.Line"])
+def test_nothing_that_a_file_names_is_imported(registry, tmp_path, monkeypatch, name):
+    (tmp_path / "own_line.py").write_text("raise AssertionError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    cls = registered()
+    cls.__name__ = name
+    NETWORKS[name] = cls
+    save(ScoreModel(cls((8,)), VPSDE(), Epsilon()), tmp_path / "a.safetensors")
+    assert read_header(tmp_path / "a.safetensors")["network"]["name"] == name
+    del NETWORKS[name]
+    with pytest.raises(ValueError, match="which no imported module registers"):
+        load(tmp_path / "a.safetensors")
+    assert "own_line" not in sys.modules
+
+
+def test_a_name_belongs_to_one_class(registry):
+    registered()
+    again = registered()  # as when a cell of a notebook is run twice
+    assert NETWORKS["Line"] is again
+    with pytest.raises(
+        ValueError, match=r"cannot be registered as 'MLP', which is the name of models.mlp:MLP: choose another name"
+    ):
+        network("line")(type("MLP", (nn.Module,), {"__init__": lambda self, shape: None}))
+    with pytest.raises(ValueError, match="cannot be registered as 'mlp', which is the name of models.mlp:MLP"):
+        network("mlp")(type("Other", (nn.Module,), {"__init__": lambda self, shape: None}))
+    assert NETWORKS["MLP"] is MLP and "Other" not in NETWORKS
+
+
+@pytest.mark.parametrize("construct", [lambda self, *shape: None, lambda self, **options: None, lambda self, a, /: None])
+def test_arguments_without_a_name_are_refused(registry, construct):
+    with pytest.raises(TypeError, match="give each argument a name of its own"):
+        network()(type("Unnamed", (nn.Module,), {"__init__": construct}))
+    assert "Unnamed" not in NETWORKS

@@ -20,17 +20,46 @@ from sde_lib.tables import cosine_betas, quadratic_betas, sigmoid_betas
 
 from ..adm import ADM
 from ..ncsnpp import DDPM, NCSNpp
+from .images import levels_from
 from .order import fit, in_order
 from .reading import read
 
 __all__ = ["holds", "model_of", "network_of", "process_of", "read_folder", "weights_of"]
 
 WORDS = (
-    *("time_proj", "time_embedding", "linear_1", "linear_2", "class_embedding"),
-    *("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out"),
-    *("resnets", "attentions", "downsamplers", "resnet_down", "skip_norm", "skip_conv", "upsamplers", "resnet_up"),
-    *("norm1", "conv1", "time_emb_proj", "norm2", "conv2", "conv_shortcut"),
-    *("group_norm", "to_q", "to_k", "to_v", "to_out", "conv", "weight", "bias"),
+    "time_proj",
+    "time_embedding",
+    "linear_1",
+    "linear_2",
+    "class_embedding",
+    "conv_in",
+    "down_blocks",
+    "mid_block",
+    "up_blocks",
+    "conv_norm_out",
+    "conv_out",
+    "resnets",
+    "attentions",
+    "downsamplers",
+    "resnet_down",
+    "skip_norm",
+    "skip_conv",
+    "upsamplers",
+    "resnet_up",
+    "norm1",
+    "conv1",
+    "time_emb_proj",
+    "norm2",
+    "conv2",
+    "conv_shortcut",
+    "group_norm",
+    "to_q",
+    "to_k",
+    "to_v",
+    "to_out",
+    "conv",
+    "weight",
+    "bias",
 )
 OLD = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # names before version 0.18
 AFTER = 10_000  # what stands after all blocks of a level
@@ -99,8 +128,7 @@ def model_of(
     sde, parameterization = process_of(scheduler)
     if network.arguments["outputs"] == 2:
         parameterization = WithVariance(parameterization)
-    low, half = (0.0, 0.5 / 255) if content["config"].get("center_input_sample") else (-1.0, 1 / 255)
-    return network, sde, parameterization, Images(256, low - half, 1.0 + half)
+    return network, sde, parameterization, levels_from(0.0 if content["config"].get("center_input_sample") else -1.0)
 
 
 def network_of(config: Mapping[str, Any]) -> Any:

@@ -16,14 +16,44 @@ from sde_lib.parameterizations import Parameterization
 from sde_lib.tabulated import ddpm
 
 from ..edm import DhariwalUNet, SongUNet
+from .images import levels_from
 from .order import fit, heads_first, in_order
 
 __all__ = ["holds", "model_of", "network_of", "weights_of"]
 
 WORDS = (
-    *("map_noise", "map_layer0", "map_layer1", "map_label", "map_augment", "map_late", "enc", "dec"),
-    *("conv", "in", "up", "down", "aux_skip", "aux_residual", "block", "aux_up", "aux_norm", "aux_conv", "out_norm", "out_conv"),
-    *("norm0", "conv0", "affine", "norm1", "conv1", "skip", "norm2", "qkv", "proj", "freqs", "weight", "bias"),
+    "map_noise",
+    "map_layer0",
+    "map_layer1",
+    "map_label",
+    "map_augment",
+    "map_late",
+    "enc",
+    "dec",
+    "conv",
+    "in",
+    "up",
+    "down",
+    "aux_skip",
+    "aux_residual",
+    "block",
+    "aux_up",
+    "aux_norm",
+    "aux_conv",
+    "out_norm",
+    "out_conv",
+    "norm0",
+    "conv0",
+    "affine",
+    "norm1",
+    "conv1",
+    "skip",
+    "norm2",
+    "qkv",
+    "proj",
+    "freqs",
+    "weight",
+    "bias",
 )
 LARGEST = 1 << 20  # more than any resolution: on the way down the larger come first
 ENCODERS: dict[str, Any] = {"standard": "none", "skip": "input_skip", "residual": "residual"}
@@ -115,7 +145,7 @@ def model_of(
         raise ValueError("EDM's weights do not show how they are used: give config, the options that the network was made with")
     kind, network = _preconditioning(config), network_of(config)
     network.load_state_dict(weights_of(content, network))
-    data = Images(256, -1 - 1 / 255, 1 + 1 / 255)
+    data = levels_from(-1.0)
     if kind == "EDMPrecond":
         return network, KarrasSDE(), EDM(sigma_data=config.get("sigma_data", 0.5)), data
     if kind == "VPPrecond" and config.get("M", 1000) == 1000:

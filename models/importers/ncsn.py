@@ -18,6 +18,7 @@ from sde_lib.tables import geometric_sigmas
 from sde_lib.tabulated import ncsn
 
 from ..ncsn import NCSN, NCSNv2
+from .images import levels_from
 from .order import fit, in_order, without_prefix
 
 __all__ = ["STAGES", "holds", "model_of", "weights_of_ncsn"]
@@ -30,9 +31,37 @@ STAGES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 """Multipliers and dilations of the published networks."""
 
 WORDS = (
-    *("begin_conv", "normalizer", "end_conv", "res1", "res2", "res3", "res31", "res4", "res5"),
-    *("refine1", "refine2", "refine31", "refine3", "refine4", "refine5", "adapt_convs", "msf", "crp", "output_convs"),
-    *("normalize1", "conv1", "normalize2", "conv2", "shortcut", "norm", "norms", "conv", "convs", "embed", "weight", "bias"),
+    "begin_conv",
+    "normalizer",
+    "end_conv",
+    "res1",
+    "res2",
+    "res3",
+    "res31",
+    "res4",
+    "res5",
+    "refine1",
+    "refine2",
+    "refine31",
+    "refine3",
+    "refine4",
+    "refine5",
+    "adapt_convs",
+    "msf",
+    "crp",
+    "output_convs",
+    "normalize1",
+    "conv1",
+    "normalize2",
+    "conv2",
+    "shortcut",
+    "norm",
+    "norms",
+    "conv",
+    "convs",
+    "embed",
+    "weight",
+    "bias",
 )
 
 
@@ -83,7 +112,7 @@ def model_of(content: Any, config: Mapping[str, Any] | None, weights: str) -> tu
                 f"the {len(sigmas)} sigmas in the file are not geometric, and no other table of NCSNv2's is known here"
             )
         network = NCSNv2(shape, channels, *stages, sigmas=sigmas.tolist())  # to the last bit of those it was trained with
-        data = Images(256, -0.5 / 255, 1.0 + 0.5 / 255)
+        data = levels_from(0.0)
     state = {key: value for key, value in (raw | ema if weights == "ema" else raw).items() if key != "sigmas"}
     network.load_state_dict(weights_of_ncsn(state, network))
     return network, ncsn(*table), Score(label="index"), data

@@ -16,18 +16,41 @@ from sde_lib.parameterizations import Parameterization
 from sde_lib.tabulated import ddpm
 
 from ..adm import ADM, ADMClassifier
+from .images import levels_from
 from .order import fit, heads_first, in_order, without_prefix
 
 __all__ = ["holds", "model_of", "network_of", "weights_of"]
 
 WORDS = (
-    *("time_embed", "label_emb", "input_blocks", "middle_block", "output_blocks", "out"),
-    *("in_layers", "emb_layers", "out_layers", "skip_connection", "op", "conv", "norm", "qkv", "proj_out"),
-    *("positional_embedding", "qkv_proj", "c_proj", "weight", "bias"),
+    "time_embed",
+    "label_emb",
+    "input_blocks",
+    "middle_block",
+    "output_blocks",
+    "out",
+    "in_layers",
+    "emb_layers",
+    "out_layers",
+    "skip_connection",
+    "op",
+    "conv",
+    "norm",
+    "qkv",
+    "proj_out",
+    "positional_embedding",
+    "qkv_proj",
+    "c_proj",
+    "weight",
+    "bias",
 )
 # The flags that are read here, and the others of both projects' scripts, which weights show or sampling has no use for.
 INTEGERS = (
-    *("image_size", "num_heads", "num_head_channels", "num_heads_upsample", "num_res_blocks", "classifier_depth"),
+    "image_size",
+    "num_heads",
+    "num_head_channels",
+    "num_heads_upsample",
+    "num_res_blocks",
+    "classifier_depth",
     "diffusion_steps",
 )
 READ: dict[str, tuple[tuple[type, ...], str]] = {
@@ -37,13 +60,51 @@ READ: dict[str, tuple[tuple[type, ...], str]] = {
     "noise_schedule": ((str,), "a word"),
 }
 OTHER = (
-    *("num_channels", "attention_resolutions", "channel_mult", "class_cond", "use_checkpoint", "use_fp16"),
-    *("use_scale_shift_norm", "resblock_updown", "learn_sigma", "sigma_small", "timestep_respacing", "use_kl", "large_size"),
-    *("small_size", "rescale_learned_sigmas", "classifier_use_fp16", "classifier_width", "classifier_attention_resolutions"),
-    *("classifier_use_scale_shift_norm", "classifier_resblock_updown", "classifier_pool", "classifier_scale", "classifier_path"),
-    *("data_dir", "val_data_dir", "schedule_sampler", "lr", "weight_decay", "lr_anneal_steps", "batch_size", "microbatch"),
-    *("ema_rate", "log_interval", "save_interval", "eval_interval", "resume_checkpoint", "fp16_scale_growth", "clip_denoised"),
-    *("num_samples", "use_ddim", "model_path", "base_samples", "noised", "iterations", "anneal_lr"),
+    "num_channels",
+    "attention_resolutions",
+    "channel_mult",
+    "class_cond",
+    "use_checkpoint",
+    "use_fp16",
+    "use_scale_shift_norm",
+    "resblock_updown",
+    "learn_sigma",
+    "sigma_small",
+    "timestep_respacing",
+    "use_kl",
+    "large_size",
+    "small_size",
+    "rescale_learned_sigmas",
+    "classifier_use_fp16",
+    "classifier_width",
+    "classifier_attention_resolutions",
+    "classifier_use_scale_shift_norm",
+    "classifier_resblock_updown",
+    "classifier_pool",
+    "classifier_scale",
+    "classifier_path",
+    "data_dir",
+    "val_data_dir",
+    "schedule_sampler",
+    "lr",
+    "weight_decay",
+    "lr_anneal_steps",
+    "batch_size",
+    "microbatch",
+    "ema_rate",
+    "log_interval",
+    "save_interval",
+    "eval_interval",
+    "resume_checkpoint",
+    "fp16_scale_growth",
+    "clip_denoised",
+    "num_samples",
+    "use_ddim",
+    "model_path",
+    "base_samples",
+    "noised",
+    "iterations",
+    "anneal_lr",
 )
 LEGACY, NEW = (1, 0, 2), (0, 1, 2)  # where queries/keys/values (0), heads (1) and their channels (2) stand in the rows
 
@@ -167,4 +228,4 @@ def model_of(
     parameterization: Parameterization = (Data if flags.get("predict_xstart") else Epsilon)(label=label)
     if network.arguments["outputs"] == 2:
         parameterization = WithVariance(parameterization)
-    return network, ddpm(schedule, steps), parameterization, Images(256, -1 - 1 / 255, 1 + 1 / 255)
+    return network, ddpm(schedule, steps), parameterization, levels_from(-1.0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 __all__ = ["fit", "heads_first", "in_order", "without_prefix"]
@@ -67,8 +66,3 @@ def fit(tensors: Iterable[Tensor], network: nn.Module) -> dict[str, Tensor]:
             )
         state[key] = tensor.reshape(wanted.shape)
     return state
-
-
-def stacked(tensors: Sequence[Tensor]) -> Tensor:
-    """Projections to queries, keys and values as one."""
-    return torch.cat(list(tensors), dim=0)

@@ -18,14 +18,29 @@ from sde_lib.tabulated import ncsn
 
 from ..ncsn import NCSN, NCSNv2
 from ..ncsnpp import DDPM, NCSNpp
+from .images import levels_from
 from .ncsn import STAGES, weights_of_ncsn
 from .order import fit, in_order, without_prefix
 
 __all__ = ["averaged", "data_of", "holds", "model_of", "network_of", "process_of", "weights_of"]
 
 WORDS = (
-    *("all_modules", "GroupNorm_0", "Conv_0", "Conv2d_0", "Dense_0", "GroupNorm_1", "Conv_1", "Conv_2"),
-    *("NIN_0", "NIN_1", "NIN_2", "NIN_3", "weight", "W", "bias", "b"),
+    "all_modules",
+    "GroupNorm_0",
+    "Conv_0",
+    "Conv2d_0",
+    "Dense_0",
+    "GroupNorm_1",
+    "Conv_1",
+    "Conv_2",
+    "NIN_0",
+    "NIN_1",
+    "NIN_2",
+    "NIN_3",
+    "weight",
+    "W",
+    "bias",
+    "b",
 )
 
 Config = Mapping[str, Any]
@@ -96,8 +111,8 @@ def process_of(config: Config) -> tuple[LinearSDE, Parameterization]:
 
 def data_of(config: Config) -> Images:
     """What the numbers of the states mean: 8-bit images in [-1, 1] or [0, 1], dequantized or not."""
-    low, half = (-1.0, 1 / 255) if config["data"]["centered"] else (0.0, 0.5 / 255)
-    return Images(256, low, 1.0) if config["data"].get("uniform_dequantization") else Images(256, low - half, 1.0 + half)
+    low = -1.0 if config["data"]["centered"] else 0.0
+    return Images(256, low, 1.0) if config["data"].get("uniform_dequantization") else levels_from(low)
 
 
 def weights_of(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from configs.names import ALIASES, NAMES
+from models.registry import SHORT_NAMES
 from score_sde.errors import RunError, UsageError, first_line
 
 __all__ = ["Component", "build", "resolve"]
@@ -125,9 +126,10 @@ def resolve(kind: str, name: str) -> Any:
 
     Raises UsageError when there is none.
     """
-    path = NAMES[kind].get(name, name) if kind in NAMES else name
+    names = SHORT_NAMES if kind == "network" else NAMES.get(kind, {})  # a network enters its own name
+    path = names.get(name, name)
     if ":" not in path:
-        known = ", ".join(NAMES.get(kind, {})) or "none"
+        known = ", ".join(names) or "none"
         own = "'package.module:Class', in quotes" if "." in kind else "package.module:Class"
         raise UsageError(f"{kind} {name!r} is not known: use one of {known}, or your own as {own}")
     module, attribute = path.split(":")

@@ -9,6 +9,7 @@ import torch
 
 from models import load
 from models.checkpoint import FILE_NAME, read_header
+from models.registry import NETWORKS
 from score_sde.config.config import require, restore
 from score_sde.config.experiment import Sampling, parts_of_model, try_sampler
 from score_sde.config.overrides import override_free
@@ -57,7 +58,7 @@ def open_run(folder: Path, config: Any, device: torch.device | str) -> Run:
         found = header.get("shape") or named
         if found is None:
             raise RunError(f"the checkpoint in {folder} does not say what shape a sample has: write it with save(..., shape=...)")
-        own = header["network"]["arguments"] is None or header["sde"].get("own")
+        own = header["network"]["name"] not in NETWORKS or header["network"]["arguments"] is None or header["sde"].get("own")
         network, sde, _ = parts_of_model(config, tuple(found)) if own else (None, None, None)
         return load(path, network=network, sde=sde, device=device), tuple(found)
 

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from likelihood import Variational
 from models import MLP, UNet
-from models.checkpoint import NETWORKS
 from models.files import read_metadata, read_tensors, write_tensors
+from models.registry import NETWORKS
 from sde_lib import DenoisingScoreMatching, Images, ImportanceTime, RowNoise, ScoreModel
 from sde_lib.noise import Stream
 
