@@ -14,7 +14,7 @@ import pytest
 import samplers
 from samplers import Corrector, Predictor
 from sde_lib import SDE
-from tests.registry import PACKAGES
+from tests.registry import PACKAGES, public_names
 
 ROOT = Path(__file__).parent.parent
 STANDARD = set(sys.stdlib_module_names)
@@ -107,7 +107,7 @@ def test_a_strangers_models_is_told_by_name(tmp_path):
 
 def public():
     for package in PACKAGES:
-        for name in package.__all__:
+        for name in public_names(package):
             yield pytest.param(getattr(package, name), id=f"{package.__name__}.{name}")
 
 
