@@ -96,7 +96,7 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "divergence": {"exact": "likelihood:Exact", "hutchinson": "likelihood:Hutchinson", "probing": "likelihood:Probing"},
     "dequantize": {
-        "uniform": "likelihood:Uniform",
+        "uniform": "likelihood:UniformDequantizer",
         "truncated_normal": "likelihood:TruncatedNormal",
         "variational": "training.dequantizer:variational",
     },

@@ -16,7 +16,7 @@ from evaluation.reals import LogDensity, score_reals
 from evaluation.sampling import digest, fingerprint, under
 from evaluation.side_by_side import Estimate, SideBySide
 from likelihood import BitsPerDim, SDEBits, VariationalBits, bits_per_dim, sde_bits_per_dim, variational_bound
-from likelihood.joined import join
+from likelihood.results import join
 from sde_lib import ScoreModel
 from training.experiment import Scoring
 from training.processes import Processes

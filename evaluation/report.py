@@ -15,7 +15,7 @@ from evaluation.figures import image_grid, is_drawable, save_picture
 from evaluation.reals import LogDensity, real_baselines
 from evaluation.sampling import classes_of, under
 from evaluation.side_by_side import Estimate, SideBySide
-from likelihood.joined import with_error
+from likelihood.results import with_error
 from models.files import write_atomically
 from samplers import EulerMaruyama, LogSNR, Sampler
 from sde_lib import ScoreModel

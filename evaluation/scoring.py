@@ -13,7 +13,7 @@ from evaluation.batches import save_npz
 from evaluation.figures import image_grid, is_drawable
 from evaluation.sampling import under
 from likelihood import plan
-from likelihood.joined import with_error
+from likelihood.results import with_error
 from models import load
 from models.checkpoint import FILE_NAME
 from models.files import write_atomically

@@ -4,13 +4,14 @@ from samplers import correctors, predictors
 from samplers.algorithm import Corrector, Predictor, Step
 from samplers.constraints import Inpaint
 from samplers.correctors import *  # noqa: F403
+from samplers.grids import From, Grid, Karras, LogSNR, Quadratic, Respaced, Table, Uniform
 from samplers.impulse import ImpulseResponse, impulse_response
-from samplers.latents import Guess, interpolate, progressive, slerp
+from samplers.latents import ProgressiveFrame, interpolate, progressive, slerp
 from samplers.predictors import *  # noqa: F403
 from samplers.sampler import FlowSampler, Frame, Sampler, Samples
 from samplers.thresholding import Threshold
-from samplers.times import From, Karras, LogSNR, Quadratic, Respaced, Table, Uniform
 from samplers.torch_sde import TorchSDE
+from sde_lib.deprecated import renamed
 
 __all__ = [
     *correctors.__all__,  # type: ignore[attr-defined]
@@ -19,12 +20,13 @@ __all__ = [
     "FlowSampler",
     "Frame",
     "From",
-    "Guess",
+    "Grid",
     "ImpulseResponse",
     "Inpaint",
     "Karras",
     "LogSNR",
     "Predictor",
+    "ProgressiveFrame",
     "Quadratic",
     "Respaced",
     "Sampler",
@@ -39,3 +41,5 @@ __all__ = [
     "progressive",
     "slerp",
 ]
+
+__getattr__ = renamed(__name__, {"Guess": "samplers:ProgressiveFrame"})

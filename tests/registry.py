@@ -23,7 +23,7 @@ import likelihood
 import models
 import samplers
 import sde_lib
-from samplers.times import Grid
+from samplers.grids import Grid
 from sde_lib.parameterizations import Parameterization
 from sde_lib.tabulated import ddpm, ncsn
 

@@ -137,6 +137,30 @@ def test_an_algorithm_with_a_file_is_public(package, kind):
                 )
 
 
+def test_one_public_name_is_one_thing():
+    """A file may import from all packages: no name means two things there, as Uniform once did."""
+    things = {}
+    for package in PACKAGES:
+        for name in public_names(package):
+            assert things.setdefault(name, getattr(package, name)) is getattr(package, name), name
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("samplers", "Guess", "samplers:ProgressiveFrame"),
+        ("likelihood", "Uniform", "likelihood:UniformDequantizer"),
+        ("samplers.times", "Grid", "samplers:Grid"),
+    ],
+)
+def test_an_old_public_name_is_the_new_one_with_a_warning(module, old, new):
+    where, name = new.split(":")
+    with pytest.warns(DeprecationWarning, match=f"{module}.{old} is now .*{name}"):
+        thing = getattr(importlib.import_module(module), old)
+    assert thing is getattr(importlib.import_module(where), name)
+    assert old not in vars(importlib.import_module(module)).get("__all__", ())
+
+
 def test_setup_names_every_library_package_and_no_other():
     text = (ROOT / "setup.py").read_text()
     listed = set(
