@@ -86,7 +86,7 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "divergence": {"exact": "likelihood:Exact", "hutchinson": "likelihood:Hutchinson", "probing": "likelihood:Probing"},
     "dequantize": {
-        "uniform": "likelihood:Uniform",
+        "uniform": "likelihood:UniformDequantizer",
         "truncated_normal": "likelihood:TruncatedNormal",
         "variational": "score_sde.training.dequantizer:variational",
     },

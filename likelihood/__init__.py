@@ -2,12 +2,13 @@
 
 from likelihood.bits import BitsPerDim, bits_per_dim
 from likelihood.bounds import RateDistortion, VariationalBits, variational_bound
-from likelihood.budget import Budget, plan
-from likelihood.dequantize import TruncatedNormal, Uniform, Variational
+from likelihood.dequantize import TruncatedNormal, UniformDequantizer, Variational
 from likelihood.divergence import Exact, Hutchinson, Probing
 from likelihood.flow import LogLikelihood, log_likelihood
+from likelihood.planning import Budget, plan
 from likelihood.sde_bound import SDEBits, SDEBound, sde_bits_per_dim, sde_bound
 from sde_lib.data import Images
+from sde_lib.deprecated import renamed
 
 __all__ = [
     "BitsPerDim",
@@ -21,7 +22,7 @@ __all__ = [
     "SDEBits",
     "SDEBound",
     "TruncatedNormal",
-    "Uniform",
+    "UniformDequantizer",
     "Variational",
     "VariationalBits",
     "bits_per_dim",
@@ -31,3 +32,5 @@ __all__ = [
     "sde_bound",
     "variational_bound",
 ]
+
+__getattr__ = renamed(__name__, {"Uniform": "likelihood:UniformDequantizer"})

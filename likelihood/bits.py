@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from likelihood.dequantize import Dequantizer, Uniform
+from likelihood.dequantize import Dequantizer, UniformDequantizer
 from likelihood.divergence import Divergence, Hutchinson
 from likelihood.flow import log_likelihood
-from likelihood.joined import OfRows, join, so_many, with_error
+from likelihood.results import PerRowResult, count_of, join, with_error
 from sde_lib.data import Images, require_levels
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise, Stream
@@ -43,7 +43,7 @@ class Parts(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class BitsPerDim(OfRows):
+class BitsPerDim(PerRowResult):
     """Bits/dim of images, one by one and their mean, with its standard error and the parts of it.
 
     Float64 of each image, (N,), NaN where the settings cannot tell: per_image, the values; noise_variance, of a value, from
@@ -91,7 +91,7 @@ class BitsPerDim(OfRows):
         parts = ", ".join(f"{name} {value:.1g}" for name, value in self.parts._asdict().items() if value is not None)
         text = (
             f"{with_error(self.mean, self.standard_error)} bits/dim "
-            f"({so_many(len(self.per_image))}; parts: {parts}; {self.nfe} network calls)"
+            f"({count_of(len(self.per_image))}; parts: {parts}; {self.nfe} network calls)"
         )
         for name, remedy in (("solver", "tighten the tolerance"), ("prior", "take a process with more noise at T")):
             if (getattr(self.parts, name) or 0.0) > self.standard_error:
@@ -111,7 +111,7 @@ def bits_per_dim(
     batches: Iterable[Tensor] | Tensor,
     *,
     images: Images,
-    dequantize: Dequantizer = Uniform(),  # noqa: B008  (frozen)
+    dequantize: Dequantizer = UniformDequantizer(),  # noqa: B008  (frozen)
     divergence: Divergence = Hutchinson(),  # noqa: B008  (frozen)
     tolerance: float = 1e-3,
     method: str = "dopri5",

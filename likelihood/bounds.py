@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from likelihood.joined import OfRows, join, so_many, with_error
+from likelihood.results import PerRowResult, count_of, join, with_error
 from sde_lib.data import Images, require_levels
 from sde_lib.noise import RowNoise, Stream
 from sde_lib.reverse import ReverseSDE
@@ -37,7 +37,7 @@ class RateDistortion(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class VariationalBits(OfRows):
+class VariationalBits(PerRowResult):
     """An upper bound on the mean bits/dim of a set of images, with its standard error over the images.
 
     Float64 of each image: per_image (N,), the values; each_term (N, levels), the terms, entry 0 the decoder's; prior_mismatch (N,),
@@ -77,7 +77,7 @@ class VariationalBits(OfRows):
     def __str__(self) -> str:
         return (
             f"{with_error(self.mean, self.standard_error)} bits/dim at most, by the variational bound "
-            f"({so_many(len(self.per_image))}; decoder {self.terms[0]:.3f}, prior {self.prior:.1g}; "
+            f"({count_of(len(self.per_image))}; decoder {self.terms[0]:.3f}, prior {self.prior:.1g}; "
             f"{self.nfe} network calls)"
         )
 

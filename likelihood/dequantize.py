@@ -15,7 +15,7 @@ from sde_lib.data import Images
 from sde_lib.linear import Level
 from sde_lib.noise import RowNoise
 
-__all__ = ["Dequantizer", "TruncatedNormal", "Uniform", "Variational"]
+__all__ = ["Dequantizer", "TruncatedNormal", "UniformDequantizer", "Variational"]
 
 
 class Dequantizer(Protocol):
@@ -27,7 +27,7 @@ class Dequantizer(Protocol):
 
 
 @dataclass(frozen=True)
-class Uniform:
+class UniformDequantizer:
     """Points uniform in the bins, draws of them for each image: log P(k) >= E log p(x) + d log(bin width).
 
     With more draws the bound is log of the mean of p(x) over them, which is tighter.
@@ -36,8 +36,8 @@ class Uniform:
     Reference: Theis, van den Oord, Bethge, 2016, arXiv 1511.01844, section 3.1; Burda, Grosse, Salakhutdinov, 2016, arXiv
     1509.00519 (several draws).
 
-    >>> Uniform(draws=4)
-    Uniform(draws=4)
+    >>> UniformDequantizer(draws=4)
+    UniformDequantizer(draws=4)
     """
 
     draws: int = 1
@@ -75,7 +75,7 @@ class TruncatedNormal:
         _require_draws(self)
 
     def sample(self, images: Images, codes: Tensor, noise: RowNoise, level: Level) -> tuple[Tensor, Tensor]:
-        """States at t_min for integers (B, *shape), new at each call, and -log q of each row; errors as in Uniform."""
+        """States at t_min for integers (B, *shape), new at each call, and -log q of each row; errors as in UniformDequantizer."""
         centre = images.encode(codes).double()
         reach = level.alpha * images.bin_width / (2 * level.sigma)
         below = torch.special.ndtr(-reach)
@@ -109,7 +109,7 @@ class Variational:
         _require_draws(self)
 
     def sample(self, images: Images, codes: Tensor, noise: RowNoise, level: Level) -> tuple[Tensor, Tensor]:
-        """States for integers (B, *shape), new at each call, and -log q of each row; errors as in Uniform."""
+        """States for integers (B, *shape), new at each call, and -log q of each row; errors as in UniformDequantizer."""
         centre = images.encode(codes).to(torch.get_default_dtype())
         m, s = self.network(centre, centre.new_zeros(len(centre))).chunk(2, dim=1)
         eps = noise(centre)
@@ -120,6 +120,6 @@ class Variational:
         return images.dequantize(codes, log_u.exp()), nats.double().flatten(1).sum(1) + log_det
 
 
-def _require_draws(dequantizer: Uniform | TruncatedNormal | Variational) -> None:
+def _require_draws(dequantizer: UniformDequantizer | TruncatedNormal | Variational) -> None:
     if not isinstance(dequantizer.draws, int) or dequantizer.draws < 1:
         raise ValueError(f"{dequantizer!r}: a whole number of draws, at least one, is needed")

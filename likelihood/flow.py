@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from likelihood.divergence import Divergence, Exact
-from likelihood.joined import so_many, standard_error, with_error
+from likelihood.results import count_of, standard_error, with_error
 from sde_lib.base import SDE
 from sde_lib.noise import RowNoise, Stream
 from sde_lib.ode import integrate_on_clock
@@ -42,7 +42,7 @@ class LogLikelihood:
 
     def __str__(self) -> str:
         number = with_error(self.log_prob.mean().item(), standard_error(self.log_prob))
-        return f"log p = {number} nats ({so_many(len(self.log_prob), 'row')}; {self.nfe} network calls)"
+        return f"log p = {number} nats ({count_of(len(self.log_prob), 'row')}; {self.nfe} network calls)"
 
 
 def log_likelihood(

@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from likelihood.dequantize import Dequantizer, Uniform
-from likelihood.joined import OfRows, join, so_many, standard_error, with_error
+from likelihood.dequantize import Dequantizer, UniformDequantizer
+from likelihood.results import PerRowResult, count_of, join, standard_error, with_error
 from sde_lib.data import Images, require_levels
 from sde_lib.jacobian import quadratic_form
 from sde_lib.linear import LinearSDE
@@ -39,7 +39,7 @@ class SDEBound:
 
     def __str__(self) -> str:
         number = with_error(self.log_prob.mean().item(), standard_error(self.log_prob))
-        return f"log p >= {number} nats ({so_many(len(self.log_prob), 'row')}; {self.nfe} network calls)"
+        return f"log p >= {number} nats ({count_of(len(self.log_prob), 'row')}; {self.nfe} network calls)"
 
 
 class BoundParts(NamedTuple):
@@ -50,7 +50,7 @@ class BoundParts(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class SDEBits(OfRows):
+class SDEBits(PerRowResult):
     """An upper bound on the mean bits/dim of a set of images, with its standard error over the images.
 
     Float64 of each image, (N,): per_image; draws_variance, of a value, from the draws of time and noise; prior_mismatch, the bound
@@ -76,7 +76,7 @@ class SDEBits(OfRows):
     def __str__(self) -> str:
         return (
             f"{with_error(self.mean, self.standard_error)} bits/dim at most, by the bound of the reverse SDE "
-            f"({so_many(len(self.per_image))}; parts: draws {self.parts.draws:.1g}, prior {self.parts.prior:.1g}; "
+            f"({count_of(len(self.per_image))}; parts: draws {self.parts.draws:.1g}, prior {self.parts.prior:.1g}; "
             f"{self.nfe} network calls)"
         )
 
@@ -126,7 +126,7 @@ def sde_bits_per_dim(
     batches: Iterable[Tensor] | Tensor,
     *,
     images: Images,
-    dequantize: Dequantizer = Uniform(),  # noqa: B008  (frozen)
+    dequantize: Dequantizer = UniformDequantizer(),  # noqa: B008  (frozen)
     form: Form = "denoising",
     draws: int = 32,
     t_min: float | None = None,

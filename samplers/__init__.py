@@ -1,61 +1,45 @@
 """Reverse-time algorithms: one loop, the steps it takes, the grids it walks, and the exact law of what it gives."""
 
+from samplers import correctors, predictors
 from samplers.algorithm import Corrector, Predictor, Step
 from samplers.constraints import Inpaint
-from samplers.correctors import AnnealedLangevin, Langevin, Metropolis, Unadjusted
+from samplers.correctors import *  # noqa: F403
+from samplers.grids import From, Grid, Karras, LogSNR, Quadratic, Respaced, Table, Uniform
 from samplers.impulse import ImpulseResponse, impulse_response
-from samplers.latents import Guess, interpolate, progressive, slerp
-from samplers.predictors import (
-    DDIM,
-    Ancestral,
-    DPMSolver,
-    EulerMaruyama,
-    Heun,
-    ReverseDiffusion,
-    SDEDPMSolver,
-    StochasticRungeKutta,
-    UniPC,
-)
+from samplers.latents import ProgressiveFrame, interpolate, progressive, slerp
+from samplers.predictors import *  # noqa: F403
 from samplers.sampler import FlowSampler, Frame, Sampler, Samples
 from samplers.thresholding import Threshold
-from samplers.times import From, Karras, LogSNR, Quadratic, Respaced, Table, Uniform
 from samplers.torch_sde import TorchSDE
+from sde_lib.deprecated import renamed
 
 __all__ = [
-    "DDIM",
-    "Ancestral",
-    "AnnealedLangevin",
+    *correctors.__all__,  # type: ignore[attr-defined]
+    *predictors.__all__,  # type: ignore[attr-defined]
     "Corrector",
-    "DPMSolver",
-    "EulerMaruyama",
     "FlowSampler",
     "Frame",
     "From",
-    "Guess",
-    "Heun",
+    "Grid",
     "ImpulseResponse",
     "Inpaint",
     "Karras",
-    "Langevin",
     "LogSNR",
-    "Metropolis",
     "Predictor",
+    "ProgressiveFrame",
     "Quadratic",
     "Respaced",
-    "ReverseDiffusion",
-    "SDEDPMSolver",
     "Sampler",
     "Samples",
     "Step",
-    "StochasticRungeKutta",
     "Table",
     "Threshold",
     "TorchSDE",
-    "Unadjusted",
-    "UniPC",
     "Uniform",
     "impulse_response",
     "interpolate",
     "progressive",
     "slerp",
 ]
+
+__getattr__ = renamed(__name__, {"Guess": "samplers:ProgressiveFrame"})

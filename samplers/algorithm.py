@@ -52,9 +52,20 @@ class Predictor(ABC):
 
 
 class Corrector(ABC):
-    """A move that keeps the law of the state at one time. Subclasses are frozen dataclasses, with one method: correct."""
+    """A move that keeps the law of the state at one time. Subclasses are frozen dataclasses, with one method: correct.
+
+    requires is the kind of process that the move can use; bias says how far a move of finite length changes the law, and is
+    held against the law of Gaussian data by the tests; check refuses at the door what requires cannot say.
+    """
 
     requires: ClassVar[type[SDE]] = SDE
+
+    def bias(self, sde: SDE, t: Tensor, std: Tensor) -> float:
+        """How far one correct may move N(m, std^2) at time t: a bound on |variance / std^2 - 1| and on |mean - m| / std.
+
+        0, unless a subclass declares otherwise: the law is kept exactly. math.inf: nothing is promised here.
+        """
+        return 0.0
 
     def check(self, rsde: ReverseSDE) -> None:
         """Raise ValueError or TypeError, with a sentence, for a process or a score function that the move cannot use."""

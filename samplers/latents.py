@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from samplers.grids import From
 from samplers.sampler import Sampler, Samples
-from samplers.times import From
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise, Stream
 from sde_lib.reverse import ReverseSDE
 from sde_lib.tensors import check_state, expand
 
-__all__ = ["Guess", "interpolate", "progressive", "slerp"]
+__all__ = ["ProgressiveFrame", "interpolate", "progressive", "slerp"]
 
 
 def slerp(a: Tensor, b: Tensor, weight: Tensor | float) -> Tensor:
@@ -97,7 +97,7 @@ def interpolate(
     return rest.sample(sde, score_fn, x_t.shape, seed=seed, index=index, device=x_t.device, dtype=x_t.dtype, x_T=x_t)
 
 
-class Guess(NamedTuple):
+class ProgressiveFrame(NamedTuple):
     """A state x, (B, *shape), at time t after step i, the x0 that the model expects of it, and all network calls so far."""
 
     i: int
@@ -120,7 +120,7 @@ def progressive(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     x_T: Tensor | None = None,
-) -> Iterator[Guess]:
+) -> Iterator[ProgressiveFrame]:
     """Progressive generation: E[x0 | x_t] at the start, after every so many steps, and at the end; one call more for each.
 
     The states are those of sampler.stream with the same arguments, bit for bit. Raises ValueError for an every below 1.
@@ -130,17 +130,17 @@ def progressive(
     >>> from samplers import DDIM, LogSNR
     >>> from sde_lib import GaussianOracle, VPSDE
     >>> score_fn = GaussianOracle(torch.zeros(2), 1.0).score(VPSDE())
-    >>> [guess.i for guess in progressive(Sampler(DDIM(), times=LogSNR(25)), VPSDE(), score_fn, (4, 2), every=10)]
+    >>> [frame.i for frame in progressive(Sampler(DDIM(), times=LogSNR(25)), VPSDE(), score_fn, (4, 2), every=10)]
     [0, 10, 20, 25]
     """
     if every < 1:
-        raise ValueError(f"every={every}: a guess after every 1 or more steps is needed")
+        raise ValueError(f"every={every}: 1 or more steps between two frames are needed")
     rsde = ReverseSDE(sde, score_fn)
     last = len(sampler.times(sde)) - (sampler.predictor is not None)  # a corrector alone visits each time
     for frame in sampler.stream(sde, score_fn, shape, seed=seed, index=index, device=device, dtype=dtype, x_T=x_T):
         if frame.i % every == 0 or frame.i == last:
             x0 = rsde.predict(frame.x, torch.tensor(frame.t, dtype=torch.float64)).x0
-            yield Guess(frame.i, frame.t, frame.x, x0, frame.nfe + rsde.calls)
+            yield ProgressiveFrame(frame.i, frame.t, frame.x, x0, frame.nfe + rsde.calls)
 
 
 def _check_pair(a: Tensor, b: Tensor) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from samplers.algorithm import Corrector, Predictor
 from samplers.constraints import Constraint
-from samplers.times import Uniform
+from samplers.grids import Uniform
 from sde_lib.base import SDE
 from sde_lib.grid_cache import with_grid_cache
 from sde_lib.noise import Noise, RowNoise, Stream

@@ -1,8 +1,18 @@
-"""Everything public of each kind, found in the packages: a class added later is tested by every law without being named."""
+"""Everything public of each kind, found in the packages: a class added later is tested by every law without being named.
+
+A class of another package is tested in the same way. SCORE_SDE_TEST_PLUGINS names the modules, separated by commas:
+
+    SCORE_SDE_TEST_PLUGINS=my_package.steps pytest tests/laws -k MyPredictor
+
+Their public classes join those found here. A module may also have dictionaries SIZES, PAPERS and MORE, whose rows join those
+of the same name in tests/laws/test_samplers.py, in tests/laws/test_papers.py and below.
+"""
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +23,23 @@ import likelihood
 import models
 import samplers
 import sde_lib
-from samplers.times import Grid
+from samplers.grids import Grid
 from sde_lib.parameterizations import Parameterization
 from sde_lib.tabulated import ddpm, ncsn
+
+PLUGINS = [importlib.import_module(name) for name in os.environ.get("SCORE_SDE_TEST_PLUGINS", "").split(",") if name]
+
+
+def plugged(table: str) -> dict[Any, Any]:
+    """The rows of a table, such as SIZES, that the plug-ins bring."""
+    return {key: row for plugin in PLUGINS for key, row in getattr(plugin, table, {}).items()}
+
+
+def public_names(package: Any) -> list[str]:
+    """__all__, or the public things that a module defines itself."""
+    defined = [key for key, value in vars(package).items() if getattr(value, "__module__", None) == package.__name__]
+    return list(getattr(package, "__all__", [key for key in defined if not key.startswith("_")]))
+
 
 # Instances beyond, or instead of, the one that the constructor makes without arguments.
 MORE: dict[str, list[Callable[[], Any]]] = {
@@ -58,6 +82,7 @@ MORE: dict[str, list[Callable[[], Any]]] = {
     "Uniform": [lambda: samplers.Uniform(steps=7)],
     "Quadratic": [lambda: samplers.Quadratic(steps=7)],
     "LogSNR": [lambda: samplers.LogSNR(steps=7)],
+    **plugged("MORE"),
 }
 
 
@@ -68,10 +93,11 @@ def cubic_beta(t: torch.Tensor) -> torch.Tensor:
 
 def _public(package: Any, kind: type) -> list[Any]:
     found = []
-    for name in package.__all__:
-        cls = getattr(package, name)
-        if inspect.isclass(cls) and issubclass(cls, kind) and not inspect.isabstract(cls):
-            found += [make() for make in MORE.get(name, [cls])]
+    for module in (package, *PLUGINS):
+        for name in public_names(module):
+            cls = getattr(module, name)
+            if inspect.isclass(cls) and issubclass(cls, kind) and not inspect.isabstract(cls):
+                found += [make() for make in MORE.get(name, [cls])]
     return found
 
 
@@ -81,7 +107,7 @@ PARAMETERIZATIONS = _public(sde_lib, Parameterization)
 PREDICTORS = _public(samplers, samplers.Predictor)
 CORRECTORS = _public(samplers, samplers.Corrector)
 GRIDS = _public(samplers, Grid)
-PACKAGES = [sde_lib, samplers, likelihood, models]
+PACKAGES = [sde_lib, samplers, likelihood, models, *PLUGINS]
 
 
 def interior(sde: Any, n: int = 25) -> torch.Tensor:

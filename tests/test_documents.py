@@ -80,21 +80,22 @@ def test_features_lead_to_code_and_tests():
             assert (ROOT / name).exists(), name
 
 
-def test_the_public_surface_is_what_is_public():
-    """Every public name of the library stands in docs/design.md, and what stands there is public, or said to be not yet."""
+def test_the_public_surface_lists_what_exists():
+    """What docs/design.md lists as public is so, unless it is said to be not yet; the docstrings are the complete list."""
     section = re.search(r"## The public surface\n(.*?)\n## ", (ROOT / "docs" / "design.md").read_text(), re.DOTALL).group(1)
     names = {name for package in (sde_lib, samplers, likelihood, models) for name in package.__all__}
     names.add(Progress.__name__)  # what a callback of fit is given
-    missing = {name for name in names if not re.search(rf"\b{name}\b", section)}
-    assert not missing, f"docs/design.md lacks {missing}"
     surface, not_built = section.split("`Ancestral")[0].splitlines(), []
+    listed = set()
     for line in surface:
         if line.startswith("    "):
             capitalised = set(re.findall(r"\b[A-Z]\w+", line)) - {"True", "False", "None", "Iterator"}
             if line.strip().startswith("not yet"):
                 not_built += capitalised
             else:
-                assert capitalised <= names, f"docs/design.md lists {capitalised - names}"
+                listed |= capitalised
+    assert listed <= names, f"docs/design.md lists {listed - names}, which no package exports"
+    assert len(listed) > 80
     assert not_built and not set(not_built) & names  # what is built is no longer "not yet"
 
 

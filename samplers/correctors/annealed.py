@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
 from samplers.algorithm import Corrector, Step
-from samplers.correctors.langevin import walk
+from samplers.correctors.langevin import walk, walk_bias
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
@@ -44,6 +44,10 @@ class AnnealedLangevin(Corrector):
     def _in_sigmas(self, sde: LinearSDE) -> Tensor:
         """The step h over sigma^2, the same at every level."""
         return (0.5 if self.published == "ncsn" else 1.0) * self.epsilon / sde.at(sde.t_min).sigma ** 2
+
+    def bias(self, sde: Any, t: Tensor, std: Tensor) -> float:
+        """As walk_bias has it with r = h / std^2; infinite where r is 2 or more."""
+        return walk_bias(self._in_sigmas(sde) * sde.at(t).sigma ** 2 / std**2, self.steps)
 
     def check(self, rsde: ReverseSDE) -> None:
         """Refuse a step that overshoots."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
 from sde_lib.tensors import expand
 
-__all__ = ["Langevin", "walk"]
+__all__ = ["Langevin", "walk", "walk_bias"]
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,18 @@ class Langevin(Corrector):
         if self.step not in ("time", "batch") or self.snr <= 0 or self.steps < 1:
             raise ValueError(f"{self!r}: snr > 0, steps >= 1 and step 'time' or 'batch' are needed")
 
+    def _length(self, sigma: Tensor) -> Tensor:
+        """h of the rule that depends on t alone."""
+        return 2 * (self.snr * sigma) ** 2
+
+    def bias(self, sde: Any, t: Tensor, std: Tensor) -> float:
+        """As walk_bias has it with r = h / std^2; infinite where r is 2 or more, and for step="batch"."""
+        return walk_bias(self._length(sde.at(t).sigma) / std**2, self.steps) if self.step == "time" else math.inf
+
     def correct(self, rsde: ReverseSDE, x: Tensor, t: Tensor, noise: Noise) -> Step:
         """steps moves; a network call each."""
         if self.step == "time":
-            sigma = expand(rsde.sde.at(t).sigma, x)
-            return walk(rsde, x, t, 2 * (self.snr * sigma) ** 2, self.steps, noise)
+            return walk(rsde, x, t, self._length(expand(rsde.sde.at(t).sigma, x)), self.steps, noise)
         mean = x
         for _ in range(self.steps):
             score, z = rsde.score(x, t), noise(x)
@@ -65,6 +73,14 @@ def walk(rsde: ReverseSDE, x: Tensor, t: Tensor, h: Tensor, steps: int, noise: N
         mean = x + h * rsde.score(x, t)
         x = mean + std * noise(x)
     return Step(x, mean)
+
+
+def walk_bias(r: Tensor, steps: int) -> float:
+    """By what share of v that many moves of length h = r v change the variance of N(m, v), when started there.
+
+    A move gives (1 - r)^2 v + 2 r v, whose fixed point is v / (1 - r / 2): r (1 - (1 - r)^(2 steps)) / (2 - r) after steps moves.
+    """
+    return float(r * (1 - (1 - r) ** (2 * steps)) / (2 - r)) if r < 2 else math.inf
 
 
 def _norm(x: Tensor) -> Tensor:

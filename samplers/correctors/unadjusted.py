@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from samplers.algorithm import Corrector, Step
-from samplers.correctors.langevin import walk
+from samplers.correctors.langevin import walk, walk_bias
+from sde_lib.base import SDE
 from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
 
@@ -36,6 +37,14 @@ class Unadjusted(Corrector):
         if self.epsilon <= 0 or self.steps < 1:
             raise ValueError(f"{self!r}: epsilon > 0 and steps >= 1 are needed")
 
+    def bias(self, sde: SDE, t: Tensor, std: Tensor) -> float:
+        """As walk_bias has it with r = epsilon / (2 std^2); infinite where r is 2 or more."""
+        return walk_bias(self._length() / std**2, self.steps)
+
+    def _length(self) -> Tensor:
+        """h = epsilon / 2."""
+        return torch.tensor(0.5 * self.epsilon, dtype=torch.float64)
+
     def correct(self, rsde: ReverseSDE, x: Tensor, t: Tensor, noise: Noise) -> Step:
         """steps moves; a network call each."""
-        return walk(rsde, x, t, torch.tensor(0.5 * self.epsilon, dtype=torch.float64), self.steps, noise)
+        return walk(rsde, x, t, self._length(), self.steps, noise)

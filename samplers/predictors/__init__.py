@@ -1,23 +1,16 @@
-"""Steps back in time, a file for each algorithm that has a paper."""
+"""Steps back in time, a file for each algorithm that has a paper: one line below makes it public, here and in samplers."""
 
-from samplers.predictors.ancestral import Ancestral
-from samplers.predictors.ddim import DDIM
-from samplers.predictors.dpm_solver import DPMSolver
-from samplers.predictors.euler_maruyama import EulerMaruyama
-from samplers.predictors.heun import Heun
-from samplers.predictors.reverse_diffusion import ReverseDiffusion
-from samplers.predictors.runge_kutta import StochasticRungeKutta
-from samplers.predictors.sde_dpm_solver import SDEDPMSolver
-from samplers.predictors.unipc import UniPC
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "DDIM",
-    "Ancestral",
-    "DPMSolver",
-    "EulerMaruyama",
-    "Heun",
-    "ReverseDiffusion",
-    "SDEDPMSolver",
-    "StochasticRungeKutta",
-    "UniPC",
-]
+from samplers.predictors.ancestral import Ancestral as Ancestral
+from samplers.predictors.ddim import DDIM as DDIM
+from samplers.predictors.dpm_solver import DPMSolver as DPMSolver
+from samplers.predictors.euler_maruyama import EulerMaruyama as EulerMaruyama
+from samplers.predictors.heun import Heun as Heun
+from samplers.predictors.reverse_diffusion import ReverseDiffusion as ReverseDiffusion
+from samplers.predictors.runge_kutta import StochasticRungeKutta as StochasticRungeKutta
+from samplers.predictors.sde_dpm_solver import SDEDPMSolver as SDEDPMSolver
+from samplers.predictors.unipc import UniPC as UniPC
+
+if not TYPE_CHECKING:  # a type checker follows the lines above, and could not follow this one
+    __all__ = [name for name, value in globals().items() if isinstance(value, type)]

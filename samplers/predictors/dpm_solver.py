@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from samplers.algorithm import Predictor, Step
-from samplers.predictors.exponential import integrate
+from samplers.predictors.exponential import integrate_exponential
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
@@ -63,7 +63,7 @@ class DPMSolver(Predictor):
         else:
             values, places = memory or ((), ())
             values, places = (value, *values), (from_.log_snr, *places)
-            x = integrate(x, from_, to, values, places, data=self.data_prediction, halved=self.published)
+            x = integrate_exponential(x, from_, to, values, places, data=self.data_prediction, halved=self.published)
             return Step(x, x, (values[: self.order - 1], places[: self.order - 1]) if self.order > 1 else None)
         return Step(x, x, ((value,), (from_.log_snr,)) if self.multistep else None)
 
@@ -74,6 +74,6 @@ class DPMSolver(Predictor):
         for stage in range(1, order):
             r = rsde.sde.between(t, s, stage / order)
             level = rsde.sde.at(r)
-            moved = integrate(x, from_, level, values, places, data=self.data_prediction, simple=False)
+            moved = integrate_exponential(x, from_, level, values, places, data=self.data_prediction, simple=False)
             values, places = [value, self._estimate(rsde, moved, r)], [from_.log_snr, level.log_snr]
-        return integrate(x, from_, rsde.sde.at(s), values, places, data=self.data_prediction, simple=order == 2)
+        return integrate_exponential(x, from_, rsde.sde.at(s), values, places, data=self.data_prediction, simple=order == 2)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from sde_lib.linear import Level
 
-__all__ = ["integrate"]
+__all__ = ["integrate_exponential"]
 
 
-def integrate(
+def integrate_exponential(
     x: Tensor,
     from_: Level,
     to: Level,

@@ -48,8 +48,8 @@ class Heun(Predictor):
         """One step; two network calls."""
         if self.churn:
             x, t = self._churned(rsde.sde, x, t, s, noise)
-        (a, b, _), (c, d, _) = rsde.sde.at(t), rsde.sde.at(s)
-        ratio, h = c / a, d - b * c / a
+        (alpha_t, sigma_t, _), (alpha_s, sigma_s, _) = rsde.sde.at(t), rsde.sde.at(s)
+        ratio, h = alpha_s / alpha_t, sigma_s - sigma_t * alpha_s / alpha_t
         eps, x = rsde.predict(x, t).eps, ratio * x
         x = x + (0.5 * h) * (eps + rsde.predict(x + h * eps, s).eps)
         return Step(x, x)
@@ -58,9 +58,9 @@ class Heun(Predictor):
         """More noise in the state, and the time that has it."""
         gamma = min(self.churn / grid_length(t), math.sqrt(2) - 1)
         later = cached_step(sde, _later, t, s, gamma, self.churn_min, self.churn_max)
-        (alpha, _, log_snr), (a, b, more) = sde.at(t), sde.at(later)
-        std = b * torch.sqrt(-torch.expm1(more - log_snr))
-        return (a / alpha) * x + (self.noise_scale * std) * noise(x), later
+        (alpha_t, _, log_snr), (alpha, sigma, noisier) = sde.at(t), sde.at(later)
+        std = sigma * torch.sqrt(-torch.expm1(noisier - log_snr))
+        return (alpha / alpha_t) * x + (self.noise_scale * std) * noise(x), later
 
 
 def _later(sde: LinearSDE, t: Tensor, _: Tensor, gamma: float, least: float, most: float) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from samplers.algorithm import Predictor, Step
-from samplers.predictors.exponential import integrate
+from samplers.predictors.exponential import integrate_exponential
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
@@ -44,7 +44,7 @@ class SDEDPMSolver(Predictor):
         """One step; one network call. memory is the estimate and the log-SNR of the call before."""
         x0, from_, to = rsde.predict(x, t).x0, rsde.sde.at(t), rsde.sde.at(s)
         before = ((), ()) if memory is None else memory
-        mean = integrate(x, from_, to, (x0, *before[0]), (from_.log_snr, *before[1]), eta=self.eta)
+        mean = integrate_exponential(x, from_, to, (x0, *before[0]), (from_.log_snr, *before[1]), eta=self.eta)
         now = (x0,), (from_.log_snr,)
         if not self.eta:
             return Step(mean, mean, now)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from samplers.algorithm import Predictor, Step
-from samplers.predictors.exponential import integrate
+from samplers.predictors.exponential import integrate_exponential
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
@@ -50,7 +50,7 @@ class UniPC(Predictor):
         values, places = (value,), (from_.log_snr,)
         if memory is not None:
             before, level, others, their_places = memory
-            x = integrate(before, level, from_, (*others, value), (*their_places, from_.log_snr))
+            x = integrate_exponential(before, level, from_, (*others, value), (*their_places, from_.log_snr))
             values, places = (value, *others[: self.order - 1]), (from_.log_snr, *their_places[: self.order - 1])
-        end = integrate(x, from_, to, values, places)
+        end = integrate_exponential(x, from_, to, values, places)
         return Step(end, end, (x, from_, values, places))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from likelihood import log_likelihood
-from likelihood.joined import OfRows, so_many, with_error
+from likelihood.results import PerRowResult, count_of, with_error
 from score_sde.evaluation.baselines import Baseline
 from sde_lib import GaussianOracle, LinearSDE, Standardize
 
@@ -18,7 +18,7 @@ __all__ = ["LogDensity", "real_baselines", "score_reals"]
 
 
 @dataclass(frozen=True, eq=False)
-class LogDensity(OfRows):
+class LogDensity(PerRowResult):
     """log p of rows of real numbers under a model's flow, in nats and in the units of the data, one by one and their mean.
 
     Float64, (N,): per_image, the values; probe_error, of a value, from its probes (0 when exact, NaN from one). latents are the
@@ -43,7 +43,7 @@ class LogDensity(OfRows):
     def __str__(self) -> str:
         probe = "" if math.isnan(self.probe) else f"; parts: probe {self.probe:.1g}"
         number = f"{with_error(self.mean, self.standard_error)} nats a datum"
-        return f"{number} ({so_many(len(self.per_image), 'datum', 'data')}{probe}; {self.nfe} network calls)"
+        return f"{number} ({count_of(len(self.per_image), 'datum', 'data')}{probe}; {self.nfe} network calls)"
 
 
 def score_reals(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from likelihood import BitsPerDim, SDEBits, VariationalBits, bits_per_dim, sde_bits_per_dim, variational_bound
-from likelihood.joined import join
+from likelihood.results import join
 from score_sde.config.experiment import Scoring
 from score_sde.evaluation.reals import LogDensity, score_reals
 from score_sde.runs.batches import do_batches, read_batches

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from likelihood.joined import with_error
+from likelihood.results import with_error
 from models.files import write_atomically
 from samplers import EulerMaruyama, LogSNR, Sampler
 from score_sde.evaluation.baselines import baselines

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from torch import Tensor
 
 from likelihood import plan
-from likelihood.joined import with_error
+from likelihood.results import with_error
 from models import load
 from models.checkpoint import FILE_NAME
 from models.files import write_atomically

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from likelihood import BitsPerDim, SDEBits, VariationalBits
-from likelihood.joined import with_error
+from likelihood.results import with_error
 
 __all__ = ["Estimate", "SideBySide"]
 

@@ -11,7 +11,7 @@ from likelihood import (
     Exact,
     Hutchinson,
     TruncatedNormal,
-    Uniform,
+    UniformDequantizer,
     bits_per_dim,
     log_likelihood,
     sde_bits_per_dim,
@@ -42,7 +42,9 @@ def expected_bits(images, std=STD):
 def test_draws_close_the_gap_of_the_bound_when_the_density_is_exact():
     codes = torch.tensor([[0, 1, 2, 3], [1, 1, 2, 2]]).repeat(50, 1)
     truth, one_draw = expected_bits(COARSE)
-    one, many = (bits_per_dim(SDE, gaussian(4), codes, images=COARSE, dequantize=Uniform(n), divergence=Exact()) for n in (1, 200))
+    one, many = (
+        bits_per_dim(SDE, gaussian(4), codes, images=COARSE, dequantize=UniformDequantizer(n), divergence=Exact()) for n in (1, 200)
+    )
     assert one.mean == pytest.approx(one_draw[codes].mean().item(), abs=4 * one.per_image.std().item() / 10)
     assert many.mean == pytest.approx(truth[codes].mean().item(), abs=0.01)
     assert one.parts.dequantization is None and one.parts.noise is None and one.parts.probe == 0
@@ -56,8 +58,8 @@ def test_noisy_densities_are_averaged_in_their_logarithms_since_else_noise_would
     oracle = correlated(d)
     codes = images.decode(oracle.sample(1, seed=1) / 4).long().expand(n, d)
     settings = {"images": images, "tolerance": 1e-3}
-    noisy = bits_per_dim(SDE, oracle.score(SDE), codes, dequantize=Uniform(8), divergence=Hutchinson(), **settings)
-    exact = bits_per_dim(SDE, oracle.score(SDE), codes, dequantize=Uniform(1), divergence=Exact(), **settings)
+    noisy = bits_per_dim(SDE, oracle.score(SDE), codes, dequantize=UniformDequantizer(8), divergence=Hutchinson(), **settings)
+    exact = bits_per_dim(SDE, oracle.score(SDE), codes, dequantize=UniformDequantizer(1), divergence=Exact(), **settings)
     spread = (noisy.standard_error**2 + exact.standard_error**2) ** 0.5
     assert abs(noisy.mean - exact.mean) < 4 * spread
     assert noisy.parts.dequantization is None
@@ -70,7 +72,13 @@ def test_each_draw_has_probes_of_its_own():
     codes = torch.full((400, 6), 32)
     one, four = (
         bits_per_dim(
-            SDE, oracle.score(SDE), codes, images=Images(64), dequantize=Uniform(n), divergence=Hutchinson(), tolerance=1e-2
+            SDE,
+            oracle.score(SDE),
+            codes,
+            images=Images(64),
+            dequantize=UniformDequantizer(n),
+            divergence=Hutchinson(),
+            tolerance=1e-2,
         )
         for n in (1, 4)
     )
@@ -104,14 +112,14 @@ def test_truncated_normal_gives_the_entropy_of_a_discretised_gaussian():
     assert result.mean == pytest.approx(own.mean().item(), abs=2e-3)  # the truth, 7.63 bits but for the draw
 
 
-@pytest.mark.parametrize("dequantize", [Uniform(), TruncatedNormal()], ids=repr)
+@pytest.mark.parametrize("dequantize", [UniformDequantizer(), TruncatedNormal()], ids=repr)
 def test_points_are_of_their_bins_with_the_density_that_is_said(dequantize):
     """E[1 / q] over the bin is its width: the density that is stated is that of the draws."""
     images, level = Images(8), SDE.at(torch.tensor(1e-3, dtype=torch.float64))
     wide = level._replace(sigma=torch.tensor(0.1, dtype=torch.float64))
     codes = torch.arange(8).repeat(4000)[:, None]
     x, log_det = dequantize.sample(images, codes, RowNoise(0, len(codes)), wide)
-    scale = 1.0 if isinstance(dequantize, Uniform) else wide.alpha.item()
+    scale = 1.0 if isinstance(dequantize, UniformDequantizer) else wide.alpha.item()
     assert torch.equal(images.decode(x / scale).long(), codes)
     inverse = torch.as_tensor(log_det).double().exp().expand(len(codes))
     assert inverse.mean().item() == pytest.approx(
@@ -135,7 +143,7 @@ def test_uniform_codes_have_the_bits_of_their_levels(levels, low, high):
 
 def test_results_of_parts_are_the_result_of_the_whole():
     codes = torch.randint(0, 4, (30, 4), generator=torch.Generator().manual_seed(0))
-    settings = {"images": COARSE, "dequantize": Uniform(2), "keep_latents": True}
+    settings = {"images": COARSE, "dequantize": UniformDequantizer(2), "keep_latents": True}
     whole = bits_per_dim(SDE, gaussian(4), codes, **settings)
     first = bits_per_dim(SDE, gaussian(4), codes[:11], **settings)
     second = bits_per_dim(SDE, gaussian(4), codes[11:], index=11, solver_images=5, **settings)
@@ -155,10 +163,12 @@ def test_the_test_set_s_part_is_the_known_spread_of_images():
     _, one_draw = expected_bits(images)
     spread = ((p * one_draw**2).sum() - (p * one_draw).sum() ** 2).sqrt().item() / d**0.5
     codes = torch.multinomial(p, n * d, replacement=True, generator=torch.Generator().manual_seed(7)).reshape(n, d)
-    result = bits_per_dim(SDE, gaussian(d), codes, images=images, dequantize=Uniform(2), tolerance=1e-3)
+    result = bits_per_dim(SDE, gaussian(d), codes, images=images, dequantize=UniformDequantizer(2), tolerance=1e-3)
     assert result.parts.test_set == pytest.approx(spread / n**0.5, rel=0.05)
     assert result.standard_error > 1.08 * spread / n**0.5  # which has the points' noise too
-    alike = bits_per_dim(SDE, gaussian(d), codes[:1].expand(500, d), images=images, dequantize=Uniform(2), tolerance=1e-3)
+    alike = bits_per_dim(
+        SDE, gaussian(d), codes[:1].expand(500, d), images=images, dequantize=UniformDequantizer(2), tolerance=1e-3
+    )
     assert alike.parts.test_set < 0.5 * alike.parts.noise  # images that are all the same have none
 
 
@@ -197,7 +207,7 @@ def test_intervals_hold_as_often_as_they_say():
     truth = (p * one_draw).sum().item()
     g = torch.Generator().manual_seed(3)
     codes = torch.multinomial(p, RUNS * n * d, replacement=True, generator=g).reshape(-1, d)
-    result = bits_per_dim(SDE, gaussian(d), codes, images=images, dequantize=Uniform(2), tolerance=1e-4)
+    result = bits_per_dim(SDE, gaussian(d), codes, images=images, dequantize=UniformDequantizer(2), tolerance=1e-4)
     sets = result.per_image.reshape(RUNS, n)
     error = sets.std(1) / n**0.5
     held = ((sets.mean(1) - truth).abs() < stats.t(n - 1).ppf(0.975) * error).double().mean().item()

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from likelihood import Exact, Uniform, Variational, bits_per_dim
+from likelihood import Exact, UniformDequantizer, Variational, bits_per_dim
 from models import MLP
 from score_sde.training.dequantizer import fit, save_dequantizer, variational
 from sde_lib import VPSDE, Epsilon, GaussianOracle, Images, RowNoise, ScoreModel
@@ -65,7 +65,7 @@ def test_training_finds_more_than_uniform_points_do_and_no_more_than_there_is():
     settings = {"images": IMAGES, "divergence": Exact(), "solver_images": 0, "tolerance": 1e-3}
     learned, uniform = (
         bits_per_dim(SDE, model.network.score, codes[:1000], dequantize=q, **settings).mean
-        for q in (Variational(network.requires_grad_(False)), Uniform())
+        for q in (Variational(network.requires_grad_(False)), UniformDequantizer())
     )
     truth = -mass.log2()[codes[:1000]].mean().item()
     assert truth - 0.005 < learned < truth + 0.25 * (uniform - truth)

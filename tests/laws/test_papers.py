@@ -6,41 +6,24 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from samplers import DDIM, DPMSolver, Heun, LogSNR, Sampler, SDEDPMSolver, StochasticRungeKutta, UniPC, impulse_response
+from samplers import (
+    DDIM,
+    Ancestral,
+    DPMSolver,
+    EulerMaruyama,
+    Heun,
+    LogSNR,
+    ReverseDiffusion,
+    Sampler,
+    SDEDPMSolver,
+    StochasticRungeKutta,
+    UniPC,
+    impulse_response,
+)
 from sde_lib import VPSDE
-from tests.laws.test_samplers import SIZES
-from tests.registry import PREDICTORS, name
-
-M, V = 0.7, 0.09
-
-
-def signal(t):
-    B = 0.1 * t + 9.95 * t * t
-    return math.exp(-B / 2), math.sqrt(-math.expm1(-B))
-
-
-def half_log_snr(t):
-    return math.log(signal(t)[0] / signal(t)[1])
-
-
-def time_of(lam):
-    """The inverse of half_log_snr: B = log(1 + e^-2 lambda), a quadratic in t."""
-    B = math.log1p(math.exp(-2 * lam))
-    return (-0.1 + math.sqrt(0.01 + 4 * 9.95 * B)) / (2 * 9.95)
-
-
-def data_at(x, t):
-    """E[x0 | x] for N(M, V); x is an affine function of the start and the draws: its constant, then its coefficients."""
-    alpha, sigma = signal(t)
-    gain = alpha * V / (alpha**2 * V + sigma**2)
-    x0 = gain * x
-    x0[0] += M - gain * alpha * M
-    return x0
-
-
-def eps_at(x, t):
-    alpha, sigma = signal(t)
-    return (x - alpha * data_at(x, t)) / sigma
+from tests.laws.scalars import M, V, data_at, eps_at, half_log_snr, signal, time_of
+from tests.laws.test_samplers import SIZES, require_row
+from tests.registry import PREDICTORS, name, plugged
 
 
 def second_order(sign, estimate, single=False):
@@ -263,6 +246,7 @@ PAPERS = {
     SDEDPMSolver(): sde_2m(1.0),
     SDEDPMSolver(eta=0.5): sde_2m(0.5),
     StochasticRungeKutta(): sra1,
+    **plugged("PAPERS"),
 }
 
 
@@ -285,6 +269,10 @@ def test_the_law_agrees_with_the_papers_formulas_in_numbers(predictor, steps):
         assert SIZES[predictor] == pytest.approx((x[1:] ** 2).sum() / truth - 1, rel=0.01)
 
 
-def test_every_predictor_has_a_second_implementation():
-    elsewhere = ("Ancestral", "EulerMaruyama", "ReverseDiffusion")
-    assert all(p in PAPERS or type(p).__name__ in elsewhere or p == DPMSolver(order=1) for p in PREDICTORS)
+ELSEWHERE = (Ancestral(), Ancestral("large"), EulerMaruyama(), EulerMaruyama(eta=0.0))  # in test_samplers.py
+ELSEWHERE += (ReverseDiffusion(), ReverseDiffusion(eta=0.0), DPMSolver(order=1))
+
+
+@pytest.mark.parametrize("predictor", PREDICTORS, ids=name)
+def test_every_predictor_has_a_second_implementation(predictor):
+    require_row("PAPERS", {**dict.fromkeys(ELSEWHERE), **PAPERS}, predictor)

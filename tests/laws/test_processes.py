@@ -133,7 +133,7 @@ def test_repr_and_equality(sde):
 
     assert pickle.loads(pickle.dumps(sde)) == sde
     if "function" not in repr(sde) and "levels" not in repr(sde):
-        assert eval(repr(sde), vars(sde_lib)) == sde
+        assert eval(repr(sde), {**vars(sde_lib), type(sde).__name__: type(sde)}) == sde
     with pytest.raises(dataclasses.FrozenInstanceError):
         sde.T = 2.0
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from functools import partial
 from itertools import pairwise
 
@@ -19,7 +20,6 @@ from samplers import (
     Inpaint,
     Langevin,
     LogSNR,
-    Metropolis,
     Predictor,
     ReverseDiffusion,
     Sampler,
@@ -35,7 +35,7 @@ from samplers.sampler import RowNoise
 from sde_lib import VESDE, VPSDE, GaussianOracle, LinearSDE, MixtureOracle, ReverseSDE, SubVPSDE, Unfinished
 from sde_lib.linear import Rates
 from sde_lib.noise import Stream
-from tests.registry import CONTINUOUS, CORRECTORS, GRIDS, PREDICTORS, PROCESSES, name
+from tests.registry import CONTINUOUS, CORRECTORS, GRIDS, PREDICTORS, PROCESSES, name, plugged
 
 # The error of the variance at 400 steps, as ratio - 1, VP, log-SNR grid to t_min = 1e-3, data N(0.7, 0.09). An off-by-one time
 # keeps the order and shows only here. EulerMaruyama: 8.7e-3 to 4.1e-3 in an independent prototype of another grid; the others
@@ -66,10 +66,35 @@ SIZES = {
     UniPC(order=1): -2.154e-4,
     UniPC(order=2): 2.30e-6,
     UniPC(order=3): -2.79e-8,
+    **plugged("SIZES"),
 }
 
-# A Metropolis test is not affine: its law is tested in test_correctors.py.
-AFFINE = [corrector for corrector in CORRECTORS if type(corrector) is not Metropolis]
+
+def require_row(table, rows, predictor):
+    """A sentence that says what a new predictor still needs."""
+    assert predictor in rows, (
+        f"{predictor!r} has no row in {table}: give the size of its error in SIZES of tests/laws/test_samplers.py and the "
+        "paper's formula in numbers, a second implementation, in PAPERS of tests/laws/test_papers.py; CONTRIBUTING.md says how"
+    )
+
+
+def affine(corrector):
+    """Whether a move is an affine function of the state and the draws, which a test of superposition tells."""
+    sde, n = VESDE(), 64
+    rsde = ReverseSDE(sde, GaussianOracle(torch.tensor([0.7], dtype=torch.float64), 0.3).score(sde))
+    t, draws = torch.tensor(0.4 * sde.T, dtype=torch.float64), RowNoise(0, 2 * n, Stream.STEP)
+
+    def superposed(like):
+        one, other = draws(like.new_empty(2 * n, *like.shape[1:])).chunk(2)
+        return torch.cat([0 * one, one, other, one + other])
+
+    x = superposed(torch.empty(4 * n, 1, dtype=torch.float64))
+    none, one, other, both = corrector.correct(rsde, x, t, superposed).x.chunk(4)
+    return bool(((both - one - other + none).abs() < 1e-9 * both.abs().max()).all())
+
+
+# The law of a move that is not affine, as with a Metropolis test, is sampled where that of the others is computed.
+AFFINE = [corrector for corrector in CORRECTORS if affine(corrector)]
 
 
 # One predictor of each class meets every process, alone and with one corrector of each class; its other settings meet three.
@@ -146,6 +171,7 @@ def test_order_of_the_law_by_impulse_response(predictor, sde):
 @pytest.mark.parametrize("predictor", PREDICTORS, ids=name)
 def test_size_of_the_error_of_the_law(predictor):
     response = impulse_response(Sampler(predictor, times=LogSNR(400, t_min=1e-3)), VPSDE())
+    require_row("SIZES", SIZES, predictor)
     ratio = response.variance_error / SIZES[predictor]
     assert 1 / 1.5 < ratio < 1.5
 
@@ -226,8 +252,9 @@ def test_sizes_agree_with_a_second_implementation():
 @pytest.mark.parametrize(("predictor", "corrector", "sde"), COMBINATIONS, ids=name)
 def test_every_combination_gives_the_law(predictor, corrector, sde):
     """Law 7. The error of the law halves with the step, down to what a corrector's finite step leaves."""
-    if refused(corrector, sde):
-        with pytest.raises(ValueError, match="less than 2 is needed"):
+    error = refusal(corrector, sde)
+    if error is not None:
+        with pytest.raises(type(error), match=re.escape(str(error))):
             Sampler(predictor, corrector).sample(sde, lambda x, t: -x, (1, 1))
         return
     responses = [impulse_response(Sampler(predictor, corrector, times=grid_to(steps, sde)), sde) for steps in (50, 100)]
@@ -235,12 +262,24 @@ def test_every_combination_gives_the_law(predictor, corrector, sde):
     assert fine < 0.65 * coarse + 0.02
 
 
-def refused(corrector, sde):
-    """An annealed step longer than twice the smallest variance."""
-    return (
-        isinstance(corrector, AnnealedLangevin)
-        and move(corrector, sde, sde.at(sde.t_min).sigma) >= 2 * sde.at(sde.t_min).sigma ** 2
-    )
+def refusal(corrector, sde):
+    """The sentence with which a corrector refuses a process at the door, or None."""
+    try:
+        if corrector is not None:
+            corrector.check(ReverseSDE(sde, lambda x, t: -x))
+    except (TypeError, ValueError) as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("corrector", [c for c in CORRECTORS if isinstance(c, AnnealedLangevin)], ids=name)
+@pytest.mark.parametrize("sde", PROCESSES, ids=name)
+def test_annealed_langevin_refuses_a_step_that_overshoots(corrector, sde):
+    """One longer than twice the smallest variance, and no other."""
+    sigma = sde.at(sde.t_min).sigma
+    error = refusal(corrector, sde)
+    assert (error is not None) == bool(move(corrector, sde, sigma) >= 2 * sigma**2)
+    assert error is None or "less than 2 is needed" in str(error)
 
 
 def move(corrector, sde, sigma):
@@ -255,9 +294,79 @@ def move(corrector, sde, sigma):
     )
 
 
-@pytest.mark.parametrize("corrector", AFFINE, ids=name)
+@pytest.mark.parametrize("corrector", CORRECTORS, ids=name)
 @pytest.mark.parametrize("sde", PROCESSES, ids=name)
 def test_corrector_keeps_the_law_at_its_time(corrector, sde):
+    """Started from N(m, p) exactly, one correct moves mean and variance by no more than the bias that the corrector declares.
+
+    Exactly, by impulse response, where the move is affine; else by 20,000 rows, to five standard errors.
+    """
+    t = sde.snap(torch.tensor(0.4 * sde.T, dtype=torch.float64))
+    alpha, sigma, _ = sde.at(t)
+    rsde = ReverseSDE(sde, GaussianOracle(torch.tensor([0.7], dtype=torch.float64), 0.3).score(sde))
+    mean, std = float(alpha * 0.7), torch.sqrt(alpha**2 * 0.09 + sigma**2)
+    bias = corrector.bias(sde, t, std)
+    if math.isinf(bias):
+        pytest.skip("the corrector declares that its move has no law here")
+    if corrector in AFFINE:
+        draws = count_draws(lambda noise: corrector.correct(rsde, torch.zeros(1, 1, dtype=torch.float64), t, noise))
+        x = torch.full((draws + 2, 1), mean, dtype=torch.float64)
+        x[1] += std
+        x = corrector.correct(rsde, x, t, impulses(draws)).x
+        drift, ratio, slack = x[0].item() - mean, (((x[1:] - x[0]) / std) ** 2).sum().item(), (1e-9, 1e-9)
+        assert (x[2:] != x[0]).any() and abs((x[1] - x[0]).item()) < std, f"{corrector!r} forgets nothing of where it starts"
+    else:
+        n = 20_000
+        x = mean + std * RowNoise(1, n)(torch.empty(n, 1, dtype=torch.float64))
+        moved = corrector.correct(rsde, x, t, RowNoise(1, n, Stream.CORRECTOR)).x
+        drift, ratio = moved.mean().item() - mean, (moved.var() / std**2).item()
+        slack = 5 / n**0.5, 5 * (2 / n) ** 0.5
+        assert not torch.equal(moved, x), f"{corrector!r} forgets nothing of where it starts"
+    for what, change, least in (("mean, in standard deviations,", drift / float(std), slack[0]), ("variance", ratio - 1, slack[1])):
+        assert abs(change) <= bias + least, (
+            f"{corrector!r} changes the {what} of N(m, p) by {change:.2g} of it under {sde!r}, and its bias() declares {bias:.2g} "
+            "at most: mend the move, or declare how far a finite step moves the law, as bias(sde, t, std) of Langevin does"
+        )
+
+
+def count_draws(run):
+    """How many times something draws."""
+    draws = 0
+
+    def noise(like):
+        nonlocal draws
+        draws += 1
+        return torch.zeros_like(like)
+
+    run(noise)
+    return draws
+
+
+def impulses(draws):
+    """Noise whose k-th draw is 1 in row k + 2, and 0 elsewhere."""
+    rows = iter(range(2, draws + 2))
+
+    def noise(like):
+        z = torch.zeros_like(like)
+        z[next(rows)] = 1
+        return z
+
+    return noise
+
+
+LANGEVIN = [c for c in CORRECTORS if isinstance(c, Langevin | AnnealedLangevin | Unadjusted)]
+
+
+@pytest.mark.parametrize("corrector", CORRECTORS, ids=name)
+def test_a_corrector_promises_something_somewhere(corrector):
+    """A bias that is always infinite would pass every law."""
+    t = torch.tensor(0.4, dtype=torch.float64)
+    assert min(corrector.bias(sde, sde.snap(t * sde.T), sde.at(sde.snap(t * sde.T)).sigma) for sde in PROCESSES) < 0.1
+
+
+@pytest.mark.parametrize("corrector", LANGEVIN, ids=name)
+@pytest.mark.parametrize("sde", PROCESSES, ids=name)
+def test_a_langevin_chain_keeps_the_law_of_its_step(corrector, sde):
     """On N(m, p) one move h gives variance (1 - h/p)^2 p + 2 h; its fixed point is p / (1 - h / (2 p)), where h is not small.
 
     Started there, the variance stays; so a move is neither too long nor too short, however little it moves."""
@@ -266,18 +375,15 @@ def test_corrector_keeps_the_law_at_its_time(corrector, sde):
     oracle = GaussianOracle(torch.tensor([0.7], dtype=torch.float64), 0.3)
     rsde = ReverseSDE(sde, oracle.score(sde))
     moves, draws = 100, 100 * corrector.steps
-    impulses = torch.zeros(draws, draws + 2, 1, dtype=torch.float64)
-    for k in range(draws):
-        impulses[k, k + 2] = 1
     p, h = alpha**2 * 0.09 + sigma**2, move(corrector, sde, sigma)
     if h >= 2 * p:
         pytest.skip("no step of this size has a law")
     fixed = p / (1 - h / (2 * p))
     x = (alpha * 0.7).expand(draws + 2, 1).clone()
     x[1] += fixed.sqrt()
-    draw = iter(impulses)
+    noise = impulses(draws)
     for _ in range(moves):
-        x = corrector.correct(rsde, x, t, lambda like: next(draw)).x
+        x = corrector.correct(rsde, x, t, noise).x
     assert x[0].item() == pytest.approx(float(alpha * 0.7), abs=1e-9)
     variance = ((x[1:] - x[0]) ** 2).sum().item()
     assert variance == pytest.approx(float(fixed), rel=1e-9)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from likelihood import Uniform, bits_per_dim, log_likelihood, sde_bits_per_dim, sde_bound, variational_bound
+from likelihood import UniformDequantizer, bits_per_dim, log_likelihood, sde_bits_per_dim, sde_bound, variational_bound
 from sde_lib import VESDE, VPSDE, Epsilon, GaussianOracle, Images, RowNoise, ScoreModel, Standardize, SubVPSDE, Tabulated
 from tests.laws.test_densities import correlated, mixture
 from tests.registry import PROCESSES, name
@@ -207,7 +207,7 @@ def test_bits_do_not_depend_on_the_batches_and_draws_are_averaged():
     images, sde, oracle = Images(256), VPSDE(), correlated(9)
     score = oracle.score(sde)
     codes = images.decode(oracle.sample(10, seed=1)).long()
-    settings = {"images": images, "seed": 3, "dequantize": Uniform(draws=2), "draws": 8}
+    settings = {"images": images, "seed": 3, "dequantize": UniformDequantizer(draws=2), "draws": 8}
     runs = [sde_bits_per_dim(sde, score, batches, **settings) for batches in (codes, codes.split(3), [codes[:0], *codes.split(1)])]
     for run in runs[1:]:
         torch.testing.assert_close(run.per_image, runs[0].per_image, rtol=0, atol=1e-5)
@@ -219,7 +219,7 @@ def test_bits_do_not_depend_on_the_batches_and_draws_are_averaged():
 def test_more_dequantizations_state_a_smaller_error_of_the_draws():
     images, sde = Images(16), VPSDE()
     score, codes = GaussianOracle(torch.zeros(4), 0.4).score(sde), torch.full((300, 4), 7)
-    one, four = (sde_bits_per_dim(sde, score, codes, images=images, dequantize=Uniform(draws=n)) for n in (1, 4))
+    one, four = (sde_bits_per_dim(sde, score, codes, images=images, dequantize=UniformDequantizer(draws=n)) for n in (1, 4))
     assert four.parts.draws == pytest.approx(one.parts.draws / 2, rel=0.1)
     both = math.hypot(one.standard_error, four.standard_error)
     assert abs(one.mean - four.mean) < 4 * both  # an average, and no tighter bound

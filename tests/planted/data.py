@@ -96,7 +96,7 @@ MUTANTS = [
     ),
     Mutant(
         "an AUROC bounded by a rule of one",
-        "score_sde/score_sde/evaluation/auroc.py",
+        "score_sde/evaluation/auroc.py",
         "0.05 ** (1 / self.pairs)",
         "1 - 1 / self.pairs",
         "../test_examples.py -k do_not_overlap",
@@ -124,14 +124,14 @@ MUTANTS = [
     ),
     Mutant(
         "fingerprints of the first rows",
-        "score_sde/score_sde/training/fingerprint.py",
+        "score_sde/training/fingerprint.py",
         "* (len(data) - 1) // max(1, number - 1)",
         "",
         "../test_fingerprint.py -k sees",
     ),
     Mutant(
         "states of other data are gone on from",
-        "score_sde/score_sde/training/state.py",
+        "score_sde/training/state.py",
         'facts.get("data", data) != data',
         "False",
         "../test_fingerprint.py -k does_not_go_on",

@@ -89,10 +89,10 @@ MUTANTS = [
     ),
     Mutant(
         "a plan that forgets the draws",
-        "likelihood/budget.py",
+        "likelihood/planning.py",
         "variances = DRAWS * measure(",
         "variances = measure(",
-        "test_budget.py -k nine_in_ten",
+        "test_planning.py -k nine_in_ten",
     ),
     Mutant(
         "rate with the step that is still to come",

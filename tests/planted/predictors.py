@@ -125,15 +125,15 @@ MUTANTS = [
     Mutant(
         "UniPC does not correct",
         "samplers/predictors/unipc.py",
-        "x = integrate(before, level, from_, (*others, value)",
-        "_ = integrate(before, level, from_, (*others, value)",
+        "x = integrate_exponential(before, level, from_, (*others, value)",
+        "_ = integrate_exponential(before, level, from_, (*others, value)",
         "test_samplers.py -k 'order_on_the and UniPC'",
     ),
     Mutant(
         "UniPC corrects from the state after",
         "samplers/predictors/unipc.py",
-        "x = integrate(before, level",
-        "x = integrate(x, level",
+        "x = integrate_exponential(before, level",
+        "x = integrate_exponential(x, level",
         "test_samplers.py -k 'order_on_the and UniPC'",
     ),
     Mutant(
@@ -153,15 +153,15 @@ MUTANTS = [
     Mutant(
         "Heun's step without its scale",
         "samplers/predictors/heun.py",
-        "d - b * c / a",
-        "d - b",
+        "sigma_s - sigma_t * alpha_s / alpha_t",
+        "sigma_s - sigma_t",
         "test_papers.py -k 'papers_formulas and Heun'",
     ),
     Mutant(
         "churn of the whole variance",
         "samplers/predictors/heun.py",
-        "torch.sqrt(-torch.expm1(more - log_snr))",
-        "torch.ones_like(b)",
+        "torch.sqrt(-torch.expm1(noisier - log_snr))",
+        "torch.ones_like(sigma)",
         "test_papers.py -k 'papers_formulas and Heun'",
     ),
     Mutant(

@@ -47,7 +47,7 @@ MUTANTS = [
     ),
     Mutant(
         "Karras's grid with rho upside down",
-        "samplers/times.py",
+        "samplers/grids.py",
         "-0.5 * end / self.rho",
         "-0.5 * end * self.rho",
         "test_correctors.py -k root",
@@ -103,7 +103,7 @@ MUTANTS = [
     ),
     Mutant(
         "grid that stops early",
-        "samplers/times.py",
+        "samplers/grids.py",
         "times[0], times[-1] = sde.T, t_min",
         "times[0], times[-1] = sde.T, 2 * t_min",
         "test_samplers.py -k grids_run",
@@ -173,7 +173,7 @@ MUTANTS = [
     ),
     Mutant(
         "interpolation from the next time on",
-        "samplers/times.py",
+        "samplers/grids.py",
         ".abs().argmin()) :]",
         ".abs().argmin()) + 1 :]",
         "test_latents.py -k what_is_left",

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from likelihood.bits import BitsPerDim, bits_per_dim
-from likelihood.dequantize import Dequantizer, Uniform
+from likelihood.dequantize import Dequantizer, UniformDequantizer
 from likelihood.divergence import Probing
-from likelihood.joined import standard_error
+from likelihood.results import standard_error
 from sde_lib.data import Images
 from sde_lib.linear import LinearSDE
 
@@ -50,7 +50,7 @@ def plan(
     target_error: float,
     *,
     images: Images,
-    dequantize: Any = Uniform(),  # noqa: B008  (frozen)
+    dequantize: Any = UniformDequantizer(),  # noqa: B008  (frozen)
     method: str = "dopri5",
     t_min: float | None = None,
     seed: int = 0,

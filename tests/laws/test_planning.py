@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from likelihood import Exact, Probing, Uniform, bits_per_dim, plan
+from likelihood import Exact, Probing, UniformDequantizer, bits_per_dim, plan
 from sde_lib import VPSDE, Images
 from tests.laws.test_densities import correlated
 
@@ -41,7 +41,14 @@ def test_nine_in_ten_plans_are_kept():
     kept = {}
     for K in {budget.divergence.probes for budget in plans}:
         many = bits_per_dim(
-            SDE, score, codes, images=IMAGES, divergence=Probing(K), dequantize=Uniform(200), tolerance=1e-2, solver_images=0
+            SDE,
+            score,
+            codes,
+            images=IMAGES,
+            divergence=Probing(K),
+            dequantize=UniformDequantizer(200),
+            tolerance=1e-2,
+            solver_images=0,
         )
         kept[K] = 200 * many.noise_variance.mean().item() / 20
     left = torch.tensor([(kept[b.divergence.probes] / b.dequantize.draws + b.solver**2) ** 0.5 for b in plans])
@@ -65,4 +72,4 @@ def test_targets_that_cannot_be():
         plan(SDE, score, codes, 4, 0.0, images=IMAGES)
     with pytest.raises(ValueError, match="aim higher"):
         plan(SDE, score, codes, 4, 1e-12, images=IMAGES)
-    assert plan(SDE, score, codes, 4, 10.0, images=IMAGES, dequantize=Uniform(3)).dequantize.draws == 1
+    assert plan(SDE, score, codes, 4, 10.0, images=IMAGES, dequantize=UniformDequantizer(3)).dequantize.draws == 1

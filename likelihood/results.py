@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["OfRows", "join", "so_many", "standard_error", "with_error"]
+__all__ = ["PerRowResult", "count_of", "join", "standard_error", "with_error"]
 
 Result = TypeVar("Result")
 
 
-class OfRows:
+class PerRowResult:
     """A result that has a value for each image or datum, per_image (N,), of which mean and standard error are."""
 
     per_image: Tensor
@@ -57,6 +57,6 @@ def with_error(mean: float, error: float, digits: int = 4) -> str:
     return f"{mean:.{digits}f}" + ("" if math.isnan(error) else f" +- {error:.{digits}f}")
 
 
-def so_many(n: int, one: str = "image", many: str | None = None) -> str:
+def count_of(n: int, one: str = "image", many: str | None = None) -> str:
     """How many a mean is of, and that a single one has no standard error."""
     return f"{n} {many or one + 's'}, standard error" if n > 1 else f"1 {one}, which has no standard error"
