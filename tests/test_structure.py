@@ -37,7 +37,7 @@ BELOW["score_sde.config"] = (*BELOW["score_sde.data"], "configs", "score_sde.dat
 BELOW["score_sde.runs"] = (*BELOW["score_sde.config"], "score_sde.config")
 BELOW["score_sde.flags"] = ("configs",)
 BELOW["score_sde.commands"] = (*BELOW["score_sde.runs"], "score_sde.runs", "score_sde.flags")
-BELOW["score_sde.command_line"] = ("score_sde.commands", *BASE)
+BELOW["score_sde.command_line"] = ("score_sde", "score_sde.commands", *BASE)  # its version
 PACKAGES_OF = {  # what each part may import from elsewhere
     "sde_lib": {"torch", "numpy", "scipy"},
     "samplers": {"torch", "numpy", "scipy"},
@@ -62,7 +62,7 @@ def part_of(module):
     top, *rest = module.split(".")
     if top != "score_sde":
         return top if top in BELOW else None
-    return f"score_sde.{rest[0]}" if rest else "score_sde"
+    return f"score_sde.{rest[0]}" if rest and not rest[0].startswith("__") else "score_sde"
 
 
 def files_of(part):
@@ -122,7 +122,7 @@ def test_importing_training_imports_nothing_else():
 def test_a_strangers_models_is_told_by_name(tmp_path):
     """Where another folder comes first, as it does in a notebook that is there."""
     (tmp_path / "models.py").write_text("")
-    code = f"import sys\nsys.path[:1] = [{str(tmp_path)!r}, {str(ROOT)!r}]\nimport run\nrun.main(['--dry-run'])"
+    code = f"import sys\nsys.path[:1] = [{str(tmp_path)!r}, {str(ROOT)!r}]\nimport run\nsys.exit(run.main(['--dry-run']))"
     done = python(code)
     assert done.returncode == 2
     assert f"'models' was found at {tmp_path / 'models.py'}, which is not part of this project" in done.stderr
