@@ -100,7 +100,7 @@ def test_a_target_is_planned_and_kept(folder, capsys):
     assert "for +-0.02: " in out and "probes" in out and "draws" in out and "above the" not in out
     result = SimpleNamespace(parts=SimpleNamespace(noise=0.03))
     assert "came out at 0.03, above the 0.02 that was wanted" in beside_target(result, 0.02) and not beside_target(result, 0.04)
-    for target, words in (("0", "a positive number of bits/dim was needed"), ("1e-9", "aim higher")):
+    for target, words in (("0", "a positive number of bits/dim was needed"), ("1e-9", "give a target_error above")):
         assert run.main([*flags, target]) == 2 and words in capsys.readouterr().err
 
 
