@@ -9,6 +9,7 @@ from scipy import stats
 
 from likelihood import Exact, Hutchinson, Probing, log_likelihood
 from sde_lib import VESDE, VPSDE, Gaussian, GaussianOracle, Images, MixtureOracle, SubVPSDE, Unfinished
+from sde_lib.noise import RowNoise
 from tests.registry import CONTINUOUS, PROCESSES, name
 
 every_process = pytest.mark.parametrize("sde", PROCESSES, ids=name)
@@ -172,6 +173,16 @@ def test_one_rademacher_probe_is_exact_for_independent_entries():
     exact, one = (log_likelihood(sde, oracle.score(sde), x, divergence=d, **TIGHT) for d in (Exact(chunk=4), Hutchinson()))
     torch.testing.assert_close(one.log_prob, exact.log_prob, rtol=0, atol=1e-7)
     assert one.probe_error.isnan().all()
+
+
+def test_an_exact_divergence_of_too_many_entries_is_refused_before_the_score_is_asked():
+    asked, x, divergence = [], torch.ones(2, 5), Exact(max_dims=4)
+    sentence = "exact divergence of 5 entries would take 5 backward passes.*use Hutchinson"
+    with pytest.raises(ValueError, match=sentence):
+        log_likelihood(VPSDE(), lambda x, t: asked.append(t) or -x, x, divergence=divergence)
+    assert not asked
+    with pytest.raises(ValueError, match=sentence):  # where the probes of a trajectory are drawn
+        divergence.probe(RowNoise(0, 2), x)
 
 
 def test_divergence_is_the_trace_of_the_jacobian():

@@ -70,6 +70,6 @@ def test_targets_that_cannot_be():
     score, codes = setting(4)
     with pytest.raises(ValueError, match="positive number of bits/dim"):
         plan(SDE, score, codes, 4, 0.0, images=IMAGES)
-    with pytest.raises(ValueError, match="aim higher"):
+    with pytest.raises(ValueError, match="give a target_error above"):
         plan(SDE, score, codes, 4, 1e-12, images=IMAGES)
     assert plan(SDE, score, codes, 4, 10.0, images=IMAGES, dequantize=UniformDequantizer(3)).dequantize.draws == 1

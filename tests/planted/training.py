@@ -97,8 +97,8 @@ MUTANTS = [
     Mutant(
         "held-out error of one image",
         "score_sde/training/held_out.py",
-        "loss.std() / len(loss) ** 0.5",
-        "loss.std()",
+        "standard_error(loss).item()",
+        "loss.std().item()",
         "../test_kept.py -k no_prediction",
     ),
     Mutant(
