@@ -98,7 +98,8 @@ def test_what_is_wrong_is_found_in_samples(predictor, words, capsys):
     assert "FAIL: p = " in out and words in out
 
 
-@pytest.mark.parametrize("predictor", [pytest.param("own_steps:Mine", marks=pytest.mark.slow), "dpm_solver(order=3)"])
+@pytest.mark.quick("dpm_solver(order=3)")
+@pytest.mark.parametrize("predictor", ["own_steps:Mine", "dpm_solver(order=3)"])
 def test_what_is_right_passes(predictor, capsys):
     assert certify(predictor, "--out", "certificate.json") == 0
     out = capsys.readouterr().out

@@ -15,7 +15,8 @@ def setting(n):
     return oracle.score(SDE), IMAGES.decode(oracle.sample(n, seed=2) / 3).long()
 
 
-@pytest.mark.parametrize("target", [0.1, 0.02, pytest.param(0.008, marks=pytest.mark.slow)])
+@pytest.mark.quick("0.1")
+@pytest.mark.parametrize("target", [0.1, 0.02, 0.008])
 def test_the_noise_in_the_mean_is_what_was_planned_and_no_more_than_wanted(target):
     """Twenty runs with other seeds: the scatter of the mean is the planned noise; their mean is the expected value."""
     score, codes = setting(20)
