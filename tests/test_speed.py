@@ -31,7 +31,7 @@ def test_every_kind_of_network_is_here():
     assert {type(EVERY[name]()) for name in KINDS} == {type(make()) for make in EVERY.values()}
 
 
-@pytest.mark.quick(FULL)
+@pytest.mark.quick("unet")
 @pytest.mark.parametrize("name", KINDS)
 def test_a_network_is_one_graph(name):
     """fullgraph raises where the compiler would have to stop; traced alone, no compiler is needed."""

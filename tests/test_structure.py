@@ -83,6 +83,7 @@ def python(code, **environment):
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment})
 
 
+@pytest.mark.quick("import training")
 @pytest.mark.parametrize("first", ["import training", "import training.fitting", "import training.trainer"])
 def test_fit_of_training_is_the_function_whatever_was_imported_before(first):
     done = python(f"{first}\nimport training\nfrom training import fit\nassert training.fit is fit and fit.__name__ == 'fit'")

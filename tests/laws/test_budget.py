@@ -35,6 +35,7 @@ def test_the_noise_in_the_mean_is_what_was_planned_and_no_more_than_wanted(targe
     assert abs(runs.mean().item() - exact.mean) < 4 * budget.noise / 20**0.5 + 4 * exact.standard_error / 40**0.5 + budget.solver
 
 
+@pytest.mark.slow
 def test_nine_in_ten_plans_are_kept():
     """Whatever the seed of the plan: the noise that its settings leave, known from 200 draws, beside the target."""
     score, codes = setting(20)
@@ -51,6 +52,7 @@ def test_nine_in_ten_plans_are_kept():
     assert max(costs) < 2 * min(costs), costs  # it is known well enough what is needed
 
 
+@pytest.mark.slow
 def test_more_is_spent_on_less_error_and_on_fewer_images():
     score, codes = setting(16)
     spent = [plan(SDE, score, codes, n, target, images=IMAGES) for n, target in ((10_000, 0.02), (100, 0.02), (100, 0.002))]
