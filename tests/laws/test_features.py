@@ -167,6 +167,7 @@ def test_progressive_guesses_err_by_what_the_noise_hides():
     assert errors == sorted(errors)
 
 
+@pytest.mark.slow
 def test_the_chain_of_the_exact_score_has_the_recorded_law():
     """DDPM's 1000 steps on N(0.3, s^2), mean and variance by recursion: recorded from closed forms, here by impulses."""
     from tests.recorded import load
@@ -210,6 +211,7 @@ def test_mixed_states_give_guesses_that_mix():
         assert guess((1 - w) * ends[0] + w * ends[1]) == pytest.approx((1 - w) * guess(ends[0]) + w * guess(ends[1]), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_network_learns_gaussian_data_to_the_irreducible_loss():
     """E|eps - eps*|^2 = alpha^2 s^2 / (alpha^2 s^2 + sigma^2): a small network comes within 2 % of its mean over t."""
     torch.manual_seed(0)
