@@ -175,6 +175,7 @@ def test_the_bound_is_above_the_entropy_and_near_it():
     torch.testing.assert_close(again.per_image, result.per_image[1000:1010], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_bound_and_flow_agree_on_gaussian_data():
     """The bound of a fine table is above the flow's number, by the little that the steps cost.
 
@@ -189,6 +190,7 @@ def test_bound_and_flow_agree_on_gaussian_data():
     assert flow.mean - 0.02 < bound.mean < flow.mean + 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sde", ["vp", TABLE])
 def test_estimators_side_by_side(sde, capsys):
     """Each number is what its estimator gives alone; differences are of the same images."""

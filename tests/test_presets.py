@@ -66,6 +66,7 @@ def test_presets_are_small_differences_that_say_what_was_published_and_where(nam
     assert PRESETS[name]() is not config  # two experiments never share what one of them changes
 
 
+@pytest.mark.slow
 def test_the_table_of_presets_is_what_they_are():
     """docs/presets.md: what a preset is, its weights, and what was published."""
     text = (ROOT / "docs" / "presets.md").read_text()

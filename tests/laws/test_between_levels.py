@@ -88,6 +88,7 @@ def test_the_levels_between_are_those_of_a_table_cut_finer(schedule):
     torch.testing.assert_close(part.fractional_index(t), full.fractional_index(t), rtol=0, atol=1e-9)
 
 
+@pytest.mark.quick("linear-*", "ncsn-*")
 @pytest.mark.parametrize("oracle", [correlated(), mixture()], ids=["correlated", "mixture"])
 @pytest.mark.parametrize(
     ("table", "smooth"),

@@ -123,6 +123,7 @@ def test_the_simple_loss_weighs_small_times_down():
     assert (weight[1:300].diff() < 0).all() and weight[1] / weight[300] > 100
 
 
+@pytest.mark.slow
 def test_the_bound_is_above_the_exact_likelihood_for_a_wrong_model():
     """Jensen: whatever the model says, the bound is no less than -log p of the data under the truth, its entropy."""
     sde, oracle = ddpm(), GaussianOracle(torch.tensor([MU], dtype=torch.float64), 0.5)
@@ -237,6 +238,7 @@ def test_a_network_learns_gaussian_data_to_the_irreducible_loss():
     assert trained < 1.02 * floor
 
 
+@pytest.mark.slow
 def test_a_swiss_roll_is_better_described_than_by_a_normal():
     """Sohl-Dickstein et al., 2015: bits gained over N(0, I) on a two-dimensional roll."""
     torch.manual_seed(0)
