@@ -49,7 +49,7 @@ def plant(mutant: Mutant | None, selection: str) -> tuple[bool, str]:
         tests.start()
         tests.join(PATIENCE)
         if tests.exitcode is None:  # an error that makes a loop endless has been seen too
-            os.killpg(tests.pid or 0, signal.SIGKILL)
+            os.killpg(tests.pid, signal.SIGKILL)
             tests.join()
             return False, f"no end after {PATIENCE} s"
         said = output.read_text()
