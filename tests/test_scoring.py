@@ -160,6 +160,7 @@ def test_several_estimators_are_all_in_the_file(folder):
     assert not Path("all.parts").exists()
 
 
+@pytest.mark.quick("flow")
 @pytest.mark.parametrize("estimator", ["flow", "sde", "all"])
 def test_a_damaged_batch_is_done_again(estimator, folder, monkeypatch, capsys):
     flags = [f"--config.likelihood.estimator={estimator}", "--config.likelihood.batch_size=10"]

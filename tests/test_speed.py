@@ -197,6 +197,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_under_every_flag(flags, tmp_path
     assert same_weights(second, whole)
 
 
+@pytest.mark.slow
 def test_flags_change_training_by_round_off_alone(tmp_path, traced):
     """Losses are means of 16 terms near 1; Adam's first steps, signs of gradients, would show another gradient at once."""
     plain = [loss for loss in ran(tmp_path / "none", {})[1] if loss is not None]
@@ -232,6 +233,7 @@ def test_every_flag_does_what_it_says(tmp_path, monkeypatch):
         assert (saved_bytes(network, x) < 0.9 * plain) == ("checkpointing" in flags), name
 
 
+@pytest.mark.slow
 def test_files_are_those_of_a_run_without_flags(tmp_path, traced):
     """Names of weights and of the network; and after training the model is in float32."""
     t, _ = ran(tmp_path, FLAGS["all"])
