@@ -91,6 +91,7 @@ def test_each_kind_happens_as_often_as_is_said_and_is_a_row_s_own():
     assert torch.equal(again, told[some])
 
 
+@pytest.mark.slow
 def test_what_is_not_told_is_learned_as_a_mean_and_what_is_told_is_not_learned():
     """Of one picture: the best guess of x0 that sees nothing is the mean of its turns, or, when told of them, the picture."""
     picture = torch.tensor([[[0.0, 1.0, 2.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]]]).repeat(64, 1, 1, 1)

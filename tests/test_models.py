@@ -113,6 +113,7 @@ def test_both_sets_of_weights_are_kept_by_name(tmp_path):
         load(tmp_path, weights="best")
 
 
+@pytest.mark.slow
 def test_a_model_loads_in_a_process_of_its_own(tmp_path):
     model = randomize(small(data=Images(17)))
     save(model, tmp_path / "checkpoint.safetensors")

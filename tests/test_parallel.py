@@ -53,6 +53,7 @@ def trained(t):
     return torch.cat([p.detach().flatten() for p in t.average.module.parameters()])
 
 
+@pytest.mark.quick("5-*", "32-*")
 @pytest.mark.parametrize("loss_aware", [False, True])
 @pytest.mark.parametrize("size", [1, 5, 16, 32, 100])
 def test_micro_batches_change_nothing(tmp_path, size, loss_aware):

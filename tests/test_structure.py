@@ -108,6 +108,7 @@ def python(code, **environment):
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment})
 
 
+@pytest.mark.quick("import score_sde")
 @pytest.mark.parametrize("first", ["import score_sde", "import score_sde.training.fitting", "import score_sde.training.trainer"])
 def test_fit_of_training_is_the_function_whatever_was_imported_before(first):
     done = python(f"{first}\nimport score_sde\nfrom score_sde import fit\nassert score_sde.fit is fit and fit.__name__ == 'fit'")
