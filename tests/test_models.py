@@ -254,9 +254,8 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_every_public_network_is_registered_under_two_names():
-    from training.build import resolve
-
     import models
+    from score_sde.config.component import resolve
 
     public = {name for name in models.__all__ if isinstance(getattr(models, name), type)}
     assert public == {name for name, cls in NETWORKS.items() if cls.__module__.startswith("models.")}
