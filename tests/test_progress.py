@@ -1,10 +1,13 @@
 """Progress bars: a time left that does not jump, and few lines where there is no terminal."""
 
 import contextlib
+import fcntl
 import os
 import pty
+import struct
 import subprocess
 import sys
+import termios
 
 from score_sde import progress
 from score_sde.progress import progress_bar
@@ -39,6 +42,7 @@ def test_a_file_gets_lines_as_time_passes():
 
 def test_a_terminal_gets_a_bar_that_is_written_over():
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # rows and columns
     subprocess.run([sys.executable, "-c", UPDATES.format(every=60.0)], stderr=theirs, check=True)
     os.close(theirs)
     seen = b""
