@@ -185,7 +185,7 @@ def sde_bits_per_dim(
 
 
 def _check(sde: LinearSDE, form: Form, draws: int) -> None:
-    if not hasattr(sde, "t_of_log_snr"):
+    if not isinstance(sde, LinearSDE):
         raise ValueError(f"the bound needs a process with alpha(t) and sigma(t), and got {sde!r}: use log_likelihood, or LinearSDE")
     if form not in ("denoising", "sliced"):
         raise ValueError(f"form is {form!r}, and 'denoising' or 'sliced' was needed")
