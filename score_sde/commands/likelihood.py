@@ -1,4 +1,4 @@
-"""Compute the likelihood of data under a trained model, beside baselines: bits/dim of levels, nats of real numbers."""
+"""Compute the likelihood of data under a trained model and baselines: bits/dim for levels, nats for real numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from score_sde.training.ranks import torchrun_ranks
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of this command."""
+    """Add the flags of this command."""
     add_process(parser)
     add_workdir(parser)
     parser.add_argument("--data", help="the data to score: a file, a folder or a data set (default: the run's own)")
