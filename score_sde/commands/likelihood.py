@@ -13,6 +13,7 @@ from score_sde.runs.opened import config_of_run
 from score_sde.runs.report import compare_with_baselines, write_json
 from score_sde.runs.samples import strip_ending, with_ending
 from score_sde.runs.scores import draw_scores, load_for_scoring, plan_scoring, save_scores, warn_if_above_target
+from score_sde.runs.side_by_side import summary
 from score_sde.training.ranks import torchrun_ranks
 
 
@@ -51,7 +52,8 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
             scoring, text = ranks.broadcast(plan)
             say(f"for +-{arguments.target_error:g}: {text}")
         parts = with_ending(stem, ".parts")
-        result = score_set(model, scoring, codes, config.seed, parts, ranks, keep_latents=arguments.out is not None, y=y)
+        results = score_set(model, scoring, codes, config.seed, parts, ranks, keep_latents=arguments.out is not None, y=y)
+        result = summary(results)
         if ranks.rank > 0:
             return
         seconds = time.perf_counter() - start
@@ -64,5 +66,5 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
         print(f"{text}\n{missed}  {seconds:.1f} s")
         if arguments.out is not None:
             written.append(with_ending(stem, ".npz"))
-            save_scores(result, written[2])
+            save_scores(results, written[2])
         print("\n".join(f"  {path.resolve()}" for path in written))

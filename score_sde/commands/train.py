@@ -20,6 +20,7 @@ from score_sde.runs.folders import existing_run, new_run
 from score_sde.runs.metrics import append_metrics
 from score_sde.runs.report import compare_with_baselines, reverse_strip, write_json
 from score_sde.runs.samples import write_samples
+from score_sde.runs.side_by_side import summary
 from score_sde.training.ranks import torchrun_ranks, world_size
 from score_sde.training.store import CONFIG_NAME
 
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
         write_samples(model, experiment.sampling, shape, experiment.seed, folder / "samples", ranks=ranks)
         start = time.perf_counter()
         parts = folder / "likelihood.parts"
-        result = score_set(model, experiment.scoring, data.test, experiment.seed, parts, ranks, y=data.test_y)
+        result = summary(score_set(model, experiment.scoring, data.test, experiment.seed, parts, ranks, y=data.test_y))
         seconds = time.perf_counter() - start
         if ranks.rank > 0:
             return
