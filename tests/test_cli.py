@@ -436,8 +436,8 @@ SETTLED = [
 
 
 @pytest.mark.parametrize(("arguments", "words"), SETTLED, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
-def test_a_run_goes_on_as_it_began_or_not_at_all(arguments, words, trained, capsys):
-    folder = trained[0] / "runs" / "vp-digits"
+def test_a_run_goes_on_as_it_began_or_not_at_all(arguments, words, small, capsys):
+    folder = small / "runs" / "vp-digits"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert run.main(["--resume", "--workdir", str(folder), *arguments]) == 2
     error = capsys.readouterr().err
