@@ -14,7 +14,7 @@ from torch import Tensor
 from likelihood.dequantize import Dequantizer, UniformDequantizer
 from likelihood.divergence import Divergence, Hutchinson
 from likelihood.flow import log_likelihood
-from likelihood.results import PerRowResult, count_of, join, with_error
+from likelihood.results import PerRowResult, count_of, join, numbered, with_error
 from sde_lib.data import Images, require_levels
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise, Stream
@@ -24,14 +24,14 @@ __all__ = ["BitsPerDim", "Parts", "bits_per_dim"]
 
 
 class Parts(NamedTuple):
-    """What the error of a mean in bits/dim is made of; None where the settings cannot tell.
+    """The parts of the error of a mean in bits/dim; None where the settings cannot tell.
 
     test_set: standard error from having these images and no others (needs two draws).
     noise: standard error from points in the bins and probes together (needs two draws).
     probe: standard error from the probes alone (needs two probes, or repeats; 0 when the divergence is exact).
     dequantization: how much of the bound's slack several draws removed; more would remove more, never less.
     solver: mean change on the first images when the tolerance is ten times smaller.
-    prior: bound on the cost of the prior's not being the exact law of x_T.
+    prior: bound on the cost of the difference between the prior and the exact law of x_T.
     """
 
     test_set: float | None
@@ -46,11 +46,12 @@ class Parts(NamedTuple):
 class BitsPerDim(PerRowResult):
     """Bits/dim of images, one by one and their mean, with its standard error and the parts of it.
 
-    Float64 of each image, (N,), NaN where the settings cannot tell: per_image, the values; noise_variance, of a value, from
-    points in the bins and probes; probe_variance, from probes alone; gap, what several draws gained; solver, the change at a
-    tenth of the tolerances; prior, the bound on the prior's cost. latents are the states at T where they were asked for.
-    sigma_over_bin is sigma(t_min) / alpha(t_min) over the width of a level: above 0.15 the noise at which the model stops blurs
-    the levels, and the number is higher than the model deserves (never lower). nfe is in network calls.
+    Each tensor is float64 with a number for each image, (N,), NaN where the settings cannot tell. per_image holds the values.
+    noise_variance is the variance of a value from points in the bins and probes, probe_variance from probes alone. gap is what
+    several draws gained, solver the change at a tenth of the tolerances, and prior the bound on the prior's cost. latents are the
+    states at T where they were asked for. nfe is in network calls.
+    sigma_over_bin is sigma(t_min) / alpha(t_min) over the width of a level. Above 0.15 the noise at which the model stops blurs
+    the levels, and the number is higher than the model deserves (never lower).
     """
 
     per_image: Tensor
@@ -65,7 +66,11 @@ class BitsPerDim(PerRowResult):
 
     @classmethod
     def join(cls, results: Sequence[BitsPerDim]) -> BitsPerDim:
-        """Results of parts of a set as one. Raises ValueError where there is none."""
+        """Results of parts of a set as one.
+
+        Raises:
+            ValueError: when there is none.
+        """
         return join(results)
 
     @property
@@ -123,13 +128,16 @@ def bits_per_dim(
 ) -> BitsPerDim:
     """-log2 P(image) / dims, by the flow's density of dequantized images: at most the truth in likelihood, so at least in bits.
 
-    batches are integer tensors (b, *shape) with the meaning that images gives them, or one such tensor; together they hold
-    images index, index + 1, ..., and image i depends on (seed, i) alone, not on the batches. Several draws of dequantize, each
-    with probes of its own, are averaged in their logarithms; with an exact divergence in their densities, which is a tighter
-    bound (and with a noisy one would be none: noise in the exponent is a gain on average). solver_images is how many of the
-    first images are solved again, at a tenth of the tolerance, to measure the solver's error.
-    Raises TypeError for data that are not integers, ValueError for data outside the levels or an empty set, RuntimeError when
-    a row's likelihood cannot be computed.
+    batches are integer tensors (b, *shape) with the meaning that images gives them, or one such tensor. Together they hold
+    images index, index + 1, ..., and image i depends on (seed, i) alone, not on the batches. Each draw of dequantize has probes of
+    its own. Several draws are averaged in their logarithms. With an exact divergence they are averaged in their densities, which
+    is a tighter bound; with a noisy one it would be none, since noise in the exponent is a gain on average. solver_images is how
+    many of the first images are solved again, at a tenth of the tolerance, to measure the solver's error.
+
+    Raises:
+        TypeError: when the data are not integers.
+        ValueError: when data lie outside the levels, or the set is empty.
+        RuntimeError: when the likelihood of a row cannot be computed.
 
     Reference: Theis, van den Oord, Bethge, 2016, arXiv 1511.01844, section 3.1; Song et al., 2021, arXiv 2011.13456, section
     4.3; Burda, Grosse, Salakhutdinov, 2016, arXiv 1509.00519, equation 8 (several draws).
@@ -145,14 +153,12 @@ def bits_per_dim(
     ReverseSDE(sde, score_fn)  # which refuses the two when they are swapped
     level = sde.at(sde.valid_t_min(t_min))
     results, left = [], solver_images
-    for codes in [batches] if isinstance(batches, Tensor) else batches:
-        if not len(codes):
-            continue
-        noise = RowNoise(seed, torch.arange(index, index + len(codes)), Stream.DEQUANTIZE)
+    for codes, rows in numbered(batches, index):
+        noise = RowNoise(seed, rows, Stream.DEQUANTIZE)
         draws, probe_variance, solver, nfe = [], [], torch.full((len(codes),), math.nan, dtype=torch.float64), 0
         for draw in range(dequantize.draws):
             x, log_det = dequantize.sample(images, codes, noise, level)
-            options: dict[str, Any] = {"seed": seed + (draw << 32), "index": index}  # new probes for each draw
+            options: dict[str, Any] = {"seed": seed + (draw << 32), "index": int(rows[0])}  # new probes for each draw
             result = solve(score_fn, x, tolerance=tolerance, **options)
             nfe += result.nfe
             draws.append(result.log_prob + log_det)
@@ -183,7 +189,6 @@ def bits_per_dim(
                 nfe=nfe,
             )
         )
-        index += len(codes)
     return BitsPerDim.join(results)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from likelihood.results import PerRowResult, count_of, join, with_error
+from likelihood.results import PerRowResult, count_of, join, numbered, standard_error, with_error
 from sde_lib.data import Images, require_levels
 from sde_lib.noise import RowNoise, Stream
 from sde_lib.reverse import ReverseSDE
@@ -21,11 +21,11 @@ __all__ = ["RateDistortion", "VariationalBits", "variational_bound"]
 
 
 class RateDistortion(NamedTuple):
-    """What a receiver has paid when it holds x_t, and how far its guess E[x0 | x_t] is from the image: (levels,), float64.
+    """The rate that a receiver has paid when it holds x_t, and the distortion of its estimate E[x0 | x_t]: (levels,), float64.
 
-    rate: bits/dim, the prior's term and those of all levels above; distortion: root mean square over images and their entries
-    of guess less image, in levels (0..255 for 8 bits). Entry 0 is the least noise, where the rate is the bound less the
-    decoder's term. Standard errors over the images, that of the distortion by linearisation.
+    rate is in bits/dim: the prior's term and those of all levels above. distortion is the root mean square of the estimate less
+    the image, over images and entries, in levels (0..255 for 8 bits). Entry 0 is the least noise, where the rate is the bound less
+    the decoder's term. The standard errors are over the images, that of the distortion by linearisation.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, section 4.3, figure 5 and Algorithms 3 and 4.
     """
@@ -40,9 +40,10 @@ class RateDistortion(NamedTuple):
 class VariationalBits(PerRowResult):
     """An upper bound on the mean bits/dim of a set of images, with its standard error over the images.
 
-    Float64 of each image: per_image (N,), the values; each_term (N, levels), the terms, entry 0 the decoder's; prior_mismatch (N,),
-    the cost of the prior's not being the law of x_T; squares (N, levels), mean squares of the guess less the image, in levels.
-    The error contains, besides the images' own spread, that of one draw of noise at each level. nfe is in network calls.
+    Each tensor is float64 with a row for each image. per_image (N,) holds the values, and each_term (N, levels) the terms, entry 0
+    the decoder's. prior_mismatch (N,) is the cost of the difference between the prior and the law of x_T. squares (N, levels) are
+    mean squares of the estimate less the image, in levels. The error contains, besides the images' own spread, that of one draw of
+    noise at each level. nfe is in network calls.
     """
 
     per_image: Tensor
@@ -67,7 +68,7 @@ class VariationalBits(PerRowResult):
         paid = _paid(self.each_term, self.prior_mismatch)
         rates = torch.cat([paid[:, 1:], self.prior_mismatch[:, None]], dim=1)
         distortion = self.squares.mean(0).sqrt()
-        return RateDistortion(rates.mean(0), distortion, _error(rates), _error(self.squares) / (2 * distortion))
+        return RateDistortion(rates.mean(0), distortion, standard_error(rates), standard_error(self.squares) / (2 * distortion))
 
     def record(self) -> dict[str, Any]:
         """The numbers, as JSON can keep them."""
@@ -95,11 +96,14 @@ def variational_bound(
 ) -> VariationalBits:
     """-log2 P(image) / dims is at most L_T + sum of L_{t-1} + L_0, each from one draw of x_t; a network call for each level.
 
-    batches are integer tensors (b, *shape) with the meaning that images gives them, or one such tensor; together they hold
+    batches are integer tensors (b, *shape) with the meaning that images gives them, or one such tensor. Together they hold
     images index, index + 1, ..., and image i depends on (seed, i) alone. variance is that of a step back, unless score_fn has
-    learned it. The rate-distortion curve comes of the same calls; samplers.Threshold(score_fn) keeps guesses in the range of the
-    images, which those of an eps-network leave at the noisiest levels. Raises ValueError for a process without levels, or an
-    empty set; TypeError for data that are not integers.
+    learned it. The rate-distortion curve comes of the same calls. The estimates of an eps-network leave the range of the images at
+    the noisiest levels; samplers.Threshold(score_fn) keeps them inside.
+
+    Raises:
+        ValueError: when the process has no levels, or the set is empty.
+        TypeError: when the data are not integers.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equation 5 and section 4.3.
 
@@ -113,11 +117,9 @@ def variational_bound(
     require_table(sde, "the variational bound", otherwise="bits_per_dim")
     require_levels(images)
     results = []
-    for codes in [batches] if isinstance(batches, Tensor) else batches:
-        if not len(codes):
-            continue
+    for codes, rows in numbered(batches, index):
         x0, calls = images.encode(codes), reverse.calls
-        noise = RowNoise(seed, torch.arange(index, index + len(codes)), Stream.BOUND)
+        noise = RowNoise(seed, rows, Stream.BOUND)
         terms, squares = [], []
         for place, t in enumerate(sde.times):
             noise.draw = place
@@ -129,16 +131,9 @@ def variational_bound(
         results.append(
             VariationalBits(_paid(each_term, prior)[:, 0], each_term, prior, torch.stack(squares, dim=1), reverse.calls - calls)
         )
-        index += len(codes)
     return join(results)
 
 
 def _paid(terms: Tensor, prior: Tensor) -> Tensor:
     """What each level and all above it cost, with the prior: (N, levels)."""
     return terms.flip(1).cumsum(1).flip(1) + prior[:, None]
-
-
-def _error(values: Tensor) -> Tensor:
-    """Standard error of the mean over the images, the first axis; NaN for a single image."""
-    n = len(values)
-    return values.std(0) / n**0.5 if n > 1 else torch.full_like(values[0], math.nan)

@@ -31,7 +31,9 @@ class UniformDequantizer:
     """Points uniform in the bins, draws of them for each image: log P(k) >= E log p(x) + d log(bin width).
 
     With more draws the bound is log of the mean of p(x) over them, which is tighter.
-    Raises ValueError for no draw.
+
+    Raises:
+        ValueError: when draws is not a whole number of at least 1.
 
     Reference: Theis, van den Oord, Bethge, 2016, arXiv 1511.01844, section 3.1; Burda, Grosse, Salakhutdinov, 2016, arXiv
     1509.00519 (several draws).
@@ -48,7 +50,8 @@ class UniformDequantizer:
     def sample(self, images: Images, codes: Tensor, noise: RowNoise, level: Level) -> tuple[Tensor, float]:
         """States for integers (B, *shape), new at each call, and -log q, the nats to add to their log-density.
 
-        Raises as Images.check does for what are not integers of these levels.
+        Raises:
+            TypeError, ValueError: when codes are not integers of these levels, as Images.check says.
         """
         images.check(codes)
         u = noise.uniform(torch.empty(codes.shape, dtype=torch.get_default_dtype(), device=codes.device))
@@ -59,9 +62,12 @@ class UniformDequantizer:
 class TruncatedNormal:
     """The law of x at t_min around the bin's centre c, cut at the bin's edges: x = alpha c + sigma z, |z| < alpha w / (2 sigma).
 
-    For a model trained on the centres (train.dequantize=False): the noise that it knows takes the place of uniform noise, and
-    where data saturate (black and white pixels) nothing is lost as long as sigma is less than 0.15 of a bin. With more draws
-    the bound is tighter. Raises ValueError for no draw.
+    It is for a model trained on the centres (train.dequantize=False): the noise that the model knows takes the place of uniform
+    noise. Where data saturate (black and white pixels) nothing is lost as long as sigma is less than 0.15 of a bin. With more
+    draws the bound is tighter.
+
+    Raises:
+        ValueError: when draws is not a whole number of at least 1.
 
     Reference: Zheng, Lu, Chen, Zhu, 2023, arXiv 2305.03935 (truncated-normal dequantization).
 
@@ -90,8 +96,11 @@ class Variational:
     """Points that a network chooses in the bins: u = sigmoid(m + e^s eps), with (m, s) = network(centres of the bins).
 
     network takes states (B, *shape) and labels (B,), which are 0, and answers with m and s along axis 1, (B, 2 C, ...): any
-    network of models with outputs=2. It is trained to lower the bound E[log q(x | k) - log p(x)]; the same law for one draw and
-    for several, with which the bound is tighter. name says in repr where the network is from. Raises ValueError for no draw.
+    network of models with outputs=2. It is trained to lower the bound E[log q(x | k) - log p(x)]. The same network serves one draw
+    and several, with which the bound is tighter. name says in repr where the network is from.
+
+    Raises:
+        ValueError: when draws is not a whole number of at least 1.
 
     Reference: Ho, Chen, Srinivas, Duan, Abbeel, 2019, arXiv 1902.00275, section 3.1 (with a diagonal q, not a flow); Song,
     Durkan, Murray, Ermon, 2021, arXiv 2101.09258, appendix C.

@@ -35,7 +35,9 @@ class Divergence(Protocol):
 class Exact:
     """The trace of the Jacobian, by one backward pass for each of the d entries, chunk of them at a time.
 
-    Raises ValueError above max_dims entries, where Hutchinson is the way.
+    Raises:
+        ValueError: when chunk or max_dims is not a whole number of at least 1.
+        ValueError: when a state has more than max_dims entries: use Hutchinson.
 
     >>> Exact()(lambda x: 3 * x, torch.zeros(2, 5), torch.empty(0))[1]
     tensor([[15.],
@@ -52,17 +54,13 @@ class Exact:
             raise ValueError(f"{self!r}: whole numbers of at least one are needed")
 
     def probe(self, noise: RowNoise, like: Tensor) -> Tensor:
-        """Nothing: the trace needs no probes."""
+        """Nothing, since the trace needs no probes. States of too many entries are refused here, before a solver starts."""
+        self._check(like)
         return like.new_empty(0)
 
     def __call__(self, fn: Field, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
         """fn(x) and its divergence, (B, 1); one evaluation of fn."""
-        dims = x[0].numel()
-        if dims > self.max_dims:
-            raise ValueError(
-                f"the exact divergence of {dims} entries would take {dims} backward passes at every evaluation: "
-                f"use Hutchinson(), or raise Exact(max_dims={self.max_dims})"
-            )
+        self._check(x)
         keep = torch.is_grad_enabled()
         with torch.enable_grad():
             x = _differentiable(x, keep)
@@ -70,13 +68,23 @@ class Exact:
             divergence = trace(y, x, chunk=self.chunk, create_graph=keep)
         return y if keep else y.detach(), divergence[:, None]
 
+    def _check(self, x: Tensor) -> None:
+        dims = x.shape[1:].numel()
+        if dims > self.max_dims:
+            raise ValueError(
+                f"the exact divergence of {dims} entries would take {dims} backward passes at every evaluation: "
+                f"use Hutchinson(), or raise Exact(max_dims={self.max_dims})"
+            )
+
 
 @dataclass(frozen=True)
 class Hutchinson:
     """E[v . J v] over random probes v, of which each of the K = probes is a channel of one trajectory.
 
     kind is "rademacher" (signs: exact where the Jacobian is diagonal) or "normal". One forward pass, K backward passes.
-    Raises ValueError for another kind or no probe.
+
+    Raises:
+        ValueError: when kind is another word, or probes is not a whole number of at least 1.
 
     Reference: Hutchinson, 1990; Grathwohl et al., 2019, arXiv 1810.01367, equation 7 (one probe for a whole trajectory).
 
@@ -126,11 +134,14 @@ def _differentiable(x: Tensor, keep: bool) -> Tensor:
 class Probing:
     """Hutchinson's estimate from probes that share their signs: v_k = v * h_k, whose errors cancel between neighbours.
 
-    v is a Rademacher probe and h_k the first characters of the lattice of the entries: K = 2 of them cancel exactly what entries
-    that differ by one in an odd number of coordinates have to do with each other, K = 4 all neighbours in a plane, and as many as
-    there are entries (rounded up to powers of two along each axis) everything. As unbiased as Hutchinson(probes=K), at its cost,
-    and on images several times less noisy. Each of the repeats, with signs v of its own, is a channel.
-    Raises ValueError for probes that are not a power of two, or no repeat; and for more probes than make it exact.
+    v is a Rademacher probe and h_k are the first characters of the lattice of the entries. K = 2 of them cancel the products of
+    entries that differ by one in an odd number of coordinates, exactly. K = 4 cancel those of all neighbours in a plane. As many as
+    there are entries (rounded up to powers of two along each axis) cancel all. The estimate is as unbiased as Hutchinson(probes=K),
+    at the same cost, and on images several times less noisy. Each of the repeats, with signs v of its own, is a channel.
+
+    Raises:
+        ValueError: when probes is not a power of two, or repeats is below 1.
+        ValueError: when a state has fewer entries than probes, so that fewer are exact.
 
     Reference: Stathopoulos, Laeuchli, Orginos, 2013, arXiv 1302.4018 (hierarchical probing).
 
@@ -167,8 +178,10 @@ class Probing:
 def characters(shape: tuple[int, ...], count: int) -> Tensor:
     """The first count products of signs (-1)^bit over the bits of an entry's coordinates, (count, *shape), lowest bits first.
 
-    Of each place of the bits comes first the sum over the axes (a checkerboard), then each axis but one.
-    Raises ValueError when there are fewer.
+    For each place of the bits, the sum over the axes (a checkerboard) comes first, then each axis but one.
+
+    Raises:
+        ValueError: when there are fewer than count.
     """
     axes = torch.meshgrid(*(torch.arange(size) for size in shape), indexing="ij")
     generators: list[Tensor] = []

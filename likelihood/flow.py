@@ -28,9 +28,9 @@ GAINS = (0.85, 0.2)  # bold, since the steps grow from t_min on, to hundreds of 
 class LogLikelihood:
     """log p(x) of each row in nats, and what is known about it.
 
-    log_prob (B,) float64; by_probe (B, K), the K estimates of which it is the mean; probe_error (B,), their standard error
-    (0 for an exact divergence, NaN where a single probe says nothing of it); latent, shaped like x, the state at T; nfe, the
-    batched network calls, and rows, the rows evaluated in all.
+    log_prob (B,) is float64, the mean of the K estimates by_probe (B, K). probe_error (B,) is its standard error from the probes: 0
+    for an exact divergence, NaN for a single probe. latent, shaped like x, is the state at T. nfe is in batched network calls, and
+    rows is the number of rows evaluated in all.
     """
 
     log_prob: Tensor
@@ -41,7 +41,7 @@ class LogLikelihood:
     rows: int
 
     def __str__(self) -> str:
-        number = with_error(self.log_prob.mean().item(), standard_error(self.log_prob))
+        number = with_error(self.log_prob.mean().item(), standard_error(self.log_prob).item())
         return f"log p = {number} nats ({count_of(len(self.log_prob), 'row')}; {self.nfe} network calls)"
 
 
@@ -60,16 +60,19 @@ def log_likelihood(
 ) -> LogLikelihood:
     """log p_{t_min}(x) in nats under the probability flow of a score: log p_T(x_T) + integral of div(dx/dt) dt.
 
-    x is (B, *shape), float32 or float64; score_fn any callable (x, t) -> score that can be differentiated with respect to x.
-    divergence is Exact() or Hutchinson(probes=K), whose probes for row i depend on (seed, index + i) alone. Each row has its
-    own step sizes, so that its value does not depend on its batch, but for the round-off of the network. Of the errors e in log p
-    and delta in x that a step makes, the latter moves log p by score . delta, where the score is some 1 / sigma(t) an entry: a step
-    is accepted when (e / 0.3)^2 + |delta / sigma(t)|^2 < (d + channels) tolerance^2, for the d entries of x. method is "dopri5", or
-    "dop853", which is faster where the score is smooth. t_min is the process's own unless given. With gradients, log_prob and
-    latent can be differentiated with respect to x and to what the score depends on; all steps are kept for it.
-    Raises ValueError for x that is not finite, t_min outside (0, T), or a tolerance that is not positive, and TypeError for x
-    that is not float32 or float64; RuntimeError under torch.inference_mode; sde_lib.Unfinished, a RuntimeError, when rows cannot
-    be carried to T: it has the reason for each, and the others' values.
+    x is (B, *shape), float32 or float64. score_fn is any callable (x, t) -> score that can be differentiated with respect to x.
+    divergence is, for example, Exact() or Hutchinson(probes=K), whose probes for row i depend on (seed, index + i) alone. Each row
+    has its own step sizes, so that its value does not depend on its batch, but for the round-off of the network. A step makes an
+    error e in log p and delta in x. The latter moves log p by score . delta, where the score is some 1 / sigma(t) an entry. So a
+    step is accepted when (e / 0.3)^2 + |delta / sigma(t)|^2 < (d + channels) tolerance^2, for the d entries of x. method is
+    "dopri5", or "dop853", which is faster where the score is smooth. t_min is the process's own unless given. With gradients,
+    log_prob and latent can be differentiated with respect to x and to what the score depends on; all steps are kept for it.
+
+    Raises:
+        ValueError: when x is not finite, t_min is outside (0, T), or tolerance is not positive.
+        TypeError: when x is not float32 or float64.
+        RuntimeError: when called under torch.inference_mode.
+        sde_lib.Unfinished: when rows cannot be carried to T; it has the reason for each, and the values of the others.
 
     Reference: Chen, Rubanova, Bettencourt, Duvenaud, 2018, arXiv 1806.07366, theorem 1; Song et al., 2021, arXiv 2011.13456,
     equation 39.
@@ -118,9 +121,6 @@ def log_likelihood(
         latent = end[:, :dims].reshape(x.shape)
         prior = sde.prior(latent).log_prob(latent).double()
         by_probe = prior[:, None] + end[:, dims:].double()
-    if not probe.numel():
-        error = torch.zeros_like(prior)
-    else:
-        error = by_probe.std(1) / divergence.channels**0.5 if divergence.channels > 1 else torch.full_like(prior, torch.nan)
+    error = standard_error(by_probe.T) if probe.numel() else torch.zeros_like(prior)
     result = LogLikelihood(by_probe.mean(1), by_probe, error, latent, rsde.calls, rsde.rows)
     return solution.require_all("the likelihood could not be computed", result, index)

@@ -1,4 +1,4 @@
-"""Where to spend, so that the mean of a set comes out with a wanted error."""
+"""The cheapest settings of bits_per_dim that leave a wanted error in the mean of a set."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DRAWS = 4  # from which a variance is estimated, of each image
 class Budget(NamedTuple):
     """Settings for bits_per_dim, and the noise and solver error in bits/dim that they are expected to leave in the mean.
 
-    noise is a standard deviation, put so high that nine in ten plans leave no more; nfe is what finding out cost, in network calls.
+    noise is a standard deviation, put so high that nine in ten plans leave no more. nfe is the cost of the plan, in network calls.
     """
 
     divergence: Probing
@@ -57,12 +57,14 @@ def plan(
 ) -> Budget:
     """The cheapest settings whose noise and solver error leave target_error, in bits/dim, in the mean of images_in_all images.
 
-    Measured on codes, some of these images (32 will do): the variance v_K of a value from one draw with K probes. With M draws
-    the mean over n images has the variance v_K / (M n), at a cost of M (1 + K) for each evaluation of the flow. What is taken for
-    v_K is its mean over the images and 1.28 standard errors more, so that nine in ten plans are kept. The tolerance is the
-    loosest that changes the mean by less than a third of the target. The error of having these images and no others is not bought
-    here, and the slack of the bound is not an error of this kind.
-    Raises ValueError for a target that is not positive or cannot be reached by the tightest tolerance.
+    The variance v_K of a value from one draw with K probes is measured on codes, some of these images (32 will do). With M draws
+    the mean over n images has the variance v_K / (M n), at a cost of M (1 + K) for each evaluation of the flow. v_K is taken as
+    its mean over the images and 1.28 standard errors more, so that nine in ten plans are kept. The tolerance is the loosest that
+    changes the mean by less than a third of the target. No setting changes the error of having these images and no others. The
+    slack of the bound is not an error of this kind.
+
+    Raises:
+        ValueError: when target_error is not positive, or the tightest tolerance does not reach it.
 
     >>> import torch
     >>> from sde_lib import GaussianOracle, VPSDE
@@ -89,13 +91,16 @@ def plan(
         if solver <= target_error / 3:
             break
     else:
-        raise ValueError(f"at a tolerance of {tolerance:g} the solver's error is still {solver:.2g} bits/dim: aim higher")
+        raise ValueError(
+            f"at a tolerance of {tolerance:g} the solver's error is still {solver:.2g} bits/dim, more than a third of the "
+            f"target_error of {target_error:g}: give a target_error above {3 * solver:.2g}"
+        )
     allowed = (target_error**2 - solver**2) * images_in_all
     best, least = None, math.inf
     probes = 1
     while probes <= codes[0].numel():
         variances = DRAWS * measure(probes, DRAWS, TOLERANCES[0]).noise_variance  # which need no tight tolerance
-        variance = variances.mean().item() + 1.28 * standard_error(variances) if len(codes) > 1 else variances.item()
+        variance = variances.mean().item() + 1.28 * standard_error(variances).item() if len(codes) > 1 else variances.item()
         draws = max(1, math.ceil(variance / allowed))
         cost = draws * (1 + probes)
         if cost < least:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from likelihood.dequantize import Dequantizer, UniformDequantizer
-from likelihood.results import PerRowResult, count_of, join, standard_error, with_error
+from likelihood.results import PerRowResult, count_of, join, numbered, standard_error, with_error
 from sde_lib.data import Images, require_levels
 from sde_lib.jacobian import quadratic_form
 from sde_lib.linear import LinearSDE
@@ -38,7 +38,7 @@ class SDEBound:
     nfe: int
 
     def __str__(self) -> str:
-        number = with_error(self.log_prob.mean().item(), standard_error(self.log_prob))
+        number = with_error(self.log_prob.mean().item(), standard_error(self.log_prob).item())
         return f"log p >= {number} nats ({count_of(len(self.log_prob), 'row')}; {self.nfe} network calls)"
 
 
@@ -53,8 +53,9 @@ class BoundParts(NamedTuple):
 class SDEBits(PerRowResult):
     """An upper bound on the mean bits/dim of a set of images, with its standard error over the images.
 
-    Float64 of each image, (N,): per_image; draws_variance, of a value, from the draws of time and noise; prior_mismatch, the bound
-    on the prior's cost. standard_error contains, besides the images' own spread, that of all draws. nfe is in network calls.
+    Each tensor is float64 with a number for each image, (N,). per_image holds the values, and draws_variance the variance of a
+    value from the draws of time and noise. prior_mismatch is the bound on the prior's cost. standard_error contains, besides the
+    images' own spread, that of all draws. nfe is in network calls.
     """
 
     per_image: Tensor
@@ -94,15 +95,21 @@ def sde_bound(
 ) -> SDEBound:
     """log p(x) >= E[log prior(x_T)] - 1/2 E of the integral over t of g^2 |s|^2 + 2 div(g^2 s - f), x_t from x by the process.
 
-    p is the law at t_min of the model's reverse SDE, started from the prior at T, and x (B, *shape), floating-point, is taken
+    p is the law at t_min of the model's reverse SDE, started from the prior at T. x (B, *shape), floating-point, is taken
     for its state at t_min, as by log_likelihood: below t_min nothing is run, bounded or corrected. For the exact score, and a
-    prior that is the law of x_T, the bound is log p_{t_min}(x) itself, for each x; else it is below, while the flow's own law
-    is another one, which may be above or below.
-    form says how div(s) is had: "denoising", as -s . z / std, z the noise in x_t: no gradients; or "sliced", as v . grad s v,
-    v random signs: a backward pass. draws, an even number, is how many times, each with its noise, a row is given: two in each
-    of draws / 2 strata of time, whose differences are the standard error. Row i's depend on (seed, index + i) alone.
-    Raises ValueError for another form or number of draws, for x that is not finite, a process that is not linear, or t_min
-    outside (0, T); TypeError for x that is not floating-point.
+    prior that is the law of x_T, the bound is log p_{t_min}(x) itself, for each x. For any other score it is below. The
+    probability flow of such a score has another law, which may lie above or below.
+
+    form says how div(s) is computed. "denoising": as -s . z / std, z the noise in x_t, without gradients. "sliced": as v . grad s v
+    for random signs v, by a backward pass. draws, an even number, is how many times, each with its noise, a row is given. There
+    are two in each of draws / 2 strata of time, whose differences give the standard error. Those of row i depend on
+    (seed, index + i) alone.
+
+    Raises:
+        ValueError: when form is another word, or draws is not a positive even number.
+        ValueError: when x is not finite, the process is not linear, or t_min is outside (0, T).
+        TypeError: when x is not floating-point.
+        RuntimeError: when the sliced form is called under torch.inference_mode.
 
     Reference: Song, Durkan, Murray, Ermon, 2021, arXiv 2101.09258, theorem 3; Huang, Lim, Courville, 2021, arXiv 2106.02808
     (the continuous-time evidence lower bound).
@@ -116,7 +123,7 @@ def sde_bound(
     _check(sde, form, draws)
     check_state(x)
     reverse = ReverseSDE(sde, score_fn)
-    bound, variance = _estimate(reverse, x.detach(), form, draws, t_min, _noise(seed, index, len(x)))
+    bound, variance = _estimate(reverse, x.detach(), form, draws, t_min, _noise(seed, torch.arange(index, index + len(x))))
     return SDEBound(bound, variance.sqrt(), reverse.calls)
 
 
@@ -135,9 +142,13 @@ def sde_bits_per_dim(
 ) -> SDEBits:
     """-log2 P(image) / dims is at most that of sde_bound for dequantized images, in the mean over its draws.
 
-    Each of the dequantizer's draws has draws of time and noise of its own, and the bounds are averaged: the logarithm of a
-    mean would be no bound, since an estimate's noise raises it. batches, images, seed and index, and what is raised for
-    images, as in bits_per_dim; the rest as in sde_bound.
+    Each of the dequantizer's draws has draws of time and noise of its own, and the bounds are averaged. The logarithm of a mean
+    would be no bound, since the noise of an estimate raises it. batches, images, seed and index are as in bits_per_dim, and the
+    rest as in sde_bound.
+
+    Raises:
+        TypeError: when the data are not integers.
+        ValueError: when data lie outside the levels, the set is empty, or sde_bound refuses a setting.
 
     Reference: Song, Durkan, Murray, Ermon, 2021, arXiv 2101.09258, section 5; Theis, van den Oord, Bethge, 2016, arXiv
     1511.01844, section 3.1.
@@ -152,11 +163,9 @@ def sde_bits_per_dim(
     reverse = ReverseSDE(sde, score_fn)
     results = []
     level = sde.at(sde.valid_t_min(t_min))
-    for codes in [batches] if isinstance(batches, Tensor) else batches:
-        if not len(codes):
-            continue
+    for codes, rows in numbered(batches, index):
         calls = reverse.calls
-        noise, places = _noise(seed, index, len(codes)), RowNoise(seed, _rows(index, len(codes)), Stream.DEQUANTIZE)
+        noise, places = _noise(seed, rows), RowNoise(seed, rows, Stream.DEQUANTIZE)
         to_bits = 1 / (codes[0].numel() * math.log(2))
         bounds, variance = [], torch.zeros(len(codes), dtype=torch.float64, device=codes.device)
         for _ in range(dequantize.draws):
@@ -172,12 +181,11 @@ def sde_bits_per_dim(
                 nfe=reverse.calls - calls,
             )
         )
-        index += len(codes)
     return join(results)
 
 
 def _check(sde: LinearSDE, form: Form, draws: int) -> None:
-    if not hasattr(sde, "t_of_log_snr"):
+    if not isinstance(sde, LinearSDE):
         raise ValueError(f"the bound needs a process with alpha(t) and sigma(t), and got {sde!r}: use log_likelihood, or LinearSDE")
     if form not in ("denoising", "sliced"):
         raise ValueError(f"form is {form!r}, and 'denoising' or 'sliced' was needed")
@@ -187,60 +195,81 @@ def _check(sde: LinearSDE, form: Form, draws: int) -> None:
         raise RuntimeError("the sliced form differentiates the score and cannot run under inference_mode: use torch.no_grad")
 
 
-def _rows(index: int, n: int) -> Tensor:
-    return torch.arange(index, index + n)
-
-
-def _noise(seed: int, index: int, n: int) -> tuple[RowNoise, RowNoise]:
+def _noise(seed: int, rows: Tensor) -> tuple[RowNoise, RowNoise]:
     """For times and noise, and for probes."""
-    return RowNoise(seed, _rows(index, n), Stream.BOUND), RowNoise(seed, _rows(index, n), Stream.PROBE)
+    return RowNoise(seed, rows, Stream.BOUND), RowNoise(seed, rows, Stream.PROBE)
 
 
 def _estimate(
     reverse: ReverseSDE, x: Tensor, form: Form, draws: int, t_min: float | None, noise: tuple[RowNoise, RowNoise]
 ) -> tuple[Tensor, Tensor]:
-    """The bound of each row, and the variance of its error, (B,) float64.
+    """The bound of each row, and the variance of its error, (B,) float64: a closed form, less the mean of a drawn difference.
 
-    Time. With w the log-SNR lost since t_min, dw = g^2 / sigma^2 dt, and x_t has noise of standard deviation sigma h over x,
-    h^2 = 1 - exp(-w). ImportanceTime is uniform in w, where s . z / (sigma h) has no variance: 1 / h^2 has no integral. In
-    proportion to g^2 / (sigma^2 h) times are uniform in y, w = 2 log cosh(y), h = tanh(y), and with eps = -sigma s all is
-    bounded: 1/2 g^2 (|s|^2 + 2 s . z / (sigma h)) dt = (h |eps|^2 - 2 eps . z) dy.
-    Noise. The exact score of data N(x / alpha, v) at t_min, eps = k z, has a bound in closed form: what is drawn is the
-    difference from it. The spread, sqrt(v) = SPREAD times the size of a row's entries, moves the error alone.
+    The closed form is the bound that the exact score of Gaussian data has. The difference is that of the model's integrand from
+    this score's, at draws times, two in each stratum. The two of a pair differ by their errors alone.
     """
-    sde, start, (of_time, of_probe) = reverse.sde, as_time(reverse.sde.valid_t_min(t_min)), noise
-    clock = sde if start >= sde.t_min else replace(sde, t_min=start.item())  # its times stop at its own t_min
-    dims = x.shape[1:].numel()
-    first, last = sde.at(start), sde.at(sde.T)
-    v = SPREAD**2 * sum_over_state(x**2).double() / (dims * first.alpha**2)
-    longest = torch.acosh(torch.exp(0.5 * (first.log_snr - last.log_snr)))
-    u = of_time.uniform(x.new_empty(len(x), draws, dtype=torch.float64))
-    y = longest * (torch.arange(draws, device=x.device) // 2 + u) / (draws // 2)
-    times = clock.t_of_log_snr(first.log_snr - 2 * (y + torch.log1p(torch.exp(-2 * y)) - math.log(2)))
-    columns, values = (part.unbind(1) for part in (times, torch.tanh(y), *sde.at(times)[:2])), []
-    for t, h, alpha, sigma in zip(*columns, strict=True):
+    sde, (of_time, of_probe) = reverse.sde, noise
+    start = as_time(sde.valid_t_min(t_min))
+    first = sde.at(start)
+    v = SPREAD**2 * sum_over_state(x**2).double() / (x.shape[1:].numel() * first.alpha**2)
+    times, h, length = _times(sde, start, of_time.uniform(x.new_empty(len(x), draws, dtype=torch.float64)))
+    alphas, sigmas, _ = sde.at(times)
+    values = []
+    for t, h_t, alpha, sigma in zip(*(column.unbind(1) for column in (times, h, alphas, sigmas)), strict=True):
         z = of_time(x)
-        x_t = expand(alpha / first.alpha, x) * x + expand(sigma * h, x) * z
-        if form == "denoising":
-            with torch.no_grad():
-                score = reverse.score(x_t, t)
-            divergence = sigma * _dot(score, z)
-        else:
-            with torch.enable_grad():
-                x_t.requires_grad_()
-                score = reverse.score(x_t, t)
-                divergence = h * sigma**2 * quadratic_form(score, x_t, of_probe.rademacher(x)).double()
-            score = score.detach()
-        k = h * sigma**2 / (alpha**2 * v + sigma**2)
-        noise2 = _dot(z, z)
-        known = k * (noise2 if form == "denoising" else dims)
-        values.append(h * (sigma**2 * _dot(score, score) - k**2 * noise2) + 2 * (divergence + known))
-    pairs = torch.stack(values, 1).reshape(len(x), draws // 2, 2) * longest
+        x_t = expand(alpha / first.alpha, x) * x + expand(sigma * h_t, x) * z
+        k = h_t * sigma**2 / (alpha**2 * v + sigma**2)  # the Gaussian's eps is k z
+        values.append(_integrand(reverse, x_t, t, h_t, sigma, z, form, of_probe) - _gaussian_integrand(k, h_t, z, form))
+    pairs = torch.stack(values, 1).reshape(len(x), draws // 2, 2) * length
+    variance = pairs.diff(dim=2).square().mean((1, 2)) / (2 * draws)
+    return _gaussian_bound(sde, x, start, v) - pairs.mean((1, 2)), variance
+
+
+def _times(sde: LinearSDE, start: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Times (B, draws) from uniform numbers u, the noise h (B, draws) that x_t has in units of sigma, and the length of y.
+
+    With w the log-SNR lost since start, dw = g^2 / sigma^2 dt, x_t has noise of standard deviation sigma h over x, where
+    h^2 = 1 - exp(-w). ImportanceTime is uniform in w. There s . z / (sigma h) has no variance, since 1 / h^2 has no integral.
+    Times in proportion to g^2 / (sigma^2 h) are uniform in y instead, with w = 2 log cosh(y) and h = tanh(y).
+    """
+    clock = sde if start >= sde.t_min else replace(sde, t_min=start.item())  # its times stop at its own t_min
+    first, last, draws = sde.at(start), sde.at(sde.T), u.shape[1]
+    length = torch.acosh(torch.exp(0.5 * (first.log_snr - last.log_snr)))
+    y = length * (torch.arange(draws, device=u.device) // 2 + u) / (draws // 2)
+    log_cosh = y + torch.log1p(torch.exp(-2 * y)) - math.log(2)
+    return clock.t_of_log_snr(first.log_snr - 2 * log_cosh), torch.tanh(y), length
+
+
+def _integrand(
+    reverse: ReverseSDE, x_t: Tensor, t: Tensor, h: Tensor, sigma: Tensor, z: Tensor, form: Form, of_probe: RowNoise
+) -> Tensor:
+    """1/2 g^2 |s|^2 + g^2 div(s) for each row, per unit of y, (B,): h |eps|^2 - 2 eps . z with eps = -sigma s, when denoising."""
+    if form == "denoising":
+        with torch.no_grad():
+            score = reverse.score(x_t, t)
+        divergence = sigma * _dot(score, z)
+    else:
+        with torch.enable_grad():
+            x_t.requires_grad_()
+            score = reverse.score(x_t, t)
+            divergence = h * sigma**2 * quadratic_form(score, x_t, of_probe.rademacher(x_t)).double()
+        score = score.detach()
+    return h * sigma**2 * _dot(score, score) + 2 * divergence
+
+
+def _gaussian_integrand(k: Tensor, h: Tensor, z: Tensor, form: Form) -> Tensor:
+    """The same for the score of Gaussian data, whose eps is k z, (B,)."""
+    squared = _dot(z, z)
+    return h * k**2 * squared - 2 * k * (squared if form == "denoising" else z.shape[1:].numel())
+
+
+def _gaussian_bound(sde: LinearSDE, x: Tensor, start: Tensor, v: Tensor) -> Tensor:
+    """The bound of each row by the exact score of data N(x / alpha, v) at start, in closed form, (B,); v moves the error alone."""
+    first, last, dims = sde.at(start), sde.at(sde.T), x.shape[1:].numel()
     arrival, prior, variance_T = sde.transition(x, start, sde.T), sde.prior(x), last.alpha**2 * v + last.sigma**2
     at_end = prior.log_prob(arrival.mean).double() - 0.5 * dims * (arrival.std / prior.std) ** 2
     growth = torch.log(variance_T / (first.alpha**2 * v + first.sigma**2))
-    closed = at_end + 0.5 * dims * (growth + arrival.std**2 / variance_T)
-    return closed - pairs.mean((1, 2)), pairs.diff(dim=2).square().mean((1, 2)) / (2 * draws)
+    return at_end + 0.5 * dims * (growth + arrival.std**2 / variance_T)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -22,13 +22,18 @@ SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
 class ADM(nn.Module):
     """States (B, C, *space) and labels (B,), 0 to about 1000, to (B, C, *space), or twice the channels with a learned variance.
 
-    shape is (C, *space) of the data, of which C and the number of axes matter. Level i has channels * multipliers[i] channels and
-    blocks residual blocks; attention lists the levels with self-attention, of so many heads, or with so many head_channels each.
-    modulation: the embedding scales and shifts a block's map ("scale_shift"), or is added to it ("add"). resample: between levels
-    stand residual blocks ("block", ADM), convolutions ("conv", improved-diffusion) or nothing ("pool"). condition is the size of y,
-    classes (B,) or a vector (B, condition), lost with probability condition_dropout in training. super_resolution: low_res, images
-    of any smaller size, are stretched and stand beside x. outputs is 2 with a learned variance. pad: sizes that cannot be halved
-    are padded and the answer cropped. Raises ValueError for what does not fit together.
+    shape is (C, *space) of the data; only C and the number of axes matter.
+    Level i has channels * multipliers[i] channels and blocks residual blocks.
+    attention lists the levels with self-attention. It has heads heads, or heads of head_channels channels each.
+    modulation: the embedding scales and shifts a block's map ("scale_shift"), or is added to it ("add").
+    resample: levels change size by residual blocks ("block", ADM), convolutions ("conv", improved-diffusion) or means ("pool").
+    condition is the size of y, classes (B,) or a vector (B, condition). Training drops y with probability condition_dropout.
+    super_resolution: the network takes smaller images low_res, interpolates them to the size of x, and concatenates both.
+    outputs is 2 with a learned variance.
+    pad: the network pads sizes that cannot be halved with zeros, and crops its output.
+
+    Raises:
+        ValueError: when the arguments do not fit together.
 
     Published: the defaults are ADM on ImageNet 64; improved-diffusion's have modulation="add" or "scale_shift", resample="conv",
     heads=4 and head_channels=None.
@@ -69,7 +74,7 @@ class ADM(nn.Module):
         self.body = Backbone(inputs, outputs * shape[0], plan, style, pad=pad)
 
     def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None, low_res: Tensor | None = None) -> Tensor:
-        """The output at states x, (B, C, *space), labels (B,), and conditions: none for y = None, or -1 in a row of classes."""
+        """The output at states x (B, C, *space), labels (B,) and conditions y; None, or class -1 in a row, is no condition."""
         if (low_res is None) != (self.stretch is None):
             raise ValueError("low_res goes with super_resolution=True: give it to such a network, and to no other")
         if low_res is not None and self.stretch is not None:
@@ -79,10 +84,12 @@ class ADM(nn.Module):
 
 @network()
 class ADMClassifier(nn.Module):
-    """States (B, C, *space) and labels (B,) to the logits of so many classes, (B, classes): the way down of ADM, and a pool.
+    """States (B, C, *space) and labels (B,) to logits (B, classes): ADM's encoder, and a pool by attention.
 
-    shape is (C, *space) of the data, all of which matters: the pool knows the positions. The rest is as for ADM.
-    Raises ValueError for sizes that cannot be halved often enough.
+    shape is (C, *space) of the data; the sizes matter, since the pool has a weight for each position. The rest is as for ADM.
+
+    Raises:
+        ValueError: when sizes cannot be halved often enough.
 
     Reference: Dhariwal and Nichol, 2021, arXiv 2105.05233, section 4 and appendix H.
 
@@ -112,7 +119,7 @@ class ADMClassifier(nn.Module):
         for n in shape[1:]:
             if n % multiple:
                 raise ValueError(
-                    f"maps of size {tuple(shape[1:])} cannot be halved to the pool: give sizes that {multiple} divides"
+                    f"maps of size {tuple(shape[1:])} cannot be halved {len(multipliers) - 1} times: {multiple} must divide them"
                 )
             positions *= n // multiple
         self.embedding = _embedding(channels, style)

@@ -1,4 +1,4 @@
-"""The U-Net that the networks of the papers are: an encoder and a decoder of blocks, with the options in which they differ."""
+"""The U-Net that the papers' networks share: an encoder and a decoder of blocks, with the options in which they differ."""
 
 from __future__ import annotations
 
@@ -21,10 +21,14 @@ __all__ = ["Backbone", "Encoder", "Plan"]
 class Plan:
     """The levels of a U-Net.
 
-    Level i has channels * multipliers[i] channels and blocks residual blocks (one more on the way up); attention lists the levels
-    with self-attention, after each block, or on the way up after the last alone (attend_last). resample: between levels stand
-    residual blocks ("block"), convolutions ("conv") or plain means and repetitions ("pool"). middle: attention in the middle.
-    Raises ValueError for less than one channel, block or level, another resample, and attention at a level that is not there.
+    Level i has channels * multipliers[i] channels and blocks residual blocks; the decoder has one block more.
+    attention lists the levels with self-attention after each block. attend_last: in the decoder, after the last block only.
+    resample: levels change size by residual blocks ("block"), convolutions ("conv") or means and repetitions ("pool").
+    middle: the middle has attention.
+
+    Raises:
+        ValueError: when there is less than one channel, block or level.
+        ValueError: when resample is not known, or attention names a level that does not exist.
 
     >>> Plan(channels=8, multipliers=(1, 2)).sizes
     (8, 16)
@@ -52,20 +56,20 @@ class Plan:
         return tuple(self.channels * m for m in self.multipliers)
 
     def down(self, channels: int, style: Style) -> nn.Module:
-        """From a level to the next lower one."""
+        """The layer from a level to the next lower resolution."""
         if self.resample == "block":
             return ResidualBlock(channels, channels, style, style.halve())
         return style.conv_down(channels, channels) if self.resample == "conv" else Untold(style.halve())
 
     def up(self, channels: int, style: Style) -> nn.Module:
-        """From a level to the next higher one."""
+        """The layer from a level to the next higher resolution."""
         if self.resample == "block":
             return ResidualBlock(channels, channels, style, style.double())
         return style.conv_up(channels, channels) if self.resample == "conv" else Untold(style.double())
 
 
 class Attended(nn.Module):
-    """A residual block, and attention after it where it is wanted."""
+    """A residual block, with attention after it if attend."""
 
     def __init__(self, incoming: int, outgoing: int, style: Style, attend: bool) -> None:
         super().__init__()
@@ -78,7 +82,7 @@ class Attended(nn.Module):
 
 
 class _Down(nn.Module):
-    """A level on the way down: blocks, and unless it is the last, the way to the next, where the image may join."""
+    """A level of the encoder: blocks and, except in the last level, a layer of downsampling, after which the image may join."""
 
     def __init__(self, incoming: int, level: int, plan: Plan, style: Style, join: tuple[str, str], image: int) -> None:
         super().__init__()
@@ -94,7 +98,7 @@ class _Down(nn.Module):
                 self.channels, self.image = joining.channels, joining.image
 
     def forward(self, h: Tensor, image: Tensor, embedding: Tensor | None) -> tuple[list[Tensor], Tensor]:
-        """The maps to be kept, of which the last goes on, and the image."""
+        """The maps for the decoder, and the image. The last map is the input of the next level."""
         kept = []
         for block in self.blocks:
             kept.append(h := block(h, embedding))
@@ -107,10 +111,13 @@ class _Down(nn.Module):
 
 
 class Encoder(nn.Module):
-    """(B, inputs, *space) and an embedding to the map in the middle and those kept on the way.
+    """(B, inputs, *space) and an embedding to the map of the middle, and the maps that the decoder reads.
 
-    progressive: the images that join on the way, "none", "input_skip" or "residual"; combine: "sum" or "cat".
-    Raises ValueError for other words.
+    progressive: how the image joins at each level, "none", "input_skip" or "residual".
+    combine: the image and the map are added ("sum") or concatenated ("cat").
+
+    Raises:
+        ValueError: when progressive or combine is not known.
     """
 
     def __init__(self, inputs: int, plan: Plan, style: Style, progressive: str = "none", combine: str = "sum") -> None:
@@ -142,7 +149,7 @@ class Encoder(nn.Module):
 
 
 class _Up(nn.Module):
-    """A level on the way up: blocks that each take a kept map, perhaps an image, and unless it is the last, the way up."""
+    """A level of the decoder: blocks that each read a map of the encoder, perhaps an image, and a layer of upsampling."""
 
     def __init__(self, incoming: int, kept: list[int], level: int, plan: Plan, style: Style, emitter: nn.Module | None) -> None:
         super().__init__()
@@ -167,9 +174,12 @@ class _Up(nn.Module):
 class Backbone(nn.Module):
     """(B, inputs, *space) and an embedding (B, width), or None, to (B, outputs, *space); 0 at the start of training.
 
-    progressive_output: the images that leave on the way up, "none", "output_skip" (whose sum is the answer) or "residual".
-    pad: maps whose sizes are no multiples of 2^(levels - 1) are padded with zeros at the end, and the answer cropped; without,
-    they are refused. Raises ValueError for words that are not known.
+    progressive_output: how the decoder makes images, "none", "output_skip" (the output is their sum) or "residual".
+    pad: sizes that are no multiples of 2^(levels - 1) are padded with zeros at the end, and the output is cropped.
+    Without pad, such sizes are refused.
+
+    Raises:
+        ValueError: when progressive_input, progressive_output or combine is not known.
 
     Reference: Ronneberger, Fischer, Brox, 2015, arXiv 1505.04597; Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B.
     """
@@ -201,7 +211,11 @@ class Backbone(nn.Module):
         self.last = style.out(current, outputs) if progressive_output != "output_skip" else None
 
     def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
-        """The output at states x. Raises ValueError for sizes that do not divide."""
+        """The output at states x.
+
+        Raises:
+            ValueError: when 2^(levels - 1) does not divide a size, and pad is off.
+        """
         space = x.shape[2:]
         if any(n % self.multiple for n in space):
             if not self.pad:
@@ -221,7 +235,11 @@ class Backbone(nn.Module):
 
 
 def space_of(shape: Sequence[int]) -> int:
-    """How many axes of space data of a shape (C, *space) have. Raises ValueError for none, or more than three."""
+    """The number of spatial axes of data of shape (C, *space).
+
+    Raises:
+        ValueError: when there is none, or more than three.
+    """
     if not 2 <= len(as_shape(shape, "(channels, *space)")) <= 4:
         raise ValueError(
             f"a network of convolutions got data of shape {tuple(shape)}, and (channels, *1 to 3 axes) was needed: use MLP, "

@@ -34,11 +34,14 @@ def save(
     step: int | None = None,
     shape: Sequence[int] | None = None,
 ) -> None:
-    """Write a model to one safetensors file that load needs nothing else for; the file is replaced whole or not at all.
+    """Write a model to one safetensors file, which is all that load needs. The file is replaced as a whole or not at all.
 
-    ema are averaged weights, by the names of model.network.state_dict(), kept beside the model's own (raw) ones, and more further
-    ones by a name of each; step is the training step, shape that of one sample. Raises TypeError when the network is not a module,
-    or the process holds what JSON cannot.
+    ema: averaged weights, by the names of model.network.state_dict(), beside the model's own ("raw") weights.
+    more: further sets of weights, each under a name. step: the training step. shape: the shape of one sample.
+
+    Raises:
+        TypeError: when the network is not a torch.nn.Module.
+        TypeError: when JSON cannot keep the process, the data or the arguments of a registered network.
     """
     if not isinstance(model.network, nn.Module):
         raise TypeError("the model's network is a plain function, whose weights cannot be saved: wrap it in a torch.nn.Module")
@@ -59,9 +62,11 @@ def save(
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """What a checkpoint says of itself: network, sde, parameterization, data, weights, step, shape, torch, git commit of the code.
+    """The description in a checkpoint: network, sde, parameterization, data, weights, step, shape, torch, git commit of the code.
 
-    Raises as load does.
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when the file is damaged, of another kind, or newer than this code.
     """
     with _open(path) as file:
         return _header(path, read_metadata(path, file))
@@ -77,9 +82,15 @@ def load(
 ) -> ScoreModel:
     """The ScoreModel in a checkpoint, or in the checkpoint of a run's folder, in evaluation mode.
 
-    weights is "ema" or "raw" (the same where no average was kept), or the name of another average in it. A network or
-    process of the user's own class is not in the file, and is given here. Nothing pickled is read. Raises FileNotFoundError when
-    there is no such file, ValueError when it is damaged, foreign, newer than this code, or made with classes that are not here.
+    weights: "ema", "raw", or the name of another set in the file. Without an average, "ema" is the same as "raw".
+    network: needed for a class that was not registered (models.network). sde: needed for a process of your own.
+    No pickle is read, and nothing that the file names is imported.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when the file is damaged, of another kind, or newer than this code.
+        ValueError: when it has no such weights, or they do not fit the network.
+        ValueError: when the class of the network or of the process is not known here.
     """
     with _open(path) as file:
         header = _header(path, read_metadata(path, file))
@@ -112,9 +123,10 @@ def load(
 
 
 def describe(value: Any) -> Any:
-    """A frozen dataclass as JSON: its class's name and its fields, and whether it is the user's own rather than sde_lib's.
+    """A frozen dataclass as JSON: the name of its class, its fields, and whether the class is from outside of sde_lib ("own").
 
-    Raises TypeError for what JSON cannot keep.
+    Raises:
+        TypeError: when JSON cannot keep a field.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         name = type(value).__name__

@@ -1,4 +1,4 @@
-"""The networks of EDM, to which a class and the parameters of an augmentation may be told."""
+"""The networks of EDM, with a class and the parameters of an augmentation as optional inputs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ __all__ = ["DhariwalUNet", "SongUNet"]
 class SongUNet(nn.Module):
     """EDM's DDPM++ and NCSN++: states (B, C, *space) and labels (B,) to (B, C, *space).
 
-    shape is (C, *space) of the data, of which C and the number of axes matter. Level i has channels * multipliers[i] channels and
-    blocks residual blocks; attention lists the levels with self-attention. embedding "positional" or "fourier", of the label as it
-    is. taps: the filter of resampling. progressive_input "none", "input_skip" or "residual"; progressive_output "none",
-    "output_skip" or "residual". condition is the size of y, classes (B,) or a vector (B, condition), which each row loses with
-    probability condition_dropout in training; augment that of the vector augment, (B, augment), 0 for images as they are.
-    pad: sizes that cannot be halved are padded and the answer cropped. Raises ValueError for what does not fit together.
+    shape is (C, *space) of the data; only C and the number of axes matter.
+    Level i has channels * multipliers[i] channels and blocks residual blocks. attention lists the levels with self-attention.
+    embedding: "positional" or "fourier" features of the label itself. taps: the filter of resampling.
+    progressive_input: "none", "input_skip" or "residual". progressive_output: "none", "output_skip" or "residual".
+    condition is the size of y, classes (B,) or a vector (B, condition). Training drops y with probability condition_dropout.
+    augment is the size of the vector augment (B, augment), which is 0 for images that were not augmented.
+    pad: the network pads sizes that cannot be halved with zeros, and crops its output.
+
+    Raises:
+        ValueError: when the arguments do not fit together.
 
     Published: the defaults are DDPM++; NCSN++ has embedding="fourier", taps=(1, 3, 3, 1) and progressive_input="residual".
 
@@ -66,7 +70,7 @@ class SongUNet(nn.Module):
         fan_average(self)
 
     def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
-        """The output at states x, (B, C, *space), labels (B,), and conditions: none for None, or -1 in a row of classes."""
+        """The output at states x (B, C, *space), labels (B,) and conditions; None, or class -1 in a row, is no condition."""
         return self.body(x, self.embedding(noise_label, y=y, augment=augment))
 
 
@@ -110,5 +114,5 @@ class DhariwalUNet(nn.Module):
         self.body = Backbone(shape[0], outputs * shape[0], plan, style, pad=pad)
 
     def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
-        """The output at states x, (B, C, *space), labels (B,), and conditions: none for None, or -1 in a row of classes."""
+        """The output at states x (B, C, *space), labels (B,) and conditions; None, or class -1 in a row, is no condition."""
         return self.body(x, self.embedding(noise_label, y=y, augment=augment))

@@ -1,4 +1,4 @@
-"""Models as folders that diffusers loads."""
+"""Export of models as folders that diffusers loads."""
 
 from __future__ import annotations
 
@@ -57,11 +57,12 @@ SKIPS = (
 
 
 def export_diffusers(model: ScoreModel, folder: str | Path) -> None:
-    """Write a model as a folder that diffusers loads, whole or not at all; diffusers need not be installed.
+    """Write a model as a folder that diffusers loads, as a whole or not at all; diffusers need not be installed.
 
-    unet/ is for UNet2DModel.from_pretrained, scheduler/ for the scheduler that its config names, and the folder itself for
-    DDPMPipeline or ScoreSdeVePipeline. import_checkpoint(folder) gives the same weights to the bit, the same process (a table to
-    1e-10) and parameterization, and data of 256 levels: diffusers has no place for the number of levels.
+    unet/ is for UNet2DModel.from_pretrained, and scheduler/ for the scheduler that its config names.
+    The folder itself is for DDPMPipeline or ScoreSdeVePipeline.
+    import_checkpoint(folder) gives bit-identical weights, the same process (a table to 1e-10) and the same parameterization.
+    Its data have 256 levels, since diffusers does not store the number of levels.
 
     networks            DDPM (attend_last=False), ADM, NCSNpp with what NCSN++ has on church and FFHQ (fourier, input_skip, ...)
     processes           Tabulated from betas (DDPMScheduler), VESDE (ScoreSdeVeScheduler), VPSDE (ScoreSdeVpScheduler)
@@ -69,7 +70,9 @@ def export_diffusers(model: ScoreModel, folder: str | Path) -> None:
                         VP: Epsilon(label="time")
     data                Images on [-1, 1], or [0, 1] for a network with unit_range; or None
 
-    Raises ValueError for what diffusers has no counterpart for, FileExistsError where there is something at folder already.
+    Raises:
+        ValueError: when diffusers has no counterpart for a part of the model.
+        FileExistsError: when folder exists already.
 
     Reference: von Platen et al., 2022, github.com/huggingface/diffusers.
     """
@@ -102,7 +105,7 @@ def _write_json(config: dict[str, Any], path: Path) -> None:
 
 
 def _config_of(network: Any) -> dict[str, Any]:
-    """The config.json of a network; whatever does not come back from it as it was is refused."""
+    """The config.json of a network. A network that network_of does not rebuild equal from this config is refused."""
     name = type(network).__name__
     if type(network) not in CONFIGS:
         raise ValueError(f"diffusers has no counterpart for {name}: DDPM, ADM and NCSNpp can be exported")
@@ -145,7 +148,7 @@ def _common(a: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _blocks(a: Mapping[str, Any], plain: str, attended: str) -> dict[str, list[str]]:
-    """The kinds of the levels, down and up; {} in a name stands for the direction."""
+    """The block types of the levels, down and up; {} in a name stands for the direction."""
     kinds = [attended if level in a["attention"] else plain for level in range(len(a["multipliers"]))]
     down, up = ([kind.format(way) for kind in kinds] for way in ("Down", "Up"))
     return {"down_block_types": down, "up_block_types": up[::-1]}
@@ -183,7 +186,7 @@ CONFIGS: dict[type, Callable[[Mapping[str, Any]], dict[str, Any]]] = {DDPM: _of_
 
 
 def _weights_of(network: Any) -> dict[str, Tensor]:
-    """The state of a network of ours under diffusers' names: each projection to queries, keys and values as three."""
+    """The state of a network under diffusers' names. Each projection to queries, keys and values becomes three."""
     skips = network.arguments.get("progressive_output") == "output_skip"
     last = f"body.levels.{len(network.arguments['multipliers']) - 1}.emitter.out"  # which answers
     state: dict[str, Tensor] = {}
@@ -199,7 +202,7 @@ def _weights_of(network: Any) -> dict[str, Tensor]:
 
 
 def _scheduler_of(model: ScoreModel) -> dict[str, Any]:
-    """The scheduler's config of a process and a parameterization; whatever does not come back from it as it was is refused."""
+    """The scheduler's config of a process and a parameterization. Both are refused if process_of does not rebuild them equal."""
     sde, meant = model.sde, model.parameterization
     if type(sde) not in SCHEDULERS:
         raise ValueError(f"diffusers has no scheduler for {sde!r}: tables of betas, VESDE and VPSDE can be exported")
@@ -234,7 +237,11 @@ def _of_vp(sde: VPSDE) -> dict[str, Any]:
 
 
 def _of_table(sde: Tabulated) -> dict[str, Any]:
-    """By name where the betas have one, otherwise number by number. Raises ValueError for a table that has no betas."""
+    """The schedule of betas by its name if it has one, else as a list of numbers.
+
+    Raises:
+        ValueError: when the table has no betas.
+    """
     log_alpha2 = 2 * torch.tensor((0.0, *sde.log_alphas), dtype=torch.float64)
     betas = -torch.expm1(log_alpha2.diff())
     if not bool(((betas > 0) & (betas < 1)).all()):
@@ -253,7 +260,7 @@ SCHEDULERS: dict[type, Callable[[Any], dict[str, Any]]] = {VESDE: _of_ve, VPSDE:
 
 
 def _near(a: Any, b: Any) -> bool:
-    """Whether two tables are one but for rounding."""
+    """Whether two tables are equal up to rounding."""
     if (a.indices, a.full_length, a.t_min, a.T) != (b.indices, b.full_length, b.t_min, b.T):
         return False
     tables = [torch.tensor((t.log_alphas, t.log_sigmas), dtype=torch.float64) for t in (a, b)]

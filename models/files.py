@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and that tell when they have been damaged."""
+"""Files that are written atomically, and whose checksums show damage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SUMS = "checksums"
 
 @functools.cache
 def commit() -> str | None:
-    """The git commit of this code, with "-dirty" where files were changed since; None where it has no repository of its own."""
+    """The git commit of this code, with "-dirty" if files were changed since; None without a repository of its own."""
     root = Path(__file__).resolve().parent.parent
     options: Any = {"capture_output": True, "text": True, "timeout": 10}
     if not (root / ".git").exists():  # installed, perhaps somewhere below another repository
@@ -39,9 +39,9 @@ def commit() -> str | None:
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all, with a checksum of each tensor and of the metadata.
+    """Write a safetensors file atomically, with a checksum of each tensor and of the metadata.
 
-    CRC-32: what it is to find is an accident, of which it misses one in 2^32, and it is the fastest that Python brings along.
+    The checksum is CRC-32, the fastest of Python's library. It is for accidents, and misses one in 2^32.
     """
     own = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     sums = _sums_of(own) | {"": _sum_of_text(metadata)}
@@ -49,7 +49,11 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dic
 
 
 def read_metadata(path: str | Path, file: Any) -> dict[str, str]:
-    """The metadata of an open safetensors file, as given to write_tensors. Raises ValueError when they are not as written."""
+    """The metadata of an open safetensors file, as given to write_tensors.
+
+    Raises:
+        ValueError: when the metadata do not have their checksum.
+    """
     metadata: dict[str, str] = dict(file.metadata() or {})
     sums = _sums(path, metadata)
     metadata.pop(SUMS, None)
@@ -59,9 +63,12 @@ def read_metadata(path: str | Path, file: Any) -> dict[str, str]:
 
 
 def read_tensors(path: str | Path, file: Any, names: Iterable[str]) -> dict[str, Tensor]:
-    """Tensors of an open safetensors file, by name. Raises ValueError when one is not as it was written.
+    """Tensors of an open safetensors file, by name.
 
-    A file without checksums, of another program or an older version, is taken as it is.
+    A file without checksums, from another program or an older version, is read unchecked.
+
+    Raises:
+        ValueError: when a tensor does not have its checksum.
     """
     written = _sums(path, file.metadata() or {})
     tensors = {name: file.get_tensor(name) for name in names}
@@ -97,10 +104,10 @@ def _sum_of_text(metadata: Mapping[str, str]) -> str:
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Have a file written beside its place, sync it, and rename it: a crash leaves the old file or the new one.
+    """Call write(temporary path), sync the file, and rename it to path: a crash leaves the old file or the new one.
 
-    It is written in a folder of its own, .<name>.<machine>.<process>.tmp, since safetensors makes temporary files too, which a
-    killed process leaves behind under names that nobody knows.
+    The temporary path is in a folder of its own, .<name>.<machine>.<process>.tmp. Safetensors makes temporary files too,
+    under names of its own, and a killed process leaves them behind; clear_dead removes them with the folder.
     """
     path = Path(path)
     apart = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
@@ -118,7 +125,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
 
 
 def clear_dead(folder: Path) -> None:
-    """Remove what write_atomically had begun in a folder in processes of this machine that are no more."""
+    """Remove the unfinished files that write_atomically left in a folder, of processes of this machine that have ended."""
     for path in folder.glob(f".*.{platform.node()}.*.tmp"):
         process = path.name.split(".")[-2]
         if process.isdecimal() and not _alive(int(process)):
@@ -126,7 +133,7 @@ def clear_dead(folder: Path) -> None:
 
 
 def _alive(process: int) -> bool:
-    """Whether there is such a process; where that cannot be asked without harm, it is taken for alive."""
+    """Whether a process runs. On systems other than POSIX, where asking could end it, the answer is yes."""
     if os.name != "posix":
         return True
     try:

@@ -20,9 +20,12 @@ __all__ = ["MLP"]
 class MLP(nn.Module):
     """States (B, *shape) and noise labels (B,) to (B, *shape), by depth residual layers of the given width.
 
-    outputs is how many numbers it answers for each entry, along axis 1: 2 with a learned variance. condition: the size of a vector
-    y, or the number of classes y, of which a row in training loses its own with probability condition_dropout.
-    Raises ValueError for an empty shape, TypeError for a number.
+    outputs is the number of outputs for each entry, along axis 1: 2 with a learned variance.
+    condition is the size of y, classes (B,) or a vector (B, condition). Training drops y with probability condition_dropout.
+
+    Raises:
+        ValueError: when shape is empty.
+        TypeError: when shape is a number.
 
     >>> MLP((7, 3), width=16)(torch.zeros(2, 7, 3), torch.zeros(2)).shape
     torch.Size([2, 7, 3])
@@ -53,7 +56,7 @@ class MLP(nn.Module):
         self.answer = (outputs * shape[0], *shape[1:])
 
     def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None) -> Tensor:
-        """The output at states x, labels (B,), and conditions y: none for y = None, or -1 in a row of classes."""
+        """The output at states x (B, *shape), labels (B,) and conditions y; None, or class -1 in a row, is no condition."""
         refuse_unknown({"y": y}, tuple(self.conditions))
         embedding = self.embedding(noise_label)
         for condition in self.conditions.values():

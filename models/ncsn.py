@@ -1,4 +1,4 @@
-"""The networks of NCSN and NCSNv2: dilated residual networks whose resolutions RefineNet puts together."""
+"""The networks of NCSN and NCSNv2: a dilated residual network, whose resolutions a RefineNet combines."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ __all__ = ["NCSN", "NCSNv2"]
 class _RefineNet(nn.Module):
     """Images (B, inputs, H, W) and classes (B,) to (B, outputs, H, W).
 
-    Stage i has channels * multipliers[i] channels; where dilations[i] is 1 it has half the size of the one before, else its
-    convolutions are spread by so much instead. norm makes the normalisations of the stages, refine_norm those of RefineNet.
+    Stage i has channels * multipliers[i] channels. With dilations[i] = 1 it has half the size of the stage before;
+    otherwise it keeps the size, and its convolutions have this dilation.
+    norm makes the normalisations of the stages, refine_norm those of RefineNet.
     """
 
     def __init__(
@@ -72,13 +73,18 @@ class _RefineNet(nn.Module):
 class NCSNv2(nn.Module):
     """NCSNv2: images (B, C, H, W) and indices (B,) into NCSN's table, 0 for the most noise, to the score, (B, C, H, W).
 
-    The network is not told the noise level; its answer is divided by sigma. sigmas = (sigma_min, sigma_max, levels), or all of
-    them from the largest. shape is (C, H, W) of the data, of which C matters. unit_range: the states are in [0, 1], and the network
-    sees 2 x - 1. Raises ValueError for data that are not images, unless there are as many dilations as multipliers, and for sigmas
-    that do not fall.
+    The network does not read the noise level; its output is divided by sigma.
+    sigmas is (sigma_min, sigma_max, levels), or a list of all sigmas from the largest.
+    shape is (C, H, W) of the data; only C matters.
+    unit_range: the states are in [0, 1], and the network rescales them to 2 x - 1.
+
+    Raises:
+        ValueError: when the data are not images.
+        ValueError: when the numbers of dilations and multipliers differ.
+        ValueError: when the sigmas do not fall.
 
     Published: multipliers (1, 2, 2, 2) and dilations (1, 1, 2, 4) below 96 pixels; (1, 2, 2, 4, 4) and (1, 1, 1, 2, 4) at 128;
-    (1, 2, 2, 2, 4, 4) and (1, 1, 1, 1, 2, 4) at 256. The dilation 1 halves the size, but in the first stage.
+    (1, 2, 2, 2, 4, 4) and (1, 1, 1, 1, 2, 4) at 256. The dilation 1 halves the size, except in the first stage.
 
     Reference: Song and Ermon, 2020, arXiv 2006.09011, technique 3 and appendix B.
 
@@ -110,7 +116,7 @@ class NCSNv2(nn.Module):
 class NCSN(nn.Module):
     """NCSN: images (B, C, H, W) and indices (B,) of noise levels, 0 for the most noise, to the score, (B, C, H, W).
 
-    Each of levels indices has its own scales and shifts after every normalisation. For the rest see NCSNv2.
+    Each of the levels has its own scales and shifts after every normalisation. The other arguments are those of NCSNv2.
 
     Reference: Song and Ermon, 2019, arXiv 1907.05600, appendix A.
 

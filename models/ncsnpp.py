@@ -18,9 +18,12 @@ __all__ = ["DDPM", "NCSNpp", "SigmaTable", "counted", "divided", "outside"]
 
 
 class SigmaTable(nn.Module):
-    """NCSN's sigmas, counted from the largest, indices (B,) to (B,): table = (sigma_min, sigma_max, levels), or all of them.
+    """NCSN's sigmas: indices (B,), 0 for the largest sigma, to sigmas (B,).
 
-    Raises ValueError for a table that does not fall.
+    table is (sigma_min, sigma_max, levels), a geometric sequence, or a list of all sigmas from the largest.
+
+    Raises:
+        ValueError: when a list does not fall, or ends at 0 or below.
     """
 
     sigmas: Tensor
@@ -39,7 +42,11 @@ class SigmaTable(nn.Module):
         self.register_buffer("sigmas", sigmas, persistent=False)
 
     def forward(self, label: Tensor) -> Tensor:
-        """The sigma of each index. Raises ValueError for one that is not in the table, where the device tells."""
+        """The sigma of each index.
+
+        Raises:
+            ValueError: when an index is not in the table; a GPU reports that later, with an error of its own.
+        """
         try:
             return self.sigmas[counted(label)]
         except IndexError:
@@ -47,7 +54,11 @@ class SigmaTable(nn.Module):
 
 
 def counted(label: Tensor) -> Tensor:
-    """Labels that are indices of noise levels. Raises ValueError for those that are not integers."""
+    """The labels, which must be indices of noise levels.
+
+    Raises:
+        ValueError: when the labels are not integers.
+    """
     if label.is_floating_point():
         raise ValueError(
             f"the network counts noise levels, and got labels of type {label.dtype}: "
@@ -57,7 +68,7 @@ def counted(label: Tensor) -> Tensor:
 
 
 def outside(levels: int) -> str:
-    """What is said of labels beyond the last level. Nobody looks for them, which would stall a GPU: the look-up itself fails."""
+    """The message for a label beyond the last level. The failed look-up raises it, since a check beforehand would stall a GPU."""
     return (
         f"the network has {levels} noise levels, 0 to {levels - 1}, and got a label outside of them: "
         "use the process that it was trained with, which has as many"
@@ -65,7 +76,7 @@ def outside(levels: int) -> str:
 
 
 def divided(out: Tensor, sigma: Tensor) -> Tensor:
-    """The output over sigma (B,), in the output's type, but at least in float32: that is what follows an autocast network."""
+    """The output divided by sigma (B,), in the type of the output and at least in float32, as after every autocast network."""
     return out / sigma.to(torch.promote_types(out.dtype, torch.float32)).reshape(-1, *[1] * (out.ndim - 1))
 
 
@@ -73,15 +84,21 @@ def divided(out: Tensor, sigma: Tensor) -> Tensor:
 class DDPM(nn.Module):
     """The U-Net of DDPM: states (B, C, *space) and labels (B,), 0 to about 1000, to (B, C, *space).
 
-    shape is (C, *space) of the data, of which C and the number of axes matter. Level i has channels * multipliers[i] channels and
-    blocks residual blocks; attention lists the levels with self-attention, on the way up after the last block alone
-    (attend_last, as in Score-SDE) or after each (DDPM). resample: between levels stand convolutions ("conv") or plain means and
-    repetitions ("pool"). unit_range: the states are in [0, 1], and the network sees 2 x - 1. conditional=False:
-    it is not told the label. sigmas = (sigma_min, sigma_max, levels): labels are indices into NCSN's table, and the answer is
-    divided by sigma. outputs is how many numbers it answers for each entry, along axis 1. condition: the size of a vector y, or the
-    number of classes y, of which a row in training loses its own with probability condition_dropout. pad: sizes that cannot be
-    halved are padded with zeros and the answer cropped. Raises ValueError for a shape without an axis of space or with more than
-    three, for less than one channel, block or level, and for a condition with conditional=False.
+    shape is (C, *space) of the data; only C and the number of axes matter.
+    Level i has channels * multipliers[i] channels and blocks residual blocks. attention lists the levels with self-attention.
+    attend_last: the decoder has attention after the last block of a level only (Score-SDE), else after each block (DDPM).
+    resample: levels change size by convolutions ("conv"), or by means and repetitions ("pool").
+    unit_range: the states are in [0, 1], and the network rescales them to 2 x - 1.
+    conditional=False: the network does not read the label.
+    sigmas = (sigma_min, sigma_max, levels): labels are indices into NCSN's table, and the output is divided by sigma.
+    outputs is the number of outputs for each entry, along axis 1.
+    condition is the size of y, classes (B,) or a vector (B, condition). Training drops y with probability condition_dropout.
+    pad: the network pads sizes that cannot be halved with zeros, and crops its output.
+
+    Raises:
+        ValueError: when shape has no spatial axis, or more than three.
+        ValueError: when there is less than one channel, block or level.
+        ValueError: when condition is given with conditional=False.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B; Song et al., 2021, arXiv 2011.13456, appendix H.
 
@@ -121,7 +138,7 @@ class DDPM(nn.Module):
         fan_average(self)
 
     def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None) -> Tensor:
-        """The output at states x, (B, C, *space), labels (B,), and conditions y: none for y = None, or -1 in a row of classes."""
+        """The output at states x (B, C, *space), labels (B,) and conditions y; None, or class -1 in a row, is no condition."""
         return _output(self, x, noise_label, y)
 
 
@@ -129,13 +146,19 @@ class DDPM(nn.Module):
 class NCSNpp(nn.Module):
     """NCSN++, and with the defaults DDPM++: states (B, C, *space) and labels (B,) to (B, C, *space).
 
-    Beside what DDPM has: embedding "positional", of labels 0 to about 1000, or "fourier", of log sigma where labels are sigma,
-    with frequencies of standard deviation fourier_scale. block "biggan" resamples inside residual blocks; "ddpm" between them, by
-    a convolution where resample is "conv", or none ("pool"). fir: the taps of the filters of resampling, or () for none.
-    skip_rescale: sums of branches are divided by sqrt(2). progressive_input "none", "input_skip" or "residual" (combine "sum" or
-    "cat"); progressive_output "none", "output_skip" or "residual".
-    scale_by_sigma: the answer is divided by sigma, the label, or with positional embedding the one that the label counts in
-    sigmas. Raises ValueError for words that are not known, and for scale_by_sigma without sigma.
+    The arguments of DDPM, and these:
+    embedding: "positional", of labels 0 to about 1000, or "fourier", of log sigma for labels that are sigma.
+    fourier_scale: the standard deviation of the Fourier frequencies.
+    block: "biggan" resamples inside residual blocks; "ddpm" resamples between them, as resample says.
+    fir: the taps of the resampling filters, or () for none.
+    skip_rescale: sums of two branches are divided by sqrt(2).
+    progressive_input: "none", "input_skip" or "residual". combine: the image is added ("sum") or concatenated ("cat").
+    progressive_output: "none", "output_skip" or "residual".
+    scale_by_sigma: the output is divided by sigma. This is the label, or with embedding="positional" the label's entry of sigmas.
+
+    Raises:
+        ValueError: when a word is not known.
+        ValueError: when scale_by_sigma with embedding="positional" has no sigmas.
 
     Published: fir=(1, 3, 3, 1) and progressive_input="residual" is NCSN++ on CIFAR-10, blocks=8 its deep variant.
 
@@ -202,7 +225,7 @@ class NCSNpp(nn.Module):
         fan_average(self)
 
     def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None) -> Tensor:
-        """The output at states x, (B, C, *space), labels (B,), and conditions y: none for y = None, or -1 in a row of classes."""
+        """The output at states x (B, C, *space), labels (B,) and conditions y; None, or class -1 in a row, is no condition."""
         return _output(self, x, noise_label, y)
 
 
@@ -219,7 +242,7 @@ def _output(network: DDPM | NCSNpp, x: Tensor, noise_label: Tensor, y: Tensor | 
 
 def _told(condition: int, conditional: bool) -> int:
     if condition and not conditional:
-        raise ValueError(f"condition={condition} with conditional=False: a network that is told nothing has no condition")
+        raise ValueError(f"condition={condition} with conditional=False: a network that does not read the label reads no condition")
     return condition
 
 

@@ -1,4 +1,4 @@
-"""What makes a network faster or smaller in memory and leaves its weights, their names and what they mean as they are."""
+"""Faster networks with less memory, whose weights keep their names and their meaning."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def autocast(network: Callable[..., Tensor], dtype: torch.dtype = torch.bfloat16) -> nn.Module:
-    """A module that answers as the network does, whose convolutions and products are in bfloat16, or in float16.
+    """The network as a module whose convolutions and matrix products are in bfloat16, or in float16.
 
-    The weights stay the network's own, in float32; what follows it, the loss and the steps of a process, is in float32 or better
-    as it was. Round-off is 2^-8 of a number in each layer, in float16 2^-11, where that of float32 is 2^-24; float16 ends at 65504,
-    and gradients below 6e-8 vanish in it. Raises ValueError for another dtype.
+    The weights stay the network's own, in float32. The loss and the steps of a process stay in float32 or better.
+    The relative round-off of a layer is 2^-8 in bfloat16, 2^-11 in float16 and 2^-24 in float32.
+    The largest number of float16 is 65504, and gradients below 6e-8 vanish in it.
+
+    Raises:
+        ValueError: when dtype is another one.
 
     Reference: Micikevicius et al., 2018, arXiv 1710.03740; Kalamkar et al., 2019, arXiv 1905.12322 (bfloat16).
     """
@@ -43,9 +46,9 @@ class _Autocast(nn.Module):
 
 
 def channels_last(network: nn.Module) -> nn.Module:
-    """The network itself, the weights of its convolutions in the order in which channels come last; so then are its maps.
+    """The network itself, with the weights of its convolutions in channels-last order, which its feature maps then have too.
 
-    The shapes of tensors stay as they are, and numbers differ by round-off.
+    Tensors keep their shapes, and outputs differ by round-off.
     """
     for parameter in network.parameters():
         if parameter.ndim in FORMATS:
@@ -54,16 +57,18 @@ def channels_last(network: nn.Module) -> nn.Module:
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
-    """The modules in an nn.ModuleList that hold no nn.ModuleList themselves: what is called with tensors, and often."""
+    """The modules of the innermost nn.ModuleLists: those that contain no nn.ModuleList themselves."""
     lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
     return [block for blocks in lists for block in blocks if not any(isinstance(m, nn.ModuleList) for m in block.modules())]
 
 
 def recompute(network: nn.Module) -> nn.Module:
-    """The network itself, whose blocks in training keep their inputs alone, and are computed again for the gradient.
+    """The network itself, whose blocks keep only their inputs in training, and are computed again for the gradient.
 
-    For blocks see blocks_of. Outputs and gradients stay as they are, those of dropout too; a step takes about a third longer.
-    Raises ValueError for a network without blocks.
+    Outputs and gradients stay the same, with dropout too. A step takes about a third longer. The blocks are those of blocks_of.
+
+    Raises:
+        ValueError: when the network has no blocks.
 
     Reference: Chen et al., 2016, arXiv 1604.06174.
     """
@@ -76,7 +81,7 @@ def recompute(network: nn.Module) -> nn.Module:
 
 
 def _again(forward: Callable[..., Any], *inputs: Any, **cond: Any) -> Any:
-    """forward(*inputs), whose activations are not kept where a gradient is asked for in training."""
+    """forward(*inputs), without its activations in memory if it is in training and a gradient is needed."""
     module: nn.Module = forward.__self__  # type: ignore[attr-defined]
     if module.training and torch.is_grad_enabled():
         return checkpoint(forward, *inputs, use_reentrant=False, **cond)

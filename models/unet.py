@@ -15,14 +15,18 @@ __all__ = ["UNet"]
 
 @network("unet")
 class UNet(nn.Module):
-    """States (B, C, *space), of 1 to 3 axes of space, and noise labels (B,) to (B, C, *space).
+    """States (B, C, *space), with 1 to 3 spatial axes, and noise labels (B,) to (B, C, *space).
 
-    shape is (C, *space) of the data, of which C and the number of axes matter: sizes that cannot be halved often enough are padded
-    with zeros and the answer cropped, or refused where pad is off. Level i has channels * multipliers[i] channels and blocks
-    residual blocks; attention lists the levels with self-attention, and the middle has it if there is one at all. outputs is how
-    many numbers it answers for each entry, along axis 1: 2 with a learned variance. condition is the size of a condition y, a
-    vector (B, condition) or classes (B,), which each row loses with probability condition_dropout in training.
-    Raises ValueError for a shape without an axis of space or with more than three, and for less than one channel, block or level.
+    shape is (C, *space) of the data; only C and the number of axes matter.
+    pad: the network pads sizes that cannot be halved with zeros, and crops its output. Without pad, it refuses them.
+    Level i has channels * multipliers[i] channels and blocks residual blocks.
+    attention lists the levels with self-attention. If there are any, the middle has attention too.
+    outputs is the number of outputs for each entry, along axis 1: 2 with a learned variance.
+    condition is the size of y, classes (B,) or a vector (B, condition). Training drops y with probability condition_dropout.
+
+    Raises:
+        ValueError: when shape has no spatial axis, or more than three.
+        ValueError: when there is less than one channel, block or level.
 
     Reference: Ronneberger, Fischer, Brox, 2015, arXiv 1505.04597; Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B;
     Ho and Salimans, 2022, arXiv 2207.12598, algorithm 1 (condition_dropout).
@@ -56,5 +60,5 @@ class UNet(nn.Module):
         self.body = Backbone(shape[0], outputs * shape[0], plan, style, pad=pad)
 
     def forward(self, x: Tensor, noise_label: Tensor, y: Tensor | None = None) -> Tensor:
-        """The output at states x, (B, C, *space), labels (B,), and conditions y: none for y = None, or -1 in a row of classes."""
+        """The output at states x (B, C, *space), labels (B,) and conditions y; None, or class -1 in a row, is no condition."""
         return self.body(x, self.embedding(noise_label, y=y))

@@ -25,9 +25,9 @@ class Step(NamedTuple):
 class Predictor(ABC):
     """A step back in time. Subclasses are frozen dataclasses, with one method to write: step.
 
-    order is the order of convergence on the probability flow, and is measured by the tests (convergence says it where a paper
-    counts otherwise); requires is the kind of process that the step can use; a multistep predictor's memory is begun anew
-    whenever something else moves the state; check refuses at the door what requires cannot say.
+    order is the order of convergence on the probability flow, and is measured by the tests; convergence says it where a paper
+    counts otherwise. requires is the kind of process that the step can use, and check refuses at the door what requires cannot
+    say. The memory of a multistep predictor is begun anew whenever something else moves the state.
     """
 
     order: ClassVar[int]
@@ -40,7 +40,11 @@ class Predictor(ABC):
         return self.order
 
     def check(self, rsde: ReverseSDE) -> None:
-        """Raise ValueError or TypeError, with a sentence, for a process or a score function that the step cannot use."""
+        """Refuse, with a sentence, a process or a score function that the step cannot use.
+
+        Raises:
+            ValueError, TypeError: where a subclass refuses one.
+        """
 
     def init(self, rsde: ReverseSDE, x: Tensor, t: Tensor) -> Any:
         """The memory before the first step."""
@@ -68,7 +72,11 @@ class Corrector(ABC):
         return 0.0
 
     def check(self, rsde: ReverseSDE) -> None:
-        """Raise ValueError or TypeError, with a sentence, for a process or a score function that the move cannot use."""
+        """Refuse, with a sentence, a process or a score function that the move cannot use.
+
+        Raises:
+            ValueError, TypeError: where a subclass refuses one.
+        """
 
     @abstractmethod
     def correct(self, rsde: ReverseSDE, x: Tensor, t: Tensor, noise: Noise) -> Step:

@@ -24,9 +24,12 @@ class Constraint(Protocol):
 class Inpaint:
     """Known entries follow their own forward law, the others the sampler: x = kernel(known, t) where mask, else x.
 
-    known is (B, *shape) and mask, boolean, broadcasts to it. The known entries of the result are those of known, bit for bit;
+    known is (B, *shape), and mask, boolean, broadcasts to it. The known entries of the result are those of known, bit for bit.
     mean is kept apart from x, so that dropping the last noise works on the unknown entries too.
-    Raises TypeError for a mask that is not boolean, ValueError for shapes that do not fit.
+
+    Raises:
+        TypeError: when mask is not boolean.
+        ValueError: when the shapes of known, mask and the state do not fit.
 
     Reference: Song et al., 2021, arXiv 2011.13456, appendix I.2.
 

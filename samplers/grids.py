@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,22 +22,30 @@ __all__ = ["From", "Grid", "Karras", "LogSNR", "Quadratic", "Respaced", "Table",
 class Grid(ABC):
     """steps + 1 times from sde.T down to t_min (the process's own unless given), ends included.
 
-    A process with a table of times moves each to the nearest it has, and times that fall together become one.
+    A process with a table of times moves each to the nearest it has, and times that fall together become one. Subclasses are
+    frozen dataclasses with one method to write: between. requires is the kind of process that the grid can serve.
+
+    Raises:
+        ValueError: when steps is below 1, and, for a process, when t_min is not inside (0, T).
+        TypeError: when the process is not of the kind that the grid requires.
     """
 
     steps: int
     t_min: float | None = None
+    requires: ClassVar[type[SDE]] = SDE
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"{self!r}: at least one step is needed")
 
     @abstractmethod
-    def between(self, sde: SDE, t_min: float, u: Tensor) -> Tensor:
+    def between(self, sde: Any, t_min: float, u: Tensor) -> Tensor:
         """Times for u in [0, 1], 0 at T and 1 at t_min."""
 
     def __call__(self, sde: SDE) -> Tensor:
-        """The grid for a process, float64, on the CPU. Raises ValueError when t_min is not inside (0, T)."""
+        """The grid for a process, float64, on the CPU."""
+        if not isinstance(sde, self.requires):
+            raise TypeError(f"{type(self).__name__} needs a {self.requires.__name__}, and got {sde!r}: use Uniform")
         t_min = sde.valid_t_min(self.t_min)
         times = self.between(sde, t_min, torch.linspace(0, 1, self.steps + 1, dtype=torch.float64))
         times[0], times[-1] = sde.T, t_min
@@ -82,10 +91,12 @@ class LogSNR(Grid):
     tensor([1.0000, 0.7500, 0.5000], dtype=torch.float64)
     """
 
-    def between(self, sde: SDE, t_min: float, u: Tensor) -> Tensor:
-        """The times whose log-SNR is evenly spaced. Raises TypeError for a process without a log-SNR."""
-        low, high = _ends(self, sde, t_min)
-        return sde.t_of_log_snr(low + u * (high - low))  # type: ignore[attr-defined]
+    requires = LinearSDE
+
+    def between(self, sde: LinearSDE, t_min: float, u: Tensor) -> Tensor:
+        """The times whose log-SNR is evenly spaced."""
+        low, high = _ends(sde, t_min)
+        return sde.t_of_log_snr(low + u * (high - low))
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,10 @@ class Karras(Grid):
     """Steps of equal length in (sigma/alpha)^(1/rho): EDM's. rho = 1 is uniform in sigma/alpha; the larger, the nearer to LogSNR.
 
     The paper's N values of sigma are steps = N - 1, and its last step, to 0, is Sampler(..., last="denoise").
-    Raises ValueError for a rho that is not positive.
+
+    Raises:
+        ValueError: when rho is not positive.
+
     Reference: Karras, Aittala, Aila, Laine, 2022, arXiv 2206.00364, equation 5.
 
     >>> from sde_lib import KarrasSDE
@@ -102,27 +116,30 @@ class Karras(Grid):
     """
 
     rho: float = 7.0
+    requires = LinearSDE
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.rho <= 0:
             raise ValueError(f"{self!r}: a positive rho is needed")
 
-    def between(self, sde: SDE, t_min: float, u: Tensor) -> Tensor:
-        """The times whose (sigma/alpha)^(1/rho) is evenly spaced. Raises TypeError for a process without a log-SNR."""
-        first, last = (torch.exp(-0.5 * end / self.rho) for end in _ends(self, sde, t_min))
-        return sde.t_of_log_snr(-2 * self.rho * torch.log(first + u * (last - first)))  # type: ignore[attr-defined]
+    def between(self, sde: LinearSDE, t_min: float, u: Tensor) -> Tensor:
+        """The times whose (sigma/alpha)^(1/rho) is evenly spaced."""
+        first, last = (torch.exp(-0.5 * end / self.rho) for end in _ends(sde, t_min))
+        return sde.t_of_log_snr(-2 * self.rho * torch.log(first + u * (last - first)))
 
 
-def _ends(grid: Grid, sde: SDE, t_min: float) -> tuple[Tensor, Tensor]:
-    if not isinstance(sde, LinearSDE):
-        raise TypeError(f"{type(grid).__name__} needs a LinearSDE, and got {sde!r}: use Uniform")
+def _ends(sde: LinearSDE, t_min: float) -> tuple[Tensor, Tensor]:
+    """The log-SNR at T and at t_min."""
     return sde.at(sde.T).log_snr, sde.at(t_min).log_snr
 
 
 @dataclass(frozen=True)
 class Table:
-    """Every time that a process with a table has, from T down to t_min. Raises TypeError for a process without a table.
+    """Every time that a process with a table has, from T down to t_min.
+
+    Raises:
+        TypeError: when the process has no table.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, Algorithm 2; Song and Ermon, 2019, arXiv 1907.05600, Algorithm 1.
 
@@ -142,8 +159,13 @@ class Table:
 class Respaced:
     """Some of the times of a process with a table, as Tabulated.respace chooses them: "ddim25", "10,15,20" or a number of levels.
 
-    It ends at the least noisy level, and begins with the noisiest one kept: "ddim" strides leave T out, and the prior is taken
-    there. Raises TypeError for a process without a table, ValueError for levels that it does not have.
+    The grid ends at the least noisy level, and begins with the noisiest one that is kept. The strides of "ddim" leave T out, and
+    the prior is taken at the first time that is left.
+
+    Raises:
+        TypeError: when the process has no table.
+        ValueError: when the table does not have the levels.
+
     Reference: Nichol and Dhariwal, 2021, arXiv 2102.09672, section 4; Song, Meng, Ermon, 2021, arXiv 2010.02502, section 4.2.
 
     >>> from sde_lib import Tabulated
@@ -163,7 +185,11 @@ class Respaced:
 class From:
     """The times of another grid that are left from t on: for a state that is at t already, given as x_T.
 
-    The first is the one nearest to t, From(t, grid)(sde)[0]. Raises ValueError where that is the grid's last.
+    The first is the one nearest to t, From(t, grid)(sde)[0].
+
+    Raises:
+        ValueError: when the time nearest to t is the last of the grid.
+
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, figures 7 and 8 (what it serves).
 
     >>> from sde_lib import VPSDE

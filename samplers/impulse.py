@@ -42,10 +42,10 @@ class _Impulses:
 def impulse_response(sampler: Sampler, sde: LinearSDE, mean: float = 0.7, var: float = 0.09) -> ImpulseResponse:
     """How far the output of a sampler is from its exact law when the data are N(mean, var) and the score is exact.
 
-    The score of Gaussian data is affine, hence so is every step, and the output is m + sum_k r_k z_k for independent z_k. One
-    batch holds m (row 0, no noise), the response to the start (row 1) and to each draw (rows 2 on): the mean is row 0, the
-    variance the sum of squared responses, exactly. The start has the exact law of x_T, the result is the state at t_min, and
-    constraints, clipping and step sizes that depend on the state are out of the question.
+    The score of Gaussian data is affine, and so is every step. The output is then m + sum_k r_k z_k for independent draws z_k. One
+    batch holds m (row 0, no noise), the response to the start (row 1) and the response to each draw (rows 2 on). The mean is
+    row 0, and the variance is the sum of the squared responses, exactly. The start has the exact law of x_T, and the result is the
+    state at t_min. Samplers that are not affine cannot be measured so: constraints, clipping, steps that depend on the state.
 
     >>> from samplers import EulerMaruyama, LogSNR
     >>> from sde_lib import VPSDE

@@ -27,12 +27,15 @@ def slerp(a: Tensor, b: Tensor, weight: Tensor | float) -> Tensor:
 
     With u, v the directions of two rows and theta the angle between them,
 
-        x = sqrt((1 - w) |a|^2 + w |b|^2) [sin((1 - w) theta) u + sin(w theta) v] / sin(theta),
+        x = sqrt((1 - w) |a|^2 + w |b|^2) [sin((1 - w) theta) u + sin(w theta) v] / sin(theta).
 
-    which is the paper's formula for rows of one length, and gives independent draws of N(0, I) mean 0 and covariance I at each
-    weight in any number of dimensions. (The paper's formula for others lets rows that are nearly opposite grow without bound.)
-    weight is a number, or one for each row, (B,); theta is exact for rows that are nearly parallel. Raises ValueError for shapes
-    that differ, and for rows of zeros or in opposite directions, between which no arc is the shortest; TypeError for integers.
+    This is the paper's formula for rows of one length. Independent draws of N(0, I) give mean 0 and covariance I at each weight, in
+    any number of dimensions. (The paper's formula for other rows lets those that are nearly opposite grow without bound.) weight
+    is a number, or one for each row, (B,). theta is exact for rows that are nearly parallel.
+
+    Raises:
+        ValueError: when the shapes differ, or two rows have no shortest arc between them: opposite directions, or zeros.
+        TypeError: when a or b holds integers.
 
     Reference: Shoemake, 1985, SIGGRAPH 19, 245-254; Song, Meng, Ermon, 2021, arXiv 2010.02502, appendix D.5.
 
@@ -69,13 +72,17 @@ def interpolate(
     seed: int = 0,
     index: int = 0,
 ) -> Samples:
-    """Noise the data a and b, (B, *shape), to time t, mix the two states, and sample from there: what is between them.
+    """Noise the data a and b, (B, *shape), to time t, mix the two states, and sample from the mixed state.
 
-    x_t = (1 - w) (alpha a + sigma z) + w (alpha b + sigma z'), z and z' independent; then the sampler from t on. The larger t,
-    the coarser what is mixed; weight is a number, or one for each row, (B,). t is moved to the nearest time of the sampler's
-    grid. Row i depends on (seed, index + i), and the same seed has the same noise at every weight. Mixing two noises leaves
-    (1 - w)^2 + w^2 of their variance, so that at w = 1/2 x_t has half the noise that the sampler takes it to have; the paper's
-    rule, as it is. Raises ValueError for shapes that differ or a t at the end of the grid, TypeError for integers.
+    x_t = (1 - w) (alpha a + sigma z) + w (alpha b + sigma z'), z and z' independent; then the sampler runs from t on. The larger
+    t is, the coarser are the features that are mixed. weight is a number, or one for each row, (B,). t is moved to the nearest
+    time of the sampler's grid. Row i depends on (seed, index + i), and a seed has the same noise at every weight. Mixing two noises
+    leaves (1 - w)^2 + w^2 of their variance. At w = 1/2 x_t thus has half the noise variance that the sampler assumes; this is the
+    paper's rule, unchanged.
+
+    Raises:
+        ValueError: when the shapes differ, or t is at the end of the grid.
+        TypeError: when a or b holds integers.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, section 4.4 and figure 8.
 
@@ -98,7 +105,7 @@ def interpolate(
 
 
 class ProgressiveFrame(NamedTuple):
-    """A state x, (B, *shape), at time t after step i, the x0 that the model expects of it, and all network calls so far."""
+    """A state x, (B, *shape), at time t after step i, the model's estimate x0 = E[x0 | x], and all network calls so far."""
 
     i: int
     t: float
@@ -121,9 +128,12 @@ def progressive(
     dtype: torch.dtype | None = None,
     x_T: Tensor | None = None,
 ) -> Iterator[ProgressiveFrame]:
-    """Progressive generation: E[x0 | x_t] at the start, after every so many steps, and at the end; one call more for each.
+    """Progressive generation: E[x0 | x_t] at the start, after every so many steps, and at the end; one more call for each.
 
-    The states are those of sampler.stream with the same arguments, bit for bit. Raises ValueError for an every below 1.
+    The states are those of sampler.stream with the same arguments, bit for bit.
+
+    Raises:
+        ValueError: when every is below 1.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, section 4.3, figure 6 and equation 15.
 

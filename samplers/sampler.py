@@ -12,15 +12,16 @@ from torch import Tensor
 from samplers.algorithm import Corrector, Predictor
 from samplers.constraints import Constraint
 from samplers.grids import Uniform
+from samplers.start import Start
 from sde_lib.base import SDE
 from sde_lib.grid_cache import with_grid_cache
-from sde_lib.noise import Noise, RowNoise, Stream
+from sde_lib.noise import Noise, Stream
 from sde_lib.ode import check_options, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
 from sde_lib.solution import Solution
-from sde_lib.tensors import as_shape, check_state
+from sde_lib.tensors import check_state
 
-__all__ = ["FlowSampler", "Frame", "Sampler", "Samples", "like_of", "start"]
+__all__ = ["FlowSampler", "Frame", "Sampler", "Samples"]
 
 UNSOLVED = "the probability flow could not be solved"
 
@@ -50,6 +51,10 @@ class Sampler:
     the state itself. Sample i depends on (seed, i) alone: its draws to the bit, its value to round-off. Without a predictor the
     corrector moves at every time, the last one too, and the state goes on to the next as it is (annealed Langevin dynamics).
     times is a grid, or any function that gives decreasing times for a process.
+
+    Raises:
+        ValueError: when last is another word.
+        TypeError: when the parts are not objects of their kind, or there is neither a predictor nor a corrector.
 
     Reference: Song et al., 2021, arXiv 2011.13456, Algorithm 1 (the order is that of the authors' code: corrector first).
 
@@ -88,15 +93,17 @@ class Sampler:
     ) -> Samples:
         """Samples of the given shape (B, *shape), rows index..index+B-1 of the seed.
 
-        x_T replaces the start, which is otherwise drawn from the prior; constraint is, for example, Inpaint(known, mask);
-        noise replaces every draw, in the order: start, corrector, predictor, and the constraint after each of them.
-        Raises TypeError when an algorithm cannot use the process, ValueError when score_fn belongs to another process, and
-        RuntimeError when a sample is not finite.
+        x_T replaces the start, which is otherwise drawn from the prior. constraint is, for example, Inpaint(known, mask). noise
+        replaces every draw, in this order: start, corrector, predictor, and the constraint after each of them.
+
+        Raises:
+            TypeError: when an algorithm cannot use the process, or dtype is not a floating-point one.
+            ValueError: when score_fn belongs to another process, or shape or x_T cannot be sampled.
+            RuntimeError: when a sample is not finite.
         """
         frame = None
-        for frame in self.stream(  # noqa: B007
-            sde, score_fn, shape, seed=seed, index=index, device=device, dtype=dtype, x_T=x_T, constraint=constraint, noise=noise
-        ):
+        start = Start(shape, seed, index, device, dtype, x_T, noise)
+        for frame in self._frames(sde, score_fn, start, constraint):  # noqa: B007
             pass
         assert frame is not None
         x, nfe = (frame.mean if self.last == "mean" else frame.x), frame.nfe
@@ -111,7 +118,6 @@ class Sampler:
             )
         return Samples(x if constraint is None else constraint.finish(x), nfe)
 
-    @torch.no_grad()  # a decorator: opened inside the body of a generator, it would leak into the caller between frames
     def stream(
         self,
         sde: SDE,
@@ -127,15 +133,18 @@ class Sampler:
         noise: Noise | None = None,
     ) -> Iterator[Frame]:
         """The states on the way, as sample makes them: a Frame for the start and one after each step."""
+        return self._frames(sde, score_fn, Start(shape, seed, index, device, dtype, x_T, noise), constraint)
+
+    @torch.no_grad()  # a decorator: opened inside the body of a generator, it would leak into the caller between frames
+    def _frames(self, sde: SDE, score_fn: Any, start: Start, constraint: Constraint | None = None) -> Iterator[Frame]:
         rsde = ReverseSDE(sde, score_fn)
         for algorithm in (self.predictor, self.corrector):
             if algorithm is not None:
                 rsde.require(algorithm.requires, type(algorithm).__name__)
                 algorithm.check(rsde)
-        like = like_of(shape, device, dtype)
-        source = _sources(seed, index, like.shape[0], noise)
         times = with_grid_cache(self.times(sde))
-        x = mean = start(sde, like, x_T, source[Stream.PRIOR])
+        x, source = start.begin(sde)
+        mean = x
         if constraint is not None:
             x, mean, _ = constraint(sde, x, mean, times[0], source[Stream.CONSTRAINT])
         yield Frame(0, times[0].item(), x, mean, rsde.calls)
@@ -160,19 +169,21 @@ class Sampler:
     def encode(self, sde: SDE, score_fn: Any, x0: Tensor) -> Samples:
         """The latent x_T of each row of x0, (B, *shape): the same steps on the same grid walked the other way, from t_min to T.
 
-        x0 is taken as the state at the end of the grid; sample(..., x_T=latent), with last="mean" or "sample", leads back to it
-        but for the error of the steps, there and back. For DDIM() this is the paper's inversion, for a higher order its kin.
-        Raises ValueError for a predictor that draws noise and for a corrector, TypeError for x0 that is not floating-point, and
-        RuntimeError where the steps of a predictor cannot be walked the other way.
+        x0 is taken as the state at the end of the grid. sample(..., x_T=latent), with last="mean" or "sample", leads back to it
+        but for the error of the steps, there and back. For DDIM() this is the paper's inversion; other predictors do the same.
+
+        Raises:
+            ValueError: when the predictor draws noise, or there is a corrector.
+            TypeError: when x0 is not floating-point.
+            RuntimeError: when the steps of the predictor cannot be walked the other way.
 
         Reference: Song, Meng, Ermon, 2021, arXiv 2010.02502, sections 4.3 and 5.4.
         """
         check_state(x0, "x0")
         other_way = replace(self, times=lambda sde: self.times(sde).flip(0))
         frame = None
-        for frame in other_way.stream(  # noqa: B007
-            sde, score_fn, x0.shape, device=x0.device, dtype=x0.dtype, x_T=x0, noise=_no_noise
-        ):
+        start = Start(x0.shape, device=x0.device, dtype=x0.dtype, x_T=x0, noise=_no_noise)
+        for frame in other_way._frames(sde, score_fn, start):  # noqa: B007
             pass
         assert frame is not None
         if not bool(frame.x.isfinite().all()):
@@ -185,6 +196,9 @@ class FlowSampler:
     """The probability-flow ODE from T to t_min, every sample with its own step size.
 
     last is "sample" for the state at t_min or "denoise" for one more evaluation, E[x0 | x]. method is "dopri5" or "dop853".
+
+    Raises:
+        ValueError: when last or method is another word, or a tolerance is not positive.
 
     Reference: Song et al., 2021, arXiv 2011.13456, equation 13 and appendix D.
 
@@ -220,11 +234,15 @@ class FlowSampler:
     ) -> Samples:
         """Samples of the given shape (B, *shape), rows index..index+B-1 of the seed; x_T and noise replace the start.
 
-        nfe is the number of batched calls, that of the slowest sample. Raises ValueError for a t_min outside (0, T), and
-        sde_lib.Unfinished, with the others and a reason for each, when samples cannot be carried to t_min.
+        nfe is the number of batched calls, that of the slowest sample.
+
+        Raises:
+            ValueError: when t_min is outside (0, T), score_fn belongs to another process, or shape or x_T cannot be sampled.
+            TypeError: when dtype is not a floating-point one.
+            sde_lib.Unfinished: when samples cannot be carried to t_min; it has the reason for each, and the other samples.
         """
-        rsde, like = ReverseSDE(sde, score_fn), like_of(shape, device, dtype)
-        x_T = start(sde, like, x_T, _sources(seed, index, like.shape[0], noise)[Stream.PRIOR])
+        rsde = ReverseSDE(sde, score_fn)
+        x_T, _ = Start(shape, seed, index, device, dtype, x_T, noise).begin(sde)
         t_min = sde.valid_t_min(self.t_min)
         solution = self._carry(rsde, x_T, sde.T, t_min)
         x = solution.reached()
@@ -236,9 +254,12 @@ class FlowSampler:
     def encode(self, sde: SDE, score_fn: Any, x0: Tensor) -> Samples:
         """The latent x_T of each row of x0, (B, *shape), taken as the state at t_min: the flow from there to T.
 
-        sample(..., x_T=latent), with last="sample", leads back to x0, to the tolerances; the flow's law has no part in it, so
-        that any x0 will do. Raises TypeError for x0 that is not floating-point, ValueError for one that is not finite, and
-        sde_lib.Unfinished as sample does.
+        sample(..., x_T=latent), with last="sample", leads back to x0, to the tolerances, for any x0.
+
+        Raises:
+            TypeError: when x0 is not floating-point.
+            ValueError: when x0 is not finite.
+            sde_lib.Unfinished: when rows cannot be carried to T.
 
         Reference: Song et al., 2021, arXiv 2011.13456, section 4.3 and appendix D.5.
         """
@@ -263,31 +284,3 @@ def _no_noise(_: Tensor) -> Tensor:
         "a latent is what deterministic steps lead to, and this sampler draws noise: "
         "use a predictor without noise, such as DDIM(), DPMSolver() or UniPC(), and no corrector, or FlowSampler()"
     )
-
-
-def _sources(seed: int, index: int, rows: int, noise: Noise | None) -> dict[Stream, Noise]:
-    """A source of noise for each use; a given one serves them all."""
-    streams = (Stream.PRIOR, Stream.STEP, Stream.CORRECTOR, Stream.CONSTRAINT)
-    if noise is not None:
-        return dict.fromkeys(streams, noise)
-    numbers = torch.arange(index, index + rows)
-    return {stream: RowNoise(seed, numbers, stream) for stream in streams}
-
-
-def like_of(shape: Sequence[int], device: torch.device | str | None, dtype: torch.dtype | None) -> Tensor:
-    """A tensor like the samples that are asked for; refuses shapes and dtypes that cannot be sampled."""
-    like = torch.empty(as_shape(shape, "(samples, *shape)"), device=device, dtype=dtype)
-    if like.ndim < 2:
-        raise ValueError(f"a shape of {tuple(like.shape)} was asked for, and (samples, *shape) is needed")
-    if not like.is_floating_point():
-        raise TypeError(f"samples of dtype {like.dtype} were asked for, and a floating-point one is needed: decode them afterwards")
-    return like
-
-
-def start(sde: SDE, like: Tensor, x_T: Tensor | None, noise: Noise) -> Tensor:
-    """The given start, or one from the prior."""
-    if x_T is None:
-        return sde.prior(like).sample(noise(like))
-    if x_T.shape != like.shape:
-        raise ValueError(f"x_T has shape {tuple(x_T.shape)}, and samples of shape {tuple(like.shape)} were asked for")
-    return x_T.to(like)

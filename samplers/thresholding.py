@@ -18,10 +18,13 @@ __all__ = ["Threshold"]
 class Threshold(ScoreFunction):
     """A score function whose estimate of x0 stays within low and high: ScoreFn -> ScoreFn.
 
-    With m the middle of the range, w half its width and r = x0 - m: static, for quantile=None, m + clip(r, -w, w); dynamic,
-    m + (w / c) clip(r, -c, c), c = max(w, the quantile of |r| over the entries of the row). eps and the score follow from it.
-    A bare score function needs the process, sde. Images(...) says what low and high are. Raises ValueError for a range that
-    is empty or a quantile outside (0, 1), TypeError without a process.
+    Let m be the middle of the range, w half its width and r = x0 - m. Static, for quantile=None: m + clip(r, -w, w). Dynamic:
+    m + (w / c) clip(r, -c, c), with c = max(w, the quantile of |r| over the entries of the row). eps and the score follow from it.
+    A bare score function needs the process, sde. Images(...) says what low and high are.
+
+    Raises:
+        ValueError: when the range is empty, or the quantile is outside (0, 1).
+        TypeError: when neither score_fn nor sde gives a process.
 
     Reference: Saharia et al., 2022, arXiv 2205.11487, section 2.3 and appendix C.
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samplers.sampler import Samples, like_of, start
+from samplers.sampler import Samples
+from samplers.start import Start
 from sde_lib.base import SDE
 from sde_lib.noise import RowNoise, Stream
 from sde_lib.reverse import ReverseSDE
@@ -21,10 +22,13 @@ __all__ = ["RowBrownian", "TorchSDE"]
 class TorchSDE:
     """torchsde's sdeint on the reverse SDE from T to t_min, with a Brownian path for each row that is the same for any steps.
 
-    method is "srk" (strong order 3/2 where the noise is additive) or "euler", with steps equal steps in t; adaptive starts with
-    these and then goes by rtol and atol, one step for the whole batch, so that a row depends on its neighbours through the step
-    sizes. The path of a row depends on (seed, row): finer steps see more of the same path, down to (T - t_min) / 2^24. nfe
-    counts what torchsde asks, one call to see the shapes included. Raises ValueError for another method or less than one step.
+    method is "srk" (strong order 3/2 where the noise is additive) or "euler", with steps equal steps in t. adaptive starts with
+    these steps and then follows rtol and atol. It has one step size for the whole batch, so that a row depends on its neighbours.
+    The path of a row depends on (seed, row): finer steps see more of the same path, down to (T - t_min) / 2^24. nfe counts the
+    calls that torchsde makes, one to see the shapes included.
+
+    Raises:
+        ValueError: when method is another word, or steps is below 1.
 
     Reference: Li, Wong, Chen, Duvenaud, 2020, arXiv 2001.01328; Rossler, 2010, SIAM Journal on Numerical Analysis 48, 922-952.
 
@@ -58,23 +62,26 @@ class TorchSDE:
     ) -> Samples:
         """Samples of the given shape (B, *shape), rows index..index+B-1 of the seed; x_T replaces the start.
 
-        Raises ImportError where torchsde is not installed, and RuntimeError when a sample is not finite.
+        Raises:
+            ImportError: when torchsde is not installed.
+            ValueError: when score_fn belongs to another process, or shape or x_T cannot be sampled.
+            TypeError: when dtype is not a floating-point one.
+            RuntimeError: when a sample is not finite.
         """
         try:
             import torchsde
         except ImportError:
             raise ImportError("TorchSDE needs the package torchsde, which is not installed: pip install torchsde") from None
         rsde = ReverseSDE(sde, score_fn)
-        like = like_of(shape, device, dtype)
-        rows = torch.arange(index, index + like.shape[0])
-        first = start(sde, like, x_T, RowNoise(seed, rows, Stream.PRIOR))
+        start = Start(shape, seed, index, device, dtype, x_T)
+        first, _ = start.begin(sde)
         span = sde.T - sde.valid_t_min(self.t_min)
-        equation = _Equation(rsde, like.shape)
-        path = _brownian(torchsde, RowBrownian(seed, rows, first.flatten(1), span))
+        equation = _Equation(rsde, first.shape)
+        path = _brownian(torchsde, RowBrownian(seed, start.rows(len(first)), first.flatten(1), span))
         ts = torch.tensor([0.0, span], dtype=torch.float64)
         options: dict[str, Any] = {"dt": span / self.steps, "dt_min": span * 2.0**-24, "adaptive": self.adaptive}
         ys = torchsde.sdeint(equation, first.flatten(1), ts, bm=path, method=self.method, rtol=self.rtol, atol=self.atol, **options)
-        x = ys[-1].reshape(like.shape)
+        x = ys[-1].reshape(first.shape)
         if not bool(x.isfinite().all()):
             raise RuntimeError(f"{self!r}: samples are NaN or infinite: take smaller steps, or check that the score is finite")
         return Samples(x, equation.rsde.calls)

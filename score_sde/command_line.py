@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import importlib.util
 import os
 import pkgutil
 import sys
@@ -24,8 +25,6 @@ from score_sde.errors import Interrupted, UsageError, first_line
 from score_sde.program import command, program, stranger
 
 __all__ = ["main", "parser_of"]
-
-NOTHING = (None, False, ())  # values of flags that were not given
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -96,15 +95,19 @@ def _command_of(words: list[str]) -> tuple[str, list[str]]:
 
 def _help() -> str:
     """The commands, each with the first line of its file, which is read without being imported."""
-    folder = Path(commands.__file__).parent
-    about = {name: ast.get_docstring(ast.parse((folder / f"{file}.py").read_text())) or "" for name, file in _names().items()}
-    lines = "\n".join(f"  {name:<12} {text.splitlines()[0]}" for name, text in sorted(about.items()))
+    lines = "\n".join(f"  {name:<12} {_about(file)}" for name, file in sorted(_names().items()))
     return (
         f"usage: {program().removesuffix(' --mode')} COMMAND [flags]     or     --mode COMMAND [flags]\n\n"
         f"Train, sample and score models of score-based diffusion.\n\ncommands (default: train):\n{lines}\n\n"
         "COMMAND --help shows the flags of a command.\nAny key of the config can be set: --config.train.steps=200. "
         "--dry-run shows what a config builds."
     )
+
+
+def _about(file: str) -> str:
+    spec = importlib.util.find_spec(f"{commands.__name__}.{file}")
+    assert spec is not None and spec.origin is not None
+    return (ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or "").split("\n")[0]
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:

@@ -51,7 +51,8 @@ def add_sampler(parser: argparse.ArgumentParser) -> None:
 
 
 def add_workdir(parser: argparse.ArgumentParser) -> None:
-    """--workdir."""
+    """--workdir; `config_of_run` reads it."""
+    parser.set_defaults(seed=None)
     parser.add_argument("--workdir", type=Path, help="the run's folder (default: a new one in runs/, or the newest of the process)")
 
 

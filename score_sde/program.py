@@ -12,8 +12,10 @@ __all__ = ["command", "program", "stranger"]
 
 def program() -> str:
     """What to type before the name of a command: `python run.py --mode`, `python -m score_sde` or `score-sde`."""
-    name = Path(sys.argv[0]).name
-    return {"run.py": "python run.py --mode", "__main__.py": "python -m score_sde"}.get(name, "score-sde")
+    called = Path(sys.argv[0])
+    if called.name == "run.py":
+        return "python run.py --mode"
+    return "python -m score_sde" if called.parts[-2:] == ("score_sde", "__main__.py") else "score-sde"
 
 
 def command(name: str, *, sde: str | None = None, workdir: Path | None = None) -> str:

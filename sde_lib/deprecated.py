@@ -18,6 +18,7 @@ def renamed(module: str, names: dict[str, str]) -> Callable[[str], Any]:
 
     >>> __getattr__ = renamed("sde_lib", {"Normal": "sde_lib.gaussian:Gaussian"})
     >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
     ...     print(__getattr__("Normal").__name__, len(caught))
     Gaussian 1
     """

@@ -3,6 +3,14 @@
 import pytest
 import torch
 
+from tests import tiers
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before -m selects by them."""
+    tiers.mark(items)
+
 
 @pytest.fixture(autouse=True)
 def _one_thread_and_a_seed() -> None:

@@ -6,22 +6,25 @@ python -m tests.mutants langevin   # those whose name contains a word
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from tests.planted import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("sde_lib", "samplers", "likelihood", "models", "score_sde", "configs", "tests")
 PATIENCE = 300  # seconds for the tests of one
+
+# Every mutant has a process of its own, forked from one that has imported what is not of the project: that is most of the time.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["pytest", "torch", "scipy.integrate", "scipy.stats", "safetensors.torch", "torch.distributed.fsdp"])
 
 
 def plant(mutant: Mutant | None, selection: str) -> tuple[bool, str]:
@@ -41,18 +44,35 @@ def plant(mutant: Mutant | None, selection: str) -> tuple[bool, str]:
                 )
             path.write_text(source.replace(mutant.text, mutant.becomes))
         (copy / "tests" / "golden").symlink_to(ROOT / "tests" / "golden")
-        arguments = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", *shlex.split(selection)]
-        environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
-        with subprocess.Popen(arguments, cwd=copy / "tests" / "laws", env=environment, **pipes) as tests:
-            try:
-                output, _ = tests.communicate(timeout=PATIENCE)
-            except subprocess.TimeoutExpired:  # an error that makes a loop endless has been seen too
-                os.killpg(tests.pid, signal.SIGKILL)
-                return False, f"no end after {PATIENCE} s"
-    if tests.returncode not in (0, 1):
-        raise RuntimeError(f"{mutant and mutant.name}: the tests did not run:\n{output[-2000:]}")
-    return tests.returncode == 0, output[-300:]
+        output = copy / "output.txt"
+        tests = FORKS.Process(target=run_tests, args=(str(copy), shlex.split(selection), str(output)))
+        tests.start()
+        tests.join(PATIENCE)
+        if tests.exitcode is None:  # an error that makes a loop endless has been seen too
+            os.killpg(tests.pid, signal.SIGKILL)
+            tests.join()
+            return False, f"no end after {PATIENCE} s"
+        said = output.read_text()
+    if tests.exitcode not in (0, 1):
+        raise RuntimeError(f"{mutant and mutant.name}: the tests did not run:\n{said[-2000:]}")
+    return tests.exitcode == 0, said[-300:]
+
+
+def run_tests(copy: str, selection: list[str], output: str) -> None:
+    """Run the selected tests of a copy, of both tiers, in a process of its own that has imported nothing of the project."""
+    os.setsid()
+    with open(output, "w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.chdir(f"{copy}/tests/laws")
+    os.environ.update(PYTHONPATH=copy, OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
+    sys.dont_write_bytecode = True
+    sys.path[:] = [copy, *(path for path in sys.path if Path(path).resolve() != ROOT)]
+    for module in [name for name in sys.modules if name.split(".")[0] == "tests"]:  # this function's, of the original
+        del sys.modules[module]
+    import pytest
+
+    sys.exit(pytest.main(["-q", "-x", "-n", "0", "-p", "no:cacheprovider", "-m", "slow or not slow", *selection]))
 
 
 def survivors(mutants: list[Mutant]) -> list[str]:

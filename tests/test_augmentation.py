@@ -91,6 +91,7 @@ def test_each_kind_happens_as_often_as_is_said_and_is_a_row_s_own():
     assert torch.equal(again, told[some])
 
 
+@pytest.mark.slow
 def test_what_is_not_told_is_learned_as_a_mean_and_what_is_told_is_not_learned():
     """Of one picture: the best guess of x0 that sees nothing is the mean of its turns, or, when told of them, the picture."""
     picture = torch.tensor([[[0.0, 1.0, 2.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]]]).repeat(64, 1, 1, 1)
@@ -131,7 +132,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_with_every_symmetry(tmp_path):
 def test_steps_differ_and_two_processes_do_to_each_row_what_one_does():
     one, both = trainer(**ALL), [trainer(**ALL) for _ in range(2)]
     for rank, part in enumerate(both):
-        part.here = part.rows.here = Ranks(rank, 2)
+        part.ranks = part.rows.ranks = Ranks(rank, 2)
     whole, halves = one._batch(), [part._batch() for part in both]
     for i in (0, 2):
         assert torch.equal(torch.stack([half[i] for half in halves], 1).flatten(0, 1), whole[i])

@@ -65,6 +65,7 @@ def certify(predictor, *more):
     return run.main(["--mode", "certify", "--predictor", predictor, *more])
 
 
+@pytest.mark.quick("own_steps:Mine(noise=0.98)-*", "own_steps:Coupled-*", "own_steps:Lost-*")
 @pytest.mark.parametrize(
     ("predictor", "words"),
     [
@@ -98,7 +99,8 @@ def test_what_is_wrong_is_found_in_samples(predictor, words, capsys):
     assert "FAIL: p = " in out and words in out
 
 
-@pytest.mark.parametrize("predictor", [pytest.param("own_steps:Mine", marks=pytest.mark.slow), "dpm_solver(order=3)"])
+@pytest.mark.slow
+@pytest.mark.parametrize("predictor", ["own_steps:Mine", "dpm_solver(order=3)"])
 def test_what_is_right_passes(predictor, capsys):
     assert certify(predictor, "--out", "certificate.json") == 0
     out = capsys.readouterr().out

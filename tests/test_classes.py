@@ -139,6 +139,7 @@ def test_what_is_learned_of_a_class_is_told_by_its_class():
     assert kept["bits_per_dim"] < math.log2(17)
 
 
+@pytest.mark.slow
 def test_what_classes_cannot_do_is_told(capsys):
     classes = ["--data", "digits(classes=True)"]
     assert run.main([*classes, "--sde", "ncsn", "--config.network=ncsnv2(channels=4)", "--dry-run"]) == 2

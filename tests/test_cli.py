@@ -45,6 +45,7 @@ def trained(tmp_path_factory):
     return folder, done
 
 
+@pytest.mark.slow
 def test_training_leaves_a_run_and_says_what_to_do_next(trained):
     folder, done = trained
     files = {path.name for path in (folder / "runs" / "vp-digits").iterdir()}
@@ -71,6 +72,7 @@ def test_training_leaves_a_run_and_says_what_to_do_next(trained):
     assert read_header(folder / "runs" / "vp-digits")["step"] == 30
 
 
+@pytest.mark.slow
 def test_baselines_are_the_known_ones(trained):
     """2.389 bits/dim for independent pixels and about 2.73 for Gaussians, computed once with other code."""
     folder, _ = trained
@@ -80,6 +82,7 @@ def test_baselines_are_the_known_ones(trained):
     assert mixture == pytest.approx(2.73, abs=0.05)
 
 
+@pytest.mark.slow
 def test_sampling_and_scoring_work_on_it_from_a_new_process(trained, monkeypatch, capsys):
     folder, _ = trained
     monkeypatch.chdir(folder)
@@ -95,6 +98,7 @@ def test_sampling_and_scoring_work_on_it_from_a_new_process(trained, monkeypatch
     assert model(torch.zeros(1, 1, 8, 8), 0.5).shape == (1, 1, 8, 8)
 
 
+@pytest.mark.quick("ve")
 @pytest.mark.parametrize("sde", ["ve", "subvp", "vp(beta=cosine)"])
 def test_other_processes_take_the_same_path(sde, capsys):
     assert run.main(["--sde", sde, "--mode", "train", *TINY]) == 0
@@ -132,6 +136,7 @@ def test_trainings_begun_at_once_do_not_share_a_folder():
     assert [new_run("vp-digits", None).name for _ in range(3)] == ["vp-digits", "vp-digits-2", "vp-digits-3"]
 
 
+@pytest.mark.slow
 def test_a_process_of_ones_own_by_its_path(monkeypatch):
     Path("mine.py").write_text(
         "import torch\nfrom sde_lib import LinearSDE\n\n\nclass Sine(LinearSDE):\n"
@@ -157,6 +162,7 @@ def test_a_part_of_ones_own_by_its_path_in_quotes(monkeypatch, capsys):
     assert "cannot be imported (SyntaxError" in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_images_of_ones_own_are_trained_on(capsys):
     """Colour, not square, another number of levels, through the U-Net."""
     np.save("own.npy", np.random.default_rng(0).integers(0, 4, (60, 3, 6, 5)))
@@ -456,6 +462,7 @@ def test_samples_go_to_a_file(out, trained, capsys):
     assert "a file's name was needed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_saves_and_goes_on_to_the_same_weights(tmp_path, which):
     np.save(tmp_path / "few.npy", Digits().train[:200].numpy())  # few, for the baselines' sake

@@ -158,6 +158,7 @@ def test_meaning_is_found_in_the_numbers():
     assert transform.mean == pytest.approx(real.mean(), rel=1e-9) and transform.std == pytest.approx(real.std(), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_standardize_reads_large_data_in_parts(monkeypatch):
     raw = torch.from_numpy(RNG.normal(100.0, 1e-2, (3000, 7000)))  # 2.1e7 entries: two parts
     found = Standardize.of(raw)
@@ -234,6 +235,7 @@ def test_the_middle_of_a_picture_is_kept(tmp_path):
     assert int(Folder("p", size=4).train.min()) == 200
 
 
+@pytest.mark.slow
 def test_many_pictures_are_decoded_by_several_processes_to_the_same_bytes(tmp_path, monkeypatch):
     (tmp_path / "p").mkdir()
     for i in range(40):

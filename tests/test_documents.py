@@ -59,7 +59,7 @@ def test_python_blocks_run(path, tmp_path, monkeypatch, capsys):
 
 
 def test_the_two_commands_stand_at_the_top():
-    lines = [line for line in (ROOT / "README.md").read_text().splitlines()[:6] if line.startswith("    ")]
+    lines = [line for line in (ROOT / "README.md").read_text().splitlines()[:10] if line.startswith("    ")]
     assert lines == [
         "    pip install -c constraints.txt -e . && python run.py --sde vp --mode train",
         "    pip install -c constraints.txt -e '.[test]' && pytest",

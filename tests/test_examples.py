@@ -212,6 +212,7 @@ class VPPrecond:
 """
 
 
+@pytest.mark.slow
 def test_edm_s_pickle_becomes_what_can_be_imported(tmp_path, monkeypatch):
     """With the attributes that EDM's persistent classes have; its module is there for the example alone."""
     (tmp_path / "networks_of_edm.py").write_text(STAND_IN)

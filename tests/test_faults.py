@@ -144,6 +144,7 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path):
     assert [p.name for p in (tmp_path / "run").glob(".*.tmp")] == [".samples.npy.4712.tmp"]
 
 
+@pytest.mark.slow
 def test_half_renamed_files_are_whole_ones(tmp_path, capsys):
     """Killed between any two calls that change the folder, a save leaves a state that can be gone on from."""
     whole, _ = trained("whole")
@@ -171,7 +172,7 @@ def test_half_renamed_files_are_whole_ones(tmp_path, capsys):
         again = trainer("part")
         again.resume()
         assert again.step in (10, 15)
-        again.mend()
+        again.rewrite_checkpoint()
         assert read_header("part")["step"] == again.step
         list(again.run())
         assert torch.equal(weights_of(again), weights_of(whole))
@@ -179,6 +180,7 @@ def test_half_renamed_files_are_whole_ones(tmp_path, capsys):
     assert last > 10
 
 
+@pytest.mark.quick("100")
 @pytest.mark.parametrize("room", [30_000, 100])
 def test_a_full_disk_stops_the_run_and_keeps_what_there_was(room, tmp_path):
     """The file that grows beyond the room is refused by the kernel: the state, or already the first small ones."""
@@ -257,6 +259,7 @@ def test_a_clock_that_runs_backwards_changes_nothing(tmp_path, monkeypatch):
     assert contents(tmp_path / "run") == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_from_the_future_is_told(tmp_path, capsys):
     for name, age in (("old", -100), ("new", 0), ("future", 10**6)):
         assert run.main([*TINY, f"--config.name={name}", "--config.train.steps=2"]) == 0

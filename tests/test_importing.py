@@ -31,6 +31,7 @@ def test_what_was_imported_has_both_sets_of_weights_and_says_what_it_is(capsys):
     assert read_header("own")["shape"] == [3, 8, 8]
 
 
+@pytest.mark.slow
 def test_it_is_sampled_and_scored_by_the_same_commands_as_a_run():
     assert run.main([*TINY, *OPTIONS]) == 0
     folder = "runs/imported-tiny_ncsnpp"

@@ -63,6 +63,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.quick("bit-flipped")
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_state_gives_way_to_the_one_before(damage, tmp_path, capsys):
     """And the run ends as if nothing had happened."""

@@ -41,6 +41,7 @@ def in_a_child(code, *arguments, **more):
     return subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment, text=True, **more)
 
 
+@pytest.mark.quick("a.npy-uint16-*")
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit of memory that files do not count for is Linux's")
 @pytest.mark.parametrize(
     ("name", "dtype", "said"),
@@ -131,12 +132,14 @@ print(cached(["what"], write).sum())
 """
 
 
+@pytest.mark.slow
 def test_two_processes_make_a_file_once():
     both = [in_a_child(DECODE, "2", stdout=subprocess.PIPE) for _ in range(2)]
     assert [child.communicate()[0].strip() for child in both] == ["66", "66"]
     assert Path("writers").read_text() == "w"
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_removed_when_another_begins():
     with in_a_child(DECODE, "60", stdout=subprocess.PIPE) as child:
         for _ in range(600):

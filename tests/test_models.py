@@ -113,6 +113,7 @@ def test_both_sets_of_weights_are_kept_by_name(tmp_path):
         load(tmp_path, weights="best")
 
 
+@pytest.mark.slow
 def test_a_model_loads_in_a_process_of_its_own(tmp_path):
     model = randomize(small(data=Images(17)))
     save(model, tmp_path / "checkpoint.safetensors")
@@ -253,9 +254,8 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_every_public_network_is_registered_under_two_names():
-    from training.build import resolve
-
     import models
+    from score_sde.config.component import resolve
 
     public = {name for name in models.__all__ if isinstance(getattr(models, name), type)}
     assert public == {name for name, cls in NETWORKS.items() if cls.__module__.startswith("models.")}

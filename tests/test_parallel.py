@@ -53,6 +53,7 @@ def trained(t):
     return torch.cat([p.detach().flatten() for p in t.average.module.parameters()])
 
 
+@pytest.mark.quick("5-*", "32-*")
 @pytest.mark.parametrize("loss_aware", [False, True])
 @pytest.mark.parametrize("size", [1, 5, 16, 32, 100])
 def test_micro_batches_change_nothing(tmp_path, size, loss_aware):
@@ -76,7 +77,7 @@ def test_rows_of_two_processes_are_those_of_one():
     alone = trainer(Path("none"))
     both = [Trainer(alone.model, Digits().train, alone.objective, SETTINGS, 0, Path("none")) for _ in range(2)]
     for rank, part in enumerate(both):
-        part.here = part.rows.here = Ranks(rank, 2)
+        part.ranks = part.rows.ranks = Ranks(rank, 2)
     whole, halves = alone._batch(), [part._batch() for part in both]
     for i in range(3):
         assert torch.equal(torch.stack([half[i] for half in halves], 1).flatten(0, 1), whole[i])

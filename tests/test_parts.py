@@ -43,6 +43,7 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr("score_sde.runs.report.baselines", lambda *_: [])
 
 
+@pytest.mark.quick("flow", "ddpm(schedule=cosine*")
 @pytest.mark.parametrize("sde", ["flow", "karras", "geometric", "ncsn(levels=8)", TABLE, "ddpm(schedule=quadratic, steps=12)"])
 def test_every_process_trains_samples_and_scores(sde, capsys):
     assert run.main(["--sde", sde, "--mode", "train", *TINY, "--config.sample.num=4"]) == 0
@@ -67,6 +68,7 @@ OBJECTIVES = [
 ]
 
 
+@pytest.mark.quick("--objective vlb", "--objective hybrid --*", "--weighting v *")
 @pytest.mark.parametrize("flags", OBJECTIVES, ids=lambda flags: " ".join(flags))
 def test_every_objective_trains_on_levels(flags, capsys):
     steps = ["--config.train.steps=15", "--config.sample.num=2"]
@@ -97,6 +99,7 @@ def test_what_does_not_fit_together_is_refused_with_the_reason(flags, words, cap
     assert words in capsys.readouterr().err.replace("\n", " ") and not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_describe_prints_and_draws(capsys):
     for sde in ("vp", "ve", "karras", TABLE):
         assert run.main(["--mode", "describe", "--sde", sde, "--out", "drawn/it"]) == 0
@@ -128,6 +131,7 @@ def test_arguments_are_set_inside_a_component():
         Component.of("sde", "vp(1.0)")
 
 
+@pytest.mark.quick("23")
 @pytest.mark.parametrize("stop", [1, 23])
 def test_a_resumed_run_remembers_the_losses_of_the_levels(tmp_path, stop):
     """Bit for bit, with loss-aware times, whose memory is part of the state."""
@@ -156,6 +160,7 @@ def test_a_resumed_run_remembers_the_losses_of_the_levels(tmp_path, stop):
     assert torch.equal(second.times.losses, whole.times.losses) and (whole.times.probabilities() - 1 / 8).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_bound_is_above_the_entropy_and_near_it():
     """Four levels with probabilities of their own, and their exact score: the bound is at least H, and little more."""
     p = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
@@ -170,6 +175,7 @@ def test_the_bound_is_above_the_entropy_and_near_it():
     torch.testing.assert_close(again.per_image, result.per_image[1000:1010], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_bound_and_flow_agree_on_gaussian_data():
     """The bound of a fine table is above the flow's number, by the little that the steps cost.
 
@@ -184,6 +190,7 @@ def test_bound_and_flow_agree_on_gaussian_data():
     assert flow.mean - 0.02 < bound.mean < flow.mean + 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sde", ["vp", TABLE])
 def test_estimators_side_by_side(sde, capsys):
     """Each number is what its estimator gives alone; differences are of the same images."""

@@ -22,7 +22,7 @@ from sde_lib import Images
 from sde_lib.ncsnv2 import langevin_step
 
 ROOT = Path(__file__).parent.parent
-FAST = {
+QUICK = {
     *("ddpm_cifar10", "iddpm_cifar10_hybrid", "iddpm_cifar10_vlb", "ncsn_cifar10", "ncsnv2_cifar10", "ve_ncsnv2_cifar10"),
     *("ve_cifar10_ncsnpp", "ve_cifar10_ncsnpp_continuous", "ve_bedroom_ncsnpp_continuous", "ve_cifar10_ddpm"),
     *("vp_cifar10_ncsnpp", "vp_cifar10_ddpmpp_continuous", "vp_ddpm_cifar10_unconditional", "subvp_cifar10_ddpm_continuous"),
@@ -66,6 +66,7 @@ def test_presets_are_small_differences_that_say_what_was_published_and_where(nam
     assert PRESETS[name]() is not config  # two experiments never share what one of them changes
 
 
+@pytest.mark.slow
 def test_the_table_of_presets_is_what_they_are():
     """docs/presets.md: what a preset is, its weights, and what was published."""
     text = (ROOT / "docs" / "presets.md").read_text()
@@ -87,7 +88,8 @@ def small(name):
     return config
 
 
-@pytest.mark.parametrize("name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in PRESETS])
+@pytest.mark.quick(*QUICK)
+@pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_works_on_an_image(name):
     """Network, objective, sampler and scoring, each used once: nothing that a preset asks for is missing here."""
     assert assemble(small(name)).name.endswith(name)

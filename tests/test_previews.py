@@ -59,6 +59,7 @@ def test_looks_are_kept_and_change_nothing():
         assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_the_board_shows_the_metrics_once_after_a_run_went_on():
     """Stopped after what it goes on from, it logs steps again."""
     assert run.main([*LOOKING, "--workdir", "run"]) == 0

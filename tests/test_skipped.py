@@ -9,7 +9,7 @@ import torch
 
 from models import load
 from models.checkpoint import read_header
-from score_sde.errors import RunError
+from score_sde.errors import Interrupted, RunError
 from score_sde.runs import session
 from score_sde.training.guard import FIRST, PATIENCE, StepGuard
 from sde_lib import LossAwareTime
@@ -131,7 +131,7 @@ def test_stopping_during_skipped_steps_waits_for_a_good_one(at, stops, tmp_path)
         return losses * torch.nan
 
     broken = Broken(stop, at=at, of=experiment.objective)
-    with pytest.raises(session.Interrupted) as stopped:
+    with pytest.raises(Interrupted) as stopped:
         session.train(dataclasses.replace(experiment, objective=broken), config, tmp_path / "run", "cpu", resume=False)
     assert stopped.value.step == stops == step_of(tmp_path / "run")
 

@@ -17,11 +17,6 @@ from tests.laws.test_networks import EVERY, SHAPE, labels_for, randomized
 
 FULL = "ncsnpp biggan conv residual output_skip sum (1, 3, 3, 1)"
 KINDS = ("mlp", "unet", "ddpm", "ncsnv2", "ncsn", "adm of classes", "adm classifier", "song fourier", "dhariwal", FULL)
-FAST = ("unet", FULL)
-
-
-def kinds(*fast):
-    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in KINDS]
 
 
 def called(name):
@@ -36,7 +31,8 @@ def test_every_kind_of_network_is_here():
     assert {type(EVERY[name]()) for name in KINDS} == {type(make()) for make in EVERY.values()}
 
 
-@pytest.mark.parametrize("name", kinds(FULL))
+@pytest.mark.quick("unet")
+@pytest.mark.parametrize("name", KINDS)
 def test_a_network_is_one_graph(name):
     """fullgraph raises where the compiler would have to stop; traced alone, no compiler is needed."""
     network, call, x = called(name)
@@ -54,7 +50,8 @@ def gradients(network, call, x):
     return out.detach(), {key: p.grad for key, p in network.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("name", kinds("mlp", *FAST))
+@pytest.mark.quick("mlp", "unet", FULL)
+@pytest.mark.parametrize("name", KINDS)
 def test_what_is_computed_again_is_the_same_with_dropout_too(name):
     network, call, x = called(name)
     for module in network.modules():
@@ -94,7 +91,8 @@ def test_blocks_are_not_computed_again_where_nothing_is_trained():
         recompute(nn.Linear(2, 2))
 
 
-@pytest.mark.parametrize("name", kinds("mlp", *FAST))
+@pytest.mark.quick("mlp", "unet", FULL)
+@pytest.mark.parametrize("name", KINDS)
 def test_channels_last_is_another_order_of_the_same_numbers(name, tmp_path):
     network, call, x = called(name)
     expected = call(network, x)
@@ -106,7 +104,8 @@ def test_channels_last_is_another_order_of_the_same_numbers(name, tmp_path):
     torch.testing.assert_close(load(tmp_path).network.state_dict(), network.state_dict(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", kinds("mlp", *FAST))
+@pytest.mark.quick("mlp", "unet", FULL)
+@pytest.mark.parametrize("name", KINDS)
 def test_bfloat16_is_in_the_network_alone(name):
     """Its output differs by round-off, of 2^-8 in each layer; weights, and what a score model makes of it, are float32."""
     network, call, x = called(name)
@@ -196,7 +195,8 @@ def same_weights(one, other):
     return all(torch.equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("flags", [pytest.param(name, marks=pytest.mark.slow) if name == "compile" else name for name in FLAGS])
+@pytest.mark.quick("none", "all")
+@pytest.mark.parametrize("flags", FLAGS)
 def test_a_resumed_run_is_the_uninterrupted_one_under_every_flag(flags, tmp_path, traced):
     whole, losses = ran(tmp_path / "whole", FLAGS[flags])
     first, _ = ran(tmp_path / "part", FLAGS[flags], stop=4)
@@ -207,6 +207,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_under_every_flag(flags, tmp_path
     assert same_weights(second, whole)
 
 
+@pytest.mark.slow
 def test_flags_change_training_by_round_off_alone(tmp_path, traced):
     """Losses are means of 16 terms near 1; Adam's first steps, signs of gradients, would show another gradient at once."""
     plain = [loss for loss in ran(tmp_path / "none", {})[1] if loss is not None]
@@ -242,6 +243,7 @@ def test_every_flag_does_what_it_says(tmp_path, monkeypatch):
         assert (saved_bytes(network, x) < 0.9 * plain) == ("checkpointing" in flags), name
 
 
+@pytest.mark.slow
 def test_files_are_those_of_a_run_without_flags(tmp_path, traced):
     """Names of weights and of the network; and after training the model is in float32."""
     t, _ = ran(tmp_path, FLAGS["all"])

@@ -19,7 +19,7 @@ from tests.registry import PACKAGES, public_names
 ROOT = Path(__file__).parent.parent
 STANDARD = set(sys.stdlib_module_names)
 LIBRARY = ("sde_lib", "samplers", "likelihood", "models")
-BASE = ("score_sde.errors", "score_sde.program")
+BASE = ("score_sde.errors", "score_sde.program", "score_sde.progress")
 # Who may import whom: each part the parts named here, besides itself.
 BELOW = {
     "sde_lib": (),
@@ -29,6 +29,7 @@ BELOW = {
     "configs": (),
     "score_sde.errors": (),
     "score_sde.program": (),
+    "score_sde.progress": (),
     "score_sde.training": (*LIBRARY, "configs", *BASE),
     "score_sde.evaluation": (*LIBRARY, *BASE),
 }
@@ -37,7 +38,7 @@ BELOW["score_sde.config"] = (*BELOW["score_sde.data"], "configs", "score_sde.dat
 BELOW["score_sde.runs"] = (*BELOW["score_sde.config"], "score_sde.config")
 BELOW["score_sde.flags"] = ("configs",)
 BELOW["score_sde.commands"] = (*BELOW["score_sde.runs"], "score_sde.runs", "score_sde.flags")
-BELOW["score_sde.command_line"] = ("score_sde.commands", *BASE)
+BELOW["score_sde.command_line"] = ("score_sde", "score_sde.commands", *BASE)  # its version
 PACKAGES_OF = {  # what each part may import from elsewhere
     "sde_lib": {"torch", "numpy", "scipy"},
     "samplers": {"torch", "numpy", "scipy"},
@@ -62,7 +63,7 @@ def part_of(module):
     top, *rest = module.split(".")
     if top != "score_sde":
         return top if top in BELOW else None
-    return f"score_sde.{rest[0]}" if rest else "score_sde"
+    return f"score_sde.{rest[0]}" if rest and not rest[0].startswith("__") else "score_sde"
 
 
 def files_of(part):
@@ -108,6 +109,7 @@ def python(code, **environment):
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment})
 
 
+@pytest.mark.quick("import score_sde")
 @pytest.mark.parametrize("first", ["import score_sde", "import score_sde.training.fitting", "import score_sde.training.trainer"])
 def test_fit_of_training_is_the_function_whatever_was_imported_before(first):
     done = python(f"{first}\nimport score_sde\nfrom score_sde import fit\nassert score_sde.fit is fit and fit.__name__ == 'fit'")
@@ -122,7 +124,7 @@ def test_importing_training_imports_nothing_else():
 def test_a_strangers_models_is_told_by_name(tmp_path):
     """Where another folder comes first, as it does in a notebook that is there."""
     (tmp_path / "models.py").write_text("")
-    code = f"import sys\nsys.path[:1] = [{str(tmp_path)!r}, {str(ROOT)!r}]\nimport run\nrun.main(['--dry-run'])"
+    code = f"import sys\nsys.path[:1] = [{str(tmp_path)!r}, {str(ROOT)!r}]\nimport run\nsys.exit(run.main(['--dry-run']))"
     done = python(code)
     assert done.returncode == 2
     assert f"'models' was found at {tmp_path / 'models.py'}, which is not part of this project" in done.stderr

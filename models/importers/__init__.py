@@ -1,4 +1,4 @@
-"""Other people's checkpoints as ScoreModels."""
+"""Checkpoints of other projects as ScoreModels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FAMILIES: dict[str, Any] = {
     "diffusers": diffusers,
     "edm": edm,
 }
-"""Modules with holds(content), whether a file's content looks like theirs, and model_of(content, config, weights)."""
+"""Modules by family. holds(content) is whether a file is of the family; model_of(content, config, weights) makes its model."""
 
 
 def import_checkpoint(
@@ -34,8 +34,9 @@ def import_checkpoint(
 ) -> ScoreModel:
     """A ScoreModel, in evaluation mode, from another project's checkpoint: network, weights, process, and meaning of the data.
 
-    path is a file that torch.save wrote, a .safetensors file, or diffusers' folder. family is one of FAMILIES, found from the
-    weights where it is None. config says what weights do not show, as a dictionary or a JSON file with the keys of that project:
+    path is a file that torch.save wrote, a .safetensors file, or a folder of diffusers.
+    family is one of FAMILIES, or None to find it from the weights.
+    config says what weights do not show, as a dictionary or a JSON file with the keys of that project:
 
     score_sde           the whole config (ml_collections too): sections model, data and training
     ncsn                image_size; NCSN sigma_begin and sigma_end too
@@ -44,9 +45,14 @@ def import_checkpoint(
     diffusers           none, but for a folder without its scheduler: that scheduler's config
     edm                 the options of the network, and of its preconditioning
 
-    weights is "ema" or "raw", the same where a file has one set alone. Nothing in a file is run: tensors and numbers are read.
-    Raises FileNotFoundError when there is no such file, ValueError for what is unknown, unsafe or does not fit, and for a config
-    that is missing.
+    weights is "ema" or "raw"; the two are the same if the file has one set of weights.
+    No code in a file is run: only tensors and numbers are read.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when the family or the weights are not known.
+        ValueError: when the file is damaged or could run code.
+        ValueError: when config is missing, or does not fit the weights.
     """
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights={weights!r}: 'ema' or 'raw' was needed")
@@ -64,16 +70,18 @@ def import_checkpoint(
 
 
 def import_classifier(path: str | Path, config: Mapping[str, Any] | str | Path) -> ADMClassifier:
-    """guided-diffusion's noisy classifier, in evaluation mode, with config as for its networks and num_res_blocks.
+    """guided-diffusion's noisy classifier, in evaluation mode. config is that of its networks, with num_res_blocks.
 
-    Raises as import_checkpoint does.
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when the file holds no classifier, is damaged, could run code, or does not fit config.
     """
     content, options = read(Path(path)), as_config(config) or {}
     if not openai.holds(content):
-        raise ValueError(f"{path} does not hold weights of guided-diffusion, whose classifiers alone are known here: give another")
+        raise ValueError(f"{path} does not hold weights of guided-diffusion, whose classifiers can be imported: give another file")
     state = without_prefix(content)
     if any(key.startswith("output_blocks.") for key in state):
-        raise ValueError(f"{path} holds the weights of a score network, and no classifier's: use import_checkpoint")
+        raise ValueError(f"{path} holds the weights of a score network, not of a classifier: use import_checkpoint")
     network = _asking("guided-diffusion", lambda: openai.network_of(state, options))
     network.load_state_dict(openai.weights_of(state, network, options.get("use_new_attention_order", False)))
     return network.eval()
@@ -89,7 +97,7 @@ def _family(path: Path, content: Any, config: Mapping[str, Any] | None) -> str:
 
 
 def _asking(family: str, make: Callable[[], Any]) -> Any:
-    """What make gives; a key that a config or a file does not have is asked for, and what is not made as it should be is told."""
+    """make(), whose errors of missing keys and wrong types become sentences about the config or the file."""
     try:
         return make()
     except KeyError as error:

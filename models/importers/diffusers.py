@@ -1,4 +1,4 @@
-"""Folders of diffusers: UNet2DModel with its scheduler.
+"""Import of folders of diffusers: UNet2DModel with its scheduler.
 
 Reference: von Platen et al., 2022, github.com/huggingface/diffusers, version 0.42.
 """
@@ -94,7 +94,11 @@ READINGS: dict[str, Any] = {"epsilon": Epsilon, "sample": Data, "v_prediction": 
 
 
 def read_folder(path: Path) -> dict[str, Any]:
-    """The configs and weights of a folder, of a pipeline or of a network alone. Raises ValueError for one without."""
+    """The configs and weights in a folder of a pipeline, or of a network alone.
+
+    Raises:
+        ValueError: when the folder has no config, or no weights.
+    """
     home = path / "unet" if (path / "unet").is_dir() else path
     files = [home / f"diffusion_pytorch_model.{ending}" for ending in ("safetensors", "bin")]
     there = [file for file in files if file.is_file()]
@@ -109,16 +113,17 @@ def read_folder(path: Path) -> dict[str, Any]:
 
 
 def holds(content: Any) -> bool:
-    """Whether this was read from a folder of diffusers."""
+    """Whether content was read from a folder of diffusers."""
     return isinstance(content, Mapping) and {"config", "state", "scheduler"} == content.keys()
 
 
 def model_of(
     content: Any, config: Mapping[str, Any] | None, _weights: str
 ) -> tuple[nn.Module, LinearSDE, Parameterization, Images]:
-    """Network, process, parameterization and data of a folder; weights says nothing, as there is one set.
+    """Network, process, parameterization and data of a folder. The folder has one set of weights, whatever is asked for.
 
-    Raises ValueError for another network or scheduler, and for none.
+    Raises:
+        ValueError: when the network or the scheduler is not known here, or there is no scheduler.
     """
     network = network_of(content["config"])
     network.load_state_dict(weights_of(content["state"], network))
@@ -132,7 +137,11 @@ def model_of(
 
 
 def network_of(config: Mapping[str, Any]) -> Any:
-    """The network that a config.json describes. Raises ValueError for one that is not among ours."""
+    """The network that a config.json describes.
+
+    Raises:
+        ValueError: when models has no such network.
+    """
     c = DEFAULTS | dict(config)
     if c.get("_class_name", "UNet2DModel") != "UNet2DModel":
         raise ValueError(f"the folder holds a {c['_class_name']}, and UNet2DModel is the one that can be imported")
@@ -179,9 +188,8 @@ def network_of(config: Mapping[str, Any]) -> Any:
         expected |= {"downsample_type": "conv"}
         _check(c, expected | {"num_class_embeds": None, "resnet_time_scale_shift": "default"})
         return DDPM(shape, **common, attend_last=False)
-    scaled = (
-        c["resnet_time_scale_shift"] == "scale_shift"
-    )  # whose attention in the middle has no normalisation unless it is asked for
+    # With scale and shift, attention in the middle has no normalisation unless the config asks for it.
+    scaled = c["resnet_time_scale_shift"] == "scale_shift"
     _check(c, plain | {"freq_shift": 0, "norm_eps": 1e-5, "downsample_padding": 1, "attn_norm_num_groups": 32 if scaled else None})
     within = {c["downsample_type"] == "resnet" if kind.startswith("Attn") else kind.startswith("Resnet") for kind in (*down, *up)}
     if len(within) > 1:
@@ -203,7 +211,11 @@ def _check(config: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
 
 
 def weights_of(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """A state of theirs as one of ours. Raises ValueError where they do not fit."""
+    """A state of diffusers under our names.
+
+    Raises:
+        ValueError: when the weights do not fit the network.
+    """
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
         for old, new in OLD.items():
@@ -225,7 +237,11 @@ def weights_of(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Ten
 
 
 def process_of(scheduler: Mapping[str, Any]) -> tuple[LinearSDE, Parameterization]:
-    """The process that a scheduler's config describes, and what the output means. Raises ValueError for another one."""
+    """The process that a scheduler's config describes, and what the output means.
+
+    Raises:
+        ValueError: when the scheduler describes no process that is known here.
+    """
     name, steps = scheduler.get("_class_name", "DDPMScheduler"), scheduler.get("num_train_timesteps", 1000)
     if name == "ScoreSdeVeScheduler":
         t_min = scheduler.get("sampling_eps", 1e-5)

@@ -1,4 +1,4 @@
-"""Networks of EDM, by their weights and the options that they were made with.
+"""Import of EDM's networks, by their weights and the options that they were made with.
 
 Reference: Karras, Aittala, Aila, Laine, 2022, arXiv 2206.00364, and the released code.
 """
@@ -61,9 +61,11 @@ DECODERS: dict[str, Any] = {"standard": "none", "skip": "output_skip"}
 
 
 def network_of(config: Mapping[str, Any]) -> nn.Module:
-    """The network made with these options, named as there: model_type, img_resolution, img_channels, label_dim, model_channels, ...
+    """The network of EDM's options: model_type, img_resolution, img_channels, label_dim, model_channels, ...
 
-    Raises ValueError for another model_type, and KeyError for an option that is missing.
+    Raises:
+        ValueError: when model_type, encoder_type or decoder_type is not known.
+        KeyError: when an option is missing.
     """
     kind, size = config["model_type"], config["img_resolution"]
     song = kind == "SongUNet"
@@ -105,7 +107,11 @@ def network_of(config: Mapping[str, Any]) -> nn.Module:
 
 
 def weights_of(state: Mapping[str, Tensor], network: Any) -> dict[str, Tensor]:
-    """A state of theirs, of the preconditioned model or of the network in it, as one of ours. Raises ValueError where not."""
+    """A state of EDM, of the preconditioned model or of its network, under our names.
+
+    Raises:
+        ValueError: when the weights do not fit the network.
+    """
     song = "head_channels" not in network.arguments
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
@@ -129,17 +135,20 @@ def _place(match: re.Match[str]) -> str:
 
 
 def holds(content: Any) -> bool:
-    """Whether a file looks like a state of EDM's."""
+    """Whether content looks like a state of EDM."""
     return isinstance(content, Mapping) and any(str(key).removeprefix("model.") == "map_layer0.weight" for key in content)
 
 
 def model_of(
     content: Any, config: Mapping[str, Any] | None, _weights: str
 ) -> tuple[nn.Module, LinearSDE, Parameterization, Images]:
-    """Network, process, parameterization and data of a state; weights says nothing: EDM keeps averages alone.
+    """Network, process, parameterization and data of a state. EDM keeps only averaged weights, whatever is asked for.
 
-    config has the options of the network, and of its preconditioning: class_name, "EDMPrecond" unless given, "VPPrecond",
-    "VEPrecond" or "iDDPMPrecond", whose sigmas are those of 1000 cosine betas. Raises ValueError for another preconditioning.
+    config has the options of the network and of its preconditioning.
+    class_name is "EDMPrecond" (the default), "VPPrecond", "VEPrecond", or "iDDPMPrecond" (the sigmas of 1000 cosine betas).
+
+    Raises:
+        ValueError: when there is no config, or the preconditioning is not known.
     """
     if config is None:
         raise ValueError("EDM's weights do not show how they are used: give config, the options that the network was made with")

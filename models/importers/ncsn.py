@@ -1,4 +1,4 @@
-"""Networks of NCSN and NCSNv2, from their own releases and from score_sde_pytorch.
+"""Import of NCSN and NCSNv2, from their own releases and from score_sde_pytorch.
 
 Reference: Song and Ermon, 2019, arXiv 1907.05600; 2020, arXiv 2006.09011, and the released code.
 """
@@ -66,7 +66,11 @@ WORDS = (
 
 
 def weights_of_ncsn(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """A state of theirs as one of ours. Raises ValueError where they do not fit."""
+    """A state of NCSN or NCSNv2 under our names.
+
+    Raises:
+        ValueError: when the weights do not fit the network.
+    """
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
         head, _, leaf = key.rpartition(".")
@@ -81,14 +85,16 @@ def weights_of_ncsn(state: Mapping[str, Tensor], network: nn.Module) -> dict[str
 
 
 def holds(content: Any) -> bool:
-    """Whether a file looks like one of NCSN or NCSNv2."""
+    """Whether content looks like a file of NCSN or NCSNv2."""
     return "begin_conv.weight" in _states(content)[0]
 
 
 def model_of(content: Any, config: Mapping[str, Any] | None, weights: str) -> tuple[nn.Module, LinearSDE, Parameterization, Images]:
-    """Network, process, parameterization and data of a file; config says what weights do not show: image_size, and NCSN's sigmas.
+    """Network, process, parameterization and data of a file. config has image_size, and for NCSN sigma_begin and sigma_end.
 
-    Raises KeyError for what is missing, ValueError for a size that is no integer and for sigmas that are not geometric.
+    Raises:
+        KeyError: when config lacks one of them.
+        ValueError: when image_size is not an integer, or the sigmas in the file are not geometric.
     """
     raw, ema = _states(content)
     first, names = raw["begin_conv.weight"], {key.split(".")[0] for key in raw}
@@ -119,7 +125,7 @@ def model_of(content: Any, config: Mapping[str, Any] | None, weights: str) -> tu
 
 
 def _states(content: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Weights, and averages of those that have them: the file is a state, or a list of state, optimizer, ..., and averages."""
+    """Weights and their averages ({} without): the file is a state, or a list of state, optimizer, ..., and averages."""
     parts = list(content) if isinstance(content, (list, tuple)) else [content]
     states = [without_prefix(part) for part in parts if isinstance(part, Mapping) and "optimizer" not in part]
     states = [state for state in states if "begin_conv.weight" in state]
@@ -127,5 +133,5 @@ def _states(content: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 def _rounded(sigma: Tensor) -> float:
-    """A number of few digits that was kept in float32."""
+    """A number of at most six digits, from its value in float32."""
     return float(f"{float(sigma):.6g}")

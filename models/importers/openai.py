@@ -1,4 +1,4 @@
-"""Networks of improved-diffusion and guided-diffusion, found from their weights.
+"""Import of networks of improved-diffusion and guided-diffusion, whose weights show most of their architecture.
 
 Reference: Nichol and Dhariwal, 2021, arXiv 2102.09672; Dhariwal and Nichol, 2021, arXiv 2105.05233, and the released code.
 """
@@ -43,7 +43,7 @@ WORDS = (
     "weight",
     "bias",
 )
-# The flags that are read here, and the others of both projects' scripts, which weights show or sampling has no use for.
+# INTEGERS and READ are the flags that are read here. OTHER are flags of both projects that weights show, or sampling ignores.
 INTEGERS = (
     "image_size",
     "num_heads",
@@ -110,10 +110,13 @@ LEGACY, NEW = (1, 0, 2), (0, 1, 2)  # where queries/keys/values (0), heads (1) a
 
 
 def network_of(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Any:
-    """The network that has these weights. config: the flags that it was trained with, of which weights show most.
+    """The network that has these weights. config: the flags that it was trained with, as far as weights do not show them.
 
-    Raises ValueError where config says neither num_heads nor num_head_channels, or not num_res_blocks where that is not shown,
-    for other heads on the way up, and for a flag that is nearly the name of one, or of another type.
+    Raises:
+        ValueError: when config has neither num_heads nor num_head_channels.
+        ValueError: when config lacks num_res_blocks, and the weights do not show it.
+        ValueError: when the decoder has another number of heads.
+        ValueError: when a flag is misspelt, or of another type.
     """
     _check_flags(config)
     heads, head_channels = config.get("num_heads"), config.get("num_head_channels", -1)
@@ -154,7 +157,11 @@ def network_of(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Any:
 
 
 def weights_of(state: Mapping[str, Tensor], network: Any, new_order: bool = False) -> dict[str, Tensor]:
-    """A state of theirs as one of ours; new_order is their use_new_attention_order. Raises ValueError where they do not fit."""
+    """A state of these projects under our names; new_order is their flag use_new_attention_order.
+
+    Raises:
+        ValueError: when the weights do not fit the network.
+    """
     arguments = network.arguments
     tensors = []
     for key, value in in_order(state, WORDS).items():
@@ -181,7 +188,7 @@ def _count(state: Mapping[str, Tensor]) -> int:
 
 
 def _blocks(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> int:
-    """Residual blocks of a level."""
+    """The number of residual blocks of a level."""
     if "num_res_blocks" in config:
         return int(config["num_res_blocks"])
     count = _count(state)
@@ -199,31 +206,35 @@ def _blocks(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> int:
 
 
 def _between(state: Mapping[str, Tensor], blocks: int) -> str:
-    """What stands between levels."""
+    """The argument resample of the network: how its levels change size."""
     place = f"input_blocks.{blocks + 1}.0"
     return "conv" if f"{place}.op.weight" in state else "block" if f"{place}.in_layers.0.weight" in state else "pool"
 
 
 def holds(content: Any) -> bool:
-    """Whether a file looks like one of improved- or guided-diffusion."""
+    """Whether content looks like a file of improved- or guided-diffusion."""
     return isinstance(content, Mapping) and "input_blocks.0.0.weight" in without_prefix(content)
 
 
 def model_of(
     content: Any, config: Mapping[str, Any] | None, _weights: str
 ) -> tuple[nn.Module, LinearSDE, Parameterization, Images]:
-    """Network, process, parameterization and data of a file; averages are in files of their own, so that weights says nothing.
+    """Network, process, parameterization and data of a file. A file has one set of weights, whatever is asked for.
 
-    Raises ValueError for a classifier, and for a table of other than 1000 steps without rescale_timesteps.
+    Raises:
+        ValueError: when the file holds a classifier.
+        ValueError: when diffusion_steps is not 1000, and config lacks rescale_timesteps.
     """
     state, flags = without_prefix(content), dict(config or {})
     if not any(key.startswith("output_blocks.") for key in state):
-        raise ValueError("these are the weights of a classifier, which is no score: use models.importers.import_classifier")
+        raise ValueError(
+            "the file holds the weights of a classifier, not of a score network: use models.importers.import_classifier"
+        )
     network = network_of(state, flags)
     network.load_state_dict(weights_of(state, network, flags.get("use_new_attention_order", False)))
     schedule, steps = flags["noise_schedule"], flags["diffusion_steps"]
     if steps != 1000 and "rescale_timesteps" not in flags:
-        raise ValueError(f"with {steps} steps it matters whether a network was told them rescaled: add rescale_timesteps to config")
+        raise ValueError(f"with {steps} steps the noise labels depend on rescale_timesteps: add rescale_timesteps to config")
     label = "index_of_1000" if steps != 1000 and flags["rescale_timesteps"] else "index"
     parameterization: Parameterization = (Data if flags.get("predict_xstart") else Epsilon)(label=label)
     if network.arguments["outputs"] == 2:

@@ -1,7 +1,7 @@
-"""Weights of other people's networks, put in the order in which ours hold them.
+"""Weights of other projects' networks in the order of ours.
 
-All these networks are one U-Net, whose layers come in the order of the computation, theirs as ours. So a family is described by
-the words in the names of its weights, in the order in which they are computed, and nothing need be said of single weights.
+All these networks are one U-Net, and every project computes its layers in the same order.
+So a list of the words in the names of weights, in the order of the computation, describes a family. No weight is listed singly.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ __all__ = ["fit", "heads_first", "in_order", "without_prefix"]
 
 
 def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names as they are without torch.nn.DataParallel."""
+    """The state without the prefix of names that torch.nn.DataParallel adds."""
     return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
 def in_order(state: Mapping[str, Tensor], words: Sequence[str]) -> dict[str, Tensor]:
-    """The weights sorted by their names, part by part: numbers by size, words as words lists them.
+    """The weights sorted by their names, part by part: numbers by size, words in the order of the argument words.
 
-    Raises ValueError for a word that is not listed.
+    Raises:
+        ValueError: when a word is not listed.
     """
     ranks = {word: rank for rank, word in enumerate(words)}
 
@@ -36,9 +37,9 @@ def in_order(state: Mapping[str, Tensor], words: Sequence[str]) -> dict[str, Ten
 
 
 def heads_first(qkv: Tensor, heads: int, order: Sequence[int]) -> Tensor:
-    """Rows of a projection to queries, keys and values, (3 C, ...), sorted: all queries, head by head, keys, values.
+    """Rows of a projection (3 C, ...) sorted into queries, keys and values, each head by head.
 
-    order says where queries/keys/values (0), heads (1) and channels of a head (2) stand in the rows as they are.
+    order is the order of the axes in the given rows: queries/keys/values (0), heads (1) and channels of a head (2).
     """
     C = len(qkv) // 3
     sizes = (3, heads, C // heads)
@@ -47,9 +48,10 @@ def heads_first(qkv: Tensor, heads: int, order: Sequence[int]) -> Tensor:
 
 
 def fit(tensors: Iterable[Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """A state for network.load_state_dict from tensors in the order of its own; axes of length 1 come and go.
+    """A state for network.load_state_dict from tensors in the order of its own state. Shapes may differ in axes of length 1.
 
-    Raises ValueError where numbers or shapes differ.
+    Raises:
+        ValueError: when the numbers of weights or their shapes differ.
     """
     own, given = network.state_dict(), list(tensors)
     name = type(network).__name__

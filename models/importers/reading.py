@@ -1,4 +1,4 @@
-"""Other people's files, read without running anything that is in them."""
+"""Reading of other projects' files, without running any code in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 __all__ = ["as_config", "read"]
 
-# A learning rate that numpy computed makes its number, and nothing else, part of a file of weights.
+# A file of weights may hold a learning rate that numpy computed: these types are needed for that number alone.
 _SCALAR: Any = numpy.float64(0).__reduce__()[0]
 _DTYPES = [type(numpy.dtype(name)) for name in ("float64", "float32", "int64")]
 SAFE: list[Any] = [
@@ -26,10 +26,13 @@ SAFE: list[Any] = [
 
 
 def read(path: Path) -> Any:
-    """What a .safetensors file, or one that torch.save wrote, holds: tensors, numbers, strings, and lists and dicts of them.
+    """The content of a .safetensors file, or of a file of torch.save: tensors, numbers, strings, and lists and dicts of them.
 
-    Raises ValueError for what is damaged, and for a pickle that wants more than that: it could run code, and is not opened. torch
-    does not look at the checksums that its own files, which are zip archives, have; here they are held to them.
+    Files of torch.save are zip archives with checksums, which torch does not verify and this function does.
+
+    Raises:
+        ValueError: when the file is damaged.
+        ValueError: when a pickle asks for other types, with which it could run code.
     """
     if path.suffix == ".safetensors":
         try:
@@ -62,7 +65,7 @@ def read(path: Path) -> Any:
 
 
 def _check_sums(path: Path) -> None:
-    """Refuse a zip archive that is cut off, or of which a member differs from its checksum."""
+    """Refuse a zip archive that is truncated, or a member of which differs from its checksum."""
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
@@ -76,9 +79,11 @@ def _check_sums(path: Path) -> None:
 
 
 def as_config(config: Mapping[str, Any] | str | Path | None) -> dict[str, Any] | None:
-    """A config as nested dictionaries, from those, from anything with to_dict, or from a JSON file. None stays None.
+    """A config as nested dictionaries: from dictionaries, from an object with to_dict, or from a JSON file. None stays None.
 
-    Raises FileNotFoundError where there is no such file, ValueError for what is no config.
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when the file or the object is not a config.
     """
     if config is None or isinstance(config, dict):
         return config

@@ -1,4 +1,4 @@
-"""Networks of score_sde_pytorch, by the config that they were trained with.
+"""Import of networks of score_sde_pytorch, by the config that they were trained with.
 
 Reference: Song et al., 2021, arXiv 2011.13456, and the released code.
 """
@@ -47,7 +47,12 @@ Config = Mapping[str, Any]
 
 
 def network_of(config: Config) -> nn.Module:
-    """The network that a config describes, a mapping with the sections model and data."""
+    """The network that a config describes, a mapping with the sections model and data.
+
+    Raises:
+        KeyError: when the config lacks a key.
+        ValueError: when config.model.name is not known.
+    """
     model, data = config["model"], config["data"]
     name, channels = model["name"], data.get("num_channels", data.get("channels", 3))
     size = data["image_size"]
@@ -92,7 +97,12 @@ def network_of(config: Config) -> nn.Module:
 
 
 def process_of(config: Config) -> tuple[LinearSDE, Parameterization]:
-    """The process, and what the network's output means."""
+    """The process, and what the network's output means.
+
+    Raises:
+        KeyError: when the config lacks a key.
+        ValueError: when config.training.sde is not known.
+    """
     model, training = config["model"], config["training"]
     kind, continuous = training["sde"].lower(), training["continuous"]
     if kind == "vesde":
@@ -110,13 +120,17 @@ def process_of(config: Config) -> tuple[LinearSDE, Parameterization]:
 
 
 def data_of(config: Config) -> Images:
-    """What the numbers of the states mean: 8-bit images in [-1, 1] or [0, 1], dequantized or not."""
+    """The meaning of the states: 8-bit images in [-1, 1] or [0, 1], dequantized or not."""
     low = -1.0 if config["data"]["centered"] else 0.0
     return Images(256, low, 1.0) if config["data"].get("uniform_dequantization") else levels_from(low)
 
 
 def weights_of(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """A state of theirs as one of ours. Raises ValueError where they do not fit."""
+    """A state of score_sde_pytorch under our names.
+
+    Raises:
+        ValueError: when the weights do not fit the network.
+    """
     state = {key: value for key, value in without_prefix(state).items() if key != "sigmas"}
     if not any(key.startswith("all_modules.") for key in state):
         return weights_of_ncsn(state, network)
@@ -128,7 +142,7 @@ def weights_of(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Ten
 
 
 def _tensors(block: dict[str, Tensor]) -> list[Tensor]:
-    """Those of one of their modules: NIN is a linear map, written from the left; attention has one of each of q, k and v."""
+    """The weights of one module in our form: NIN is a transposed linear map, and q, k and v of attention become one projection."""
     block = {key: value.T if key.startswith("NIN") and key.endswith("W") else value for key, value in block.items()}
     if "NIN_3.W" not in block:
         return list(block.values())
@@ -138,14 +152,18 @@ def _tensors(block: dict[str, Tensor]) -> list[Tensor]:
 
 
 def holds(content: Any) -> bool:
-    """Whether a file looks like one of score_sde_pytorch, whose NCSN and NCSNv2 are named as in their own projects."""
+    """Whether content looks like a file of score_sde_pytorch. Its NCSN and NCSNv2 have the names of their own projects."""
     if isinstance(content, Mapping) and {"model", "ema", "step"} <= content.keys():
         return True
     return isinstance(content, Mapping) and any(re.search(r"all_modules\.|begin_conv\.", str(key)) for key in content)
 
 
 def model_of(content: Any, config: Config | None, weights: str) -> tuple[nn.Module, LinearSDE, Parameterization, Images]:
-    """Network, process, parameterization and data of a file. Raises ValueError without a config, or where it does not fit."""
+    """Network, process, parameterization and data of a file.
+
+    Raises:
+        ValueError: when there is no config, or it does not fit the weights.
+    """
     if config is None:
         raise ValueError(
             "weights of score_sde do not show the process, the range of the data or how sums are scaled: give config, "
@@ -162,8 +180,10 @@ def model_of(content: Any, config: Config | None, weights: str) -> tuple[nn.Modu
 def averaged(state: Mapping[str, Tensor], shadows: Sequence[Tensor]) -> dict[str, Tensor]:
     """The state with its trained weights replaced by their averages, a list without names in the order of the weights.
 
-    sigmas and the frequencies of a Fourier embedding are not trained, and are not in the list. Raises ValueError where it is not
-    as long as the weights, or a shape differs.
+    The list lacks sigmas and the frequencies of a Fourier embedding, which are not trained.
+
+    Raises:
+        ValueError: when the numbers of weights or their shapes differ.
     """
     trained = [key for key in state if not re.fullmatch(r"(module\.)?(sigmas|all_modules\.0\.W)", key)]
     if [state[key].shape for key in trained] != [shadow.shape for shadow in shadows]:

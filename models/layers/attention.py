@@ -13,16 +13,18 @@ __all__ = ["AttentionPool", "SelfAttention"]
 
 
 def _attend(qkv: Tensor, heads: int) -> Tensor:
-    """Tokens (B, N, 3 C), the channels of the queries first, then keys, then values, each head by head, to (B, N, C)."""
+    """Attention among tokens (B, N, 3 C) to (B, N, C). The channels are queries, keys and values, each head by head."""
     B, N, C = qkv.shape
     q, k, v = qkv.reshape(B, N, 3, heads, C // 3 // heads).permute(2, 0, 3, 1, 4).unbind(0)
     return scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 class SelfAttention(nn.Module):
-    """factor (x + projection of attention over all positions, of x normalised): (B, C, *space), same; factor x at first.
+    """factor (x + out(attention(norm(x)))) over all positions: (B, C, *space) to the same shape. Its start is factor x.
 
-    Raises ValueError for heads that do not divide the channels.
+    Raises:
+        ValueError: when the heads do not divide the channels.
+
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B; Vaswani et al., 2017, arXiv 1706.03762, section 3.2 (heads).
 
     >>> import torch
@@ -38,14 +40,14 @@ class SelfAttention(nn.Module):
         self.out = zero_init(nn.Linear(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend."""
+        """Transform x."""
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         mixed = self.out(_attend(self.qkv(tokens), self.heads))
         return scaled_sum(x, mixed.transpose(1, 2).reshape(x.shape), self.factor)
 
 
 class AttentionPool(nn.Module):
-    """A feature map (B, C, *space) of a fixed number of positions to (B, outputs): what attention answers to the mean position.
+    """A feature map (B, C, *space) with a fixed number of positions to (B, outputs): attention, whose query is the mean position.
 
     Reference: Radford et al., 2021, arXiv 2103.00020, section 2.4; Dhariwal and Nichol, 2021, arXiv 2105.05233, section 4.
 
@@ -61,7 +63,11 @@ class AttentionPool(nn.Module):
         self.out = nn.Linear(channels, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool. Raises ValueError for another number of positions."""
+        """Pool a map.
+
+        Raises:
+            ValueError: when the map has another number of positions.
+        """
         tokens = x.flatten(2).transpose(1, 2)
         if tokens.shape[1] + 1 != len(self.places):
             raise ValueError(

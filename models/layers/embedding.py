@@ -1,4 +1,4 @@
-"""How a network is told the noise level, and what else it is told."""
+"""Embeddings of the noise level and of conditions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Condition", "Embedding", "Fourier", "NoiseEmbedding", "Octaves", "Si
 
 
 class Octaves(nn.Module):
-    """sin and cos of label w, with frequencies w from highest down to 1e-4 of it, geometrically: (B,) to (B, 2 count).
+    """sin and cos of label w, with a geometric sequence of frequencies w from highest to 1e-4 highest: (B,) to (B, 2 count).
 
-    The highest should turn a few times over the range of the labels: one that turns hundreds of times makes the network rough in
-    time, and adaptive solvers slow.
+    The highest frequency should make a few turns over the range of the labels.
+    With hundreds of turns the network is rough in time, and adaptive solvers are slow.
 
     Reference: Vaswani et al., 2017, arXiv 1706.03762, section 3.5.
 
@@ -59,8 +59,9 @@ class NoiseEmbedding(nn.Module):
 class Sinusoid(nn.Module):
     """sin and cos of label 10000^(-j/d), j = 0..size//2 - 1: (B,) to (B, size), and a zero where size is odd.
 
-    inclusive: d = size//2 - 1, so that the lowest frequency is 1e-4 (DDPM, Score-SDE), else d = size//2 (Transformer,
-    improved-diffusion). cosine_first puts the cosines before the sines.
+    inclusive: d = size//2 - 1, and the lowest frequency is 1e-4 (DDPM, Score-SDE).
+    Otherwise d = size//2 (Transformer, improved-diffusion).
+    cosine_first: the cosines come before the sines.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B; Vaswani et al., 2017, arXiv 1706.03762, section 3.5.
 
@@ -82,9 +83,9 @@ class Sinusoid(nn.Module):
 
 
 class Fourier(nn.Module):
-    """sin and cos of 2 pi w label, with frequencies w ~ N(0, scale^2) that are drawn once and not trained: (B,) to (B, size).
+    """sin and cos of 2 pi w label, with frequencies w ~ N(0, scale^2): (B,) to (B, size). The frequencies are not trained.
 
-    log: of the label's logarithm, for labels that are sigma.
+    log: the features are those of the label's logarithm, for labels that are sigma.
 
     Reference: Tancik et al., 2020, arXiv 2006.10739; Song et al., 2021, arXiv 2011.13456, appendix C.
 
@@ -107,11 +108,14 @@ class Fourier(nn.Module):
 
 
 class Condition(nn.Module):
-    """A linear map of a vector, or of a class's: y (B, size), or integers (B,) in 0..size-1, to (B, width).
+    """A linear map of a vector or of a one-hot class: y (B, size), or integers (B,) in 0..size-1, to (B, width).
 
-    No condition is the vector 0: y is None, or -1 in a row. In training each row loses its condition with probability dropout,
-    so that one network learns the conditional and the unconditional score. Raises ValueError for a class that does not exist,
-    and for a vector of another size.
+    The vector 0 stands for no condition, which is y = None, or -1 in a row.
+    Training drops the condition of each row with probability dropout. So one network learns the conditional and the
+    unconditional score.
+
+    Raises:
+        ValueError: when a class does not exist, or a vector has another size.
 
     Reference: Ho and Salimans, 2022, arXiv 2207.12598, algorithm 1.
 
@@ -124,7 +128,7 @@ class Condition(nn.Module):
         self.linear, self.dropout = nn.Linear(size, width, bias=bias), dropout
 
     def forward(self, y: Tensor | None, rows: int) -> Tensor:
-        """Map the conditions of so many rows."""
+        """Map the conditions of this number of rows."""
         weight, bias = self.linear.weight, self.linear.bias
         if y is None:
             out = weight.new_zeros(rows, len(weight))
@@ -149,7 +153,7 @@ class Condition(nn.Module):
 
 
 def conditions(size: int, width: int, dropout: float, bias: bool = False) -> dict[str, Condition]:
-    """The condition y of so many numbers or classes by its name, or none where size is 0.
+    """The condition y by its name, for size numbers or classes; no condition if size is 0.
 
     >>> conditions(0, 16, 0.1), list(conditions(10, 16, 0.1))
     ({}, ['y'])
@@ -158,7 +162,10 @@ def conditions(size: int, width: int, dropout: float, bias: bool = False) -> dic
 
 
 def refuse_unknown(cond: Mapping[str, Tensor | None], known: Collection[str]) -> None:
-    """Raise ValueError for a condition that a network was not built for.
+    """Refuse a condition that a network was not built for.
+
+    Raises:
+        ValueError: when a condition that is not None is not among the known ones.
 
     >>> refuse_unknown({"y": None}, known=())
     """
@@ -170,7 +177,7 @@ def refuse_unknown(cond: Mapping[str, Tensor | None], known: Collection[str]) ->
 class Embedding(nn.Module):
     """act(linear(act(linear(features(label))))): (B,) to (B, width).
 
-    Conditions, named by keyword, are added early, to the features, or late, before the last act.
+    Conditions are keyword arguments. The early ones are added to the features, the late ones before the last act.
 
     >>> embedding = Embedding(Sinusoid(8), 8, width=16, act=nn.SiLU(), late={"y": Condition(10, 16)})
     >>> embedding(torch.ones(2), y=torch.tensor([0, 9])).shape
@@ -191,7 +198,11 @@ class Embedding(nn.Module):
         self.early, self.late = nn.ModuleDict(early or {}), nn.ModuleDict(late or {})
 
     def forward(self, label: Tensor, **cond: Tensor | None) -> Tensor:
-        """Embed labels (B,) and conditions. Raises ValueError for a condition that the network was not built for."""
+        """Embed labels (B,) and conditions.
+
+        Raises:
+            ValueError: when the network was not built for a condition.
+        """
         refuse_unknown(cond, (*self.early, *self.late))
         rows = len(label)
         e = self.features(label).to(self.first.weight.dtype)

@@ -1,4 +1,4 @@
-"""What weights begin with."""
+"""Initial weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def zero_init(layer: nn.Module) -> nn.Module:
-    """Begin with a layer that answers 0."""
+    """The layer itself, with all weights 0, so that its output is 0."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
         parameter.starts_at_zero = True  # type: ignore[attr-defined]
@@ -18,7 +18,7 @@ def zero_init(layer: nn.Module) -> nn.Module:
 
 
 def fan_average(network: nn.Module) -> None:
-    """Begin as DDPM does: weights uniform with variance 2 / (inputs + outputs), no biases; what starts at zero stays there.
+    """DDPM's initial weights: uniform with variance 2 / (inputs + outputs), biases 0. Layers of zero_init stay at 0.
 
     Reference: Glorot and Bengio, 2010, equation 16; Ho, Jain, Abbeel, 2020, arXiv 2006.11239, the released code.
     """

@@ -10,10 +10,11 @@ __all__ = ["InstanceNormPlus"]
 
 
 class InstanceNormPlus(nn.Module):
-    """gamma (x - mean) / std + gamma alpha m + beta, with a row of gamma, alpha, beta for each class: (B, C, H, W), same.
+    """gamma (x - mean) / std + gamma alpha m + beta: (B, C, H, W) to the same shape. Each class has its gamma, alpha and beta.
 
-    Mean and std are over the positions of a channel, and m is the channel's mean normalised over the channels, so that what
-    instance normalisation loses, how channels differ in their mean, is given back. One class: not conditional.
+    mean and std are over the positions of a channel. m is the channel's mean, normalised over the channels.
+    Instance normalisation loses the differences between the means of channels, and m restores them.
+    With one class the normalisation is unconditional.
 
     Reference: Song and Ermon, 2019, arXiv 1907.05600, appendix A.1.
 

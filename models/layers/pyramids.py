@@ -1,7 +1,7 @@
-"""Images at every resolution beside the feature maps, on the way down and on the way up.
+"""Images at every resolution beside the feature maps, in the encoder and in the decoder.
 
-On the way down a join is called at each lower level, (map, image of the level above) -> (map, image); on the way up an emitter,
-(map, image of the level below) -> (map, image).
+The encoder calls a join at each lower resolution: (map, image of the level above) -> (map, image).
+The decoder calls an emitter at each level: (map, image of the level below) -> (map, image).
 
 Reference: Karras et al., 2020, arXiv 1912.04958, figure 7; Song et al., 2021, arXiv 2011.13456, appendix H.1.
 """
@@ -22,7 +22,7 @@ COMBINE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"sum": torch.add, "cat
 
 
 class InputSkip(nn.Module):
-    """The image is halved, and its 1-convolution joins the map, by sum or side by side."""
+    """The image is halved, and its 1-convolution is added to the map ("sum") or concatenated with it ("cat")."""
 
     def __init__(self, image: int, channels: int, style: Style, combine: str) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class InputSkip(nn.Module):
 
 
 class InputResidual(nn.Module):
-    """The image is halved by a convolution, and its sum with the map is both."""
+    """A convolution halves the image. Its sum with the map is the new map and the new image."""
 
     def __init__(self, image: int, channels: int, style: Style, combine: str) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class InputResidual(nn.Module):
 
 
 class OutputSkip(nn.Module):
-    """The map's own image is added to the one from below, doubled; the last one is the answer."""
+    """The map's own image is added to the doubled image from below. The last image is the output."""
 
     def __init__(self, image: int, channels: int, outputs: int, style: Style) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class OutputSkip(nn.Module):
 
 
 class OutputResidual(nn.Module):
-    """The features from below are doubled by a convolution, and their sum with the map is both; the lowest are the map's own."""
+    """A convolution doubles the image from below. Its sum with the map is the new map and the new image."""
 
     def __init__(self, image: int, channels: int, outputs: int, style: Style) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""The blocks of NCSN: a dilated residual network, and the cascade of RefineNet that puts its resolutions together.
+"""The blocks of NCSN: a dilated residual network, and the RefineNet that combines its resolutions.
 
-All take maps (B, C, H, W) and classes (B,), which their normalisations see. norm makes one for a number of channels.
+All blocks take maps (B, C, H, W) and classes (B,) for their normalisations. norm(channels) makes a normalisation.
 
 Reference: Song and Ermon, 2019, arXiv 1907.05600, appendix A; Lin, Milan, Shen, Reid, 2017, arXiv 1611.06612, figure 2.
 """
@@ -22,18 +22,18 @@ POOLS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Unnormed(nn.Module):
-    """A place for a normalisation, and none."""
+    """No normalisation, in the place of one."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Give x back."""
+        """Return x."""
         return x
 
 
 class NormedBlock(nn.Module):
-    """skip(x) + conv(act(norm(conv(act(norm(x)))))), and where half the mean of every 2 x 2."""
+    """skip(x) + conv(act(norm(conv(act(norm(x)))))); half: then the mean of each 2 x 2 positions."""
 
     def __init__(
         self, incoming: int, outgoing: int, norm: MakeNorm, dilation: int = 1, skip: nn.Module | None = None, half: bool = False
@@ -52,7 +52,7 @@ class NormedBlock(nn.Module):
 
 
 class _NormConv(nn.Module):
-    """A normalisation and a 3-convolution, with what stands between them."""
+    """A normalisation and a 3-convolution, with a function between them."""
 
     def __init__(self, incoming: int, outgoing: int, norm: MakeNorm, bias: bool = False) -> None:
         super().__init__()
@@ -76,9 +76,9 @@ class _Units(nn.Module):
 
 
 class RefineBlock(nn.Module):
-    """Maps of any sizes, refined each, resized to the first and added; then chained pooling, and units on the way out.
+    """Maps of any sizes are refined, resized to the first one and added. Chained pooling and residual units follow.
 
-    incoming lists their channels, outgoing is that of the answer, and pool is one of POOLS.
+    incoming lists the channels of the maps, outgoing is the number of channels of the output, and pool is one of POOLS.
     """
 
     def __init__(self, incoming: Sequence[int], outgoing: int, norm: MakeNorm, pool: str, units: int = 1) -> None:
@@ -91,7 +91,7 @@ class RefineBlock(nn.Module):
         self.out = _Units(outgoing, units, norm)
 
     def forward(self, maps: Sequence[Tensor], y: Tensor) -> Tensor:
-        """Refine."""
+        """Combine the maps."""
         hs = [adapt(x, y) for adapt, x in zip(self.adapt, maps, strict=True)]
         h, size = hs[0], maps[0].shape[2:]
         if self.fuse:

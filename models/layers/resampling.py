@@ -1,4 +1,4 @@
-"""Halving and doubling of feature maps, with the filters of signal processing or without."""
+"""Downsampling and upsampling of feature maps by 2, with or without filters."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _kernel(taps: Sequence[int], dims: int) -> Tensor:
 class FIRDown(nn.Module):
     """Filter each channel with taps along every axis and keep every second entry: (B, C, *space) to (B, C, *space // 2).
 
-    (1, 1) is the mean of neighbours. Zeros stand outside. margin is for a convolution that goes on to do the halving: the
-    filtered map is returned whole, with the margin that its window needs in all.
+    The taps (1, 1) give the mean of neighbours. The map is padded with zeros.
+    margin is for a strided convolution that follows: the filtered map keeps its size, plus the margin that the window needs.
 
     Reference: Karras et al., 2020, arXiv 1912.04958, appendix B; Zhang, 2019, arXiv 1904.11486.
 
@@ -60,7 +60,7 @@ class FIRDown(nn.Module):
 class FIRUp(nn.Module):
     """Put zeros between entries and filter, 2 along each axis times the taps: (B, C, *space) to (B, C, *2 space).
 
-    (1, 1) repeats each entry. margin adds entries for the window of a convolution that follows.
+    The taps (1, 1) repeat each entry. margin adds entries for the window of a convolution that follows.
 
     Reference: Karras et al., 2020, arXiv 1912.04958, appendix B.
 
@@ -91,7 +91,7 @@ class FIRUp(nn.Module):
 
 
 class Untold(nn.Sequential):
-    """Layers that are not told the noise level, where others are."""
+    """Layers that ignore the embedding of the noise level, in places where others read it."""
 
     def forward(self, h: Tensor, embedding: Tensor | None = None) -> Tensor:
         """Apply them."""
@@ -99,7 +99,7 @@ class Untold(nn.Sequential):
 
 
 def conv_down(incoming: int, outgoing: int, taps: Sequence[int], dims: int, ahead: bool = False) -> Untold:
-    """A strided 3-convolution, of the filtered map where there are taps; ahead: without, its window looks ahead of the entry.
+    """A strided 3-convolution, after a filter if there are taps. ahead: without taps, the window starts at the entry itself.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, the released code (ahead); Karras et al., 2020, arXiv 1912.04958 (taps).
     """
@@ -112,7 +112,7 @@ def conv_down(incoming: int, outgoing: int, taps: Sequence[int], dims: int, ahea
 
 
 def conv_up(incoming: int, outgoing: int, taps: Sequence[int], dims: int) -> Untold:
-    """A 3-convolution of the map doubled: with taps the adjoint of conv_down, else of repeated entries."""
+    """A 3-convolution of the doubled map. It has repeated entries, or with taps is filtered: the adjoint of conv_down."""
     conv = CONVOLUTIONS[dims]
     if taps:
         return Untold(FIRUp(taps, dims, margin=2), conv(incoming, outgoing, 3))

@@ -1,4 +1,4 @@
-"""The residual block of time-conditioned U-Nets: DDPM's, BigGAN's, ADM's and EDM's are one, with other options."""
+"""The residual block of time-conditioned U-Nets, with options for the blocks of DDPM, BigGAN, ADM and EDM."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["ResidualBlock"]
 
 
 class ResidualBlock(nn.Module):
-    """factor (skip(r(x)) + conv(dropout(act(norm(conv(r(act(norm(x)))), emb))))), r a halving, a doubling or nothing.
+    """factor (skip(r(x)) + conv(dropout(act(norm(conv(r(act(norm(x)))), emb))))); r halves, doubles or keeps the size.
 
-    (B, incoming, *space) and an embedding (B, width), already activated, to (B, outgoing, *space). Only the skip is there at the
-    start of training.
+    (B, incoming, *space) and an embedding (B, width), already activated, to (B, outgoing, *space).
+    At the start of training the second convolution is 0, and the block is its skip.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, appendix B; Brock, Donahue, Simonyan, 2019, arXiv 1809.11096, appendix B
     (resampling inside); Dhariwal and Nichol, 2021, arXiv 2105.05233, section 3 (scale and shift); Song et al., 2021, arXiv
@@ -84,5 +84,5 @@ MODULATIONS = {"add": _Shifted, "scale_shift": _Scaled}
 
 
 def _spread(vector: Tensor, h: Tensor) -> Tensor:
-    """(B, C) over the axes of space of h."""
+    """A vector (B, C) as (B, C, 1, ...), to broadcast over the spatial axes of h."""
     return vector.reshape(*vector.shape, *[1] * (h.ndim - 2))

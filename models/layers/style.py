@@ -1,4 +1,4 @@
-"""How the layers of one network are made: the options that all of its blocks share, read in one place."""
+"""The options that all blocks of a network share, and the layers that follow from them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def group_norm(channels: int, least: int = 4, eps: float = 1e-5) -> nn.GroupNorm:
-    """Group normalisation with the most groups, up to 32, that leave each at least so many channels and divide them evenly."""
+    """Group normalisation with as many groups as possible: at most 32, of equal size, with at least least channels each."""
     groups = max(g for g in range(1, min(32, max(channels // least, 1)) + 1) if channels % g == 0)
     return nn.GroupNorm(groups, channels, eps)
 
 
 def scaled_sum(a: Tensor, b: Tensor, factor: float) -> Tensor:
-    """factor (a + b), in one map's memory: the sum is nobody else's, and is not there twice."""
+    """factor (a + b), which needs the memory of one map: the sum is scaled in place."""
     both = a + b
     return both if factor == 1 else both.mul_(factor)
 
@@ -37,12 +37,18 @@ def scaled_sum(a: Tensor, b: Tensor, factor: float) -> Tensor:
 class Style:
     """The options of a network's blocks.
 
-    width is that of the embedding, or 0 where blocks are not told the noise level; dims counts the axes of space. The embedding
-    is added to a block's map (modulation "add") or scales and shifts it ("scale_shift"). Groups of the normalisation have at
-    least least channels. rescale divides sums of two branches by sqrt(2). taps are the filter of halving and doubling; without,
-    maps are averaged and repeated, and a strided convolution looks ahead of its entry, or to both sides.
-    project: a block that resamples has a convolution on its shortcut even where the channels stay. Attention has heads, or as
-    many as there are times head_channels in the channels. Raises ValueError for an activation or a modulation that is not known.
+    width: the size of the embedding, or 0 if blocks do not read the noise level. dims: the number of spatial axes.
+    modulation: the embedding is added to a block's map ("add"), or scales and shifts it ("scale_shift").
+    least: the least number of channels in a group of the normalisation. eps: the number added to its variances.
+    rescale: sums of two branches are divided by sqrt(2).
+    taps: the filter of halving and doubling. Without taps, maps are averaged and repeated.
+    ahead: without taps, the window of a strided convolution starts at the entry itself, else one before it.
+    project: a block that resamples has a convolution on its skip, even if the number of channels stays.
+    heads: attention has this many heads, or, with head_channels, heads of head_channels channels each.
+
+    Raises:
+        ValueError: when the activation or the modulation is not known.
+        ValueError: when dims is not 1, 2 or 3.
 
     >>> Style(width=16, activation="elu").act()
     ELU(alpha=1.0)
@@ -72,7 +78,7 @@ class Style:
 
     @property
     def factor(self) -> float:
-        """What a sum of two branches is multiplied by."""
+        """The factor of a sum of two branches."""
         return 0.5**0.5 if self.rescale else 1.0
 
     def act(self) -> nn.Module:
@@ -88,27 +94,31 @@ class Style:
         return CONVOLUTIONS[self.dims](incoming, outgoing, size, padding=size // 2)
 
     def halve(self) -> FIRDown:
-        """Half the size, without weights."""
+        """A layer without weights that halves the size."""
         return FIRDown(self.taps or (1, 1), self.dims)
 
     def double(self) -> FIRUp:
-        """Twice the size, without weights."""
+        """A layer without weights that doubles the size."""
         return FIRUp(self.taps or (1, 1), self.dims)
 
     def conv_down(self, incoming: int, outgoing: int) -> Untold:
-        """Half the size, by a convolution."""
+        """A convolution that halves the size."""
         return conv_down(incoming, outgoing, self.taps, self.dims, self.ahead)
 
     def conv_up(self, incoming: int, outgoing: int) -> Untold:
-        """Twice the size, by a convolution."""
+        """A convolution that doubles the size."""
         return conv_up(incoming, outgoing, self.taps, self.dims)
 
     def out(self, channels: int, outputs: int) -> nn.Sequential:
-        """From a map to numbers: normalise, activate, convolve; 0 at the start of training."""
+        """The last layers: normalise, activate, convolve. Their output is 0 at the start of training."""
         return nn.Sequential(self.norm(channels), self.act(), zero_init(self.conv(channels, outputs)))
 
     def heads_of(self, channels: int) -> int:
-        """How many heads attention over so many channels has. Raises ValueError for a number that does not divide them."""
+        """The number of heads of attention over a number of channels.
+
+        Raises:
+            ValueError: when the heads do not divide the channels.
+        """
         part = self.heads if self.head_channels is None else self.head_channels
         if channels % part:
             what = "heads" if self.head_channels is None else "channels in each head"

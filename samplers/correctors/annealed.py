@@ -21,10 +21,13 @@ __all__ = ["AnnealedLangevin"]
 class AnnealedLangevin(Corrector):
     """steps times x <- x + alpha_i / 2 score + sqrt(alpha_i) z at each level, alpha_i = epsilon sigma_i^2 / sigma_L^2.
 
-    sigma_L is the process's sigma at its t_min. published="ncsn" as above, "ncsnv2": x <- x + alpha_i score + sqrt(2 alpha_i) z.
-    Sampler(None, AnnealedLangevin(...), times=Table(), last="sample") is NCSN's algorithm, last="denoise" NCSNv2's. The law it
-    ends in is not quite that of the data. Raises ValueError for numbers that are not positive, another convention, and, when it
-    meets a process, an epsilon for which no step converges: alpha_i / 2 (ncsn) of 2 sigma_i^2 and more.
+    sigma_L is the process's sigma at its t_min. published="ncsn" is as above, "ncsnv2" is x <- x + alpha_i score +
+    sqrt(2 alpha_i) z. Sampler(None, AnnealedLangevin(...), times=Table(), last="sample") is NCSN's algorithm, and last="denoise" is
+    NCSNv2's. Its final law is not quite that of the data.
+
+    Raises:
+        ValueError: when epsilon or steps is not positive, or published is another word.
+        ValueError: when, under a process, no step converges: alpha_i / 2 (ncsn) or alpha_i (ncsnv2) is 2 sigma_i^2 or more.
 
     Reference: Song and Ermon, 2019, arXiv 1907.05600, Algorithm 1; 2020, arXiv 2006.09011, Algorithm 1.
 

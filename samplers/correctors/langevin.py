@@ -22,12 +22,14 @@ __all__ = ["Langevin", "walk", "walk_bias"]
 class Langevin(Corrector):
     """steps times x <- x + h score + sqrt(2 h) z at one time.
 
-    step="time": h = 2 (snr sigma_t)^2. It depends on t alone, so that the law of x_t is kept (up to the bias of a finite
-    step, about snr^2 of the variance) and rows are independent. step="batch": h = 2 (snr |z| / |score|)^2 with norms averaged
-    over the batch, as published, but without the factor alpha_i = 1 - beta_i of Algorithm 5 (VP): give snr sqrt(alpha_i) for
-    that. Every row then depends on its neighbours, and in few dimensions the law is not kept. Scores that are all zero, as
-    those of a network before training, give no scale, and then no step.
-    Raises ValueError for another rule, or numbers that are not positive.
+    step="time": h = 2 (snr sigma_t)^2. It depends on t alone, so that rows are independent, and the law of x_t is kept up to the
+    bias of a finite step, about snr^2 of the variance. step="batch": h = 2 (snr |z| / |score|)^2 with norms averaged over the
+    batch, as published, but without the factor alpha_i = 1 - beta_i of Algorithm 5 (VP): give snr sqrt(alpha_i) for that. Every
+    row then depends on its neighbours, and in few dimensions the law is not kept. Scores that are all zero, as those of a network
+    before training, give no scale, and then no step.
+
+    Raises:
+        ValueError: when step is another word, or snr or steps is not positive.
 
     Reference: Song et al., 2021, arXiv 2011.13456, Algorithms 4 and 5 (step="batch"); Song and Ermon, 2019, arXiv 1907.05600,
     Algorithm 1 (a step in proportion to sigma^2).

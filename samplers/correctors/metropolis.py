@@ -21,8 +21,11 @@ class Metropolis(Corrector):
     """steps times x' = x + h score(x) + sqrt(2 h) z, h = 2 (snr sigma_t)^2, kept with the probability that leaves p_t as it is.
 
     That is min(1, p(x') q(x | x') / p(x) q(x' | x)), q(x' | x) the density of the proposal (MALA). Each row is kept or not for
-    itself. For a score function that knows its density, log_prob(x, t) -> (B,), up to a constant, as an oracle's does. Two draws
-    a move. Raises ValueError for numbers that are not positive, and TypeError for a score function without log_prob.
+    itself. The score function must know its density, log_prob(x, t) -> (B,), up to a constant, as an oracle does. Two draws a move.
+
+    Raises:
+        ValueError: when snr or steps is not positive.
+        TypeError: when the score function has no log_prob.
 
     Reference: Roberts and Tweedie, 1996, Bernoulli 2, 341-363, section 1.4.2; Grenander and Miller, 1994.
 

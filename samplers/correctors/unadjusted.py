@@ -20,8 +20,10 @@ __all__ = ["Unadjusted"]
 class Unadjusted(Corrector):
     """steps times x <- x + epsilon / 2 score + sqrt(epsilon) z, the same epsilon at every time; serves every process.
 
-    On N(0, v) its law has the variance v / (1 - epsilon / 4v), and none where epsilon is 4v or more: it diverges. Raises
-    ValueError for numbers that are not positive.
+    On N(0, v) its law has the variance v / (1 - epsilon / 4v). It diverges where epsilon is 4v or more.
+
+    Raises:
+        ValueError: when epsilon or steps is not positive.
 
     Reference: Welling and Teh, 2011, "Bayesian learning via stochastic gradient Langevin dynamics", equation 3; Song and Ermon,
     2019, arXiv 1907.05600, equation 4.

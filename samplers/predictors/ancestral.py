@@ -23,9 +23,11 @@ class Ancestral(Predictor):
     """x_s = r (alpha_s / alpha_t) x + alpha_s (1 - r) x0 + std z, r = SNR_t / SNR_s: the posterior given the predicted x0.
 
     variance="small": std = sigma_s sqrt(1 - r), DDPM's beta-tilde, exact for data that are a point. "large": sigma_t sqrt(1 - r),
-    its beta, exact for N(0, 1) data. "learned": what the model has learned of it, log-variance or fraction between the two.
-    The small one is also DDIM(eta=1), whose coefficients it has. Raises ValueError for another variance, or,
-    at its first step, for a model that has learned none.
+    its beta, exact for N(0, 1) data. "learned": the model's own, a log-variance or a fraction between the two. The small one is
+    also DDIM(eta=1), whose coefficients it has.
+
+    Raises:
+        ValueError: when variance is another word, or, at the first step, when the model has learned no variance.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, Algorithm 2 and equation 7; Nichol and Dhariwal, 2021, arXiv
     2102.09672, equation 15.

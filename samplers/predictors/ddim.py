@@ -21,10 +21,13 @@ __all__ = ["DDIM", "coefficients"]
 class DDIM(Predictor):
     """x_s = alpha_s x0 + sqrt(sigma_s^2 - std^2) eps + std z, std = eta sigma_s sqrt(1 - SNR_t / SNR_s).
 
-    eta is the paper's, from 0 to 1, of the noise of a step: in terms of its table std = eta sqrt((1 - a') / (1 - a))
-    sqrt(1 - a / a'), a = alpha_t^2, a' = alpha_s^2. eta = 0 is also DPMSolver(order=1) and the exponential integrator of the
-    probability flow (DEIS of order 0), eta = 1 Ancestral("small"), SDEDPMSolver's first step and the exponential integrator of
-    the reverse SDE. Raises ValueError for an eta outside [0, 1].
+    eta, from 0 to 1, is the paper's share of a step's noise. In terms of the paper's table, std = eta sqrt((1 - a') / (1 - a))
+    sqrt(1 - a / a') with a = alpha_t^2 and a' = alpha_s^2. eta = 0 is also DPMSolver(order=1) and the exponential integrator of
+    the probability flow (DEIS of order 0). eta = 1 is also Ancestral("small"), SDEDPMSolver's first step and the exponential
+    integrator of the reverse SDE.
+
+    Raises:
+        ValueError: when eta is outside [0, 1].
 
     Reference: Song, Meng, Ermon, 2021, arXiv 2010.02502, equations 12 and 16; Zhang and Chen, 2022, arXiv 2204.13902, equation 10.
 

@@ -20,12 +20,14 @@ __all__ = ["DPMSolver"]
 class DPMSolver(Predictor):
     """x_s = (sigma_s / sigma_t) x - alpha_s expm1(-h) D, h = lambda_s - lambda_t, lambda = log-SNR / 2.
 
-    order = 1: D = x0(x, t), which is deterministic DDIM; order = 2: D = x0 + (x0 - x0_before) h / (2 h_before); order = 3: the
+    order = 1: D = x0(x, t), which is deterministic DDIM. order = 2: D = x0 + (x0 - x0_before) h / (2 h_before). order = 3: the
     parabola through the last three. data_prediction=False (DPM-Solver, not ++) has (alpha_s / alpha_t) x - sigma_s expm1(h) D
-    with D made of eps. multistep: the others are those of the steps before, one network call a step, but for the first of order 3,
-    which makes two; without it they are made inside each step, order calls. Deterministic.
-    The released third-order multistep halves the second derivative and starts at first order, which makes it second-order
-    (diffusers copied it): published=True gives that. Raises ValueError for another order, and for published=True of another one.
+    with D made of eps. multistep takes the other estimates from the steps before: one network call a step, but two for the first
+    of order 3. Without it they are made inside each step, in order calls. Deterministic. The released third-order multistep halves
+    the second derivative and starts at first order, which makes it second-order (diffusers copied it): published=True gives that.
+
+    Raises:
+        ValueError: when order is not 1, 2 or 3, or published is asked of any but the third-order multistep.
 
     Reference: Lu, Zhou, Bao, Chen, Li, Zhu, 2022, arXiv 2211.01095, Algorithms 1 (2S) and 2 (2M) and equation 9; 2022, arXiv
     2206.00927, Algorithms 1 and 2; Song, Meng, Ermon, 2021, arXiv 2010.02502, equation 12 (DDIM).

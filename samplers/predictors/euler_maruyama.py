@@ -20,6 +20,7 @@ class EulerMaruyama(Predictor):
     """x_s = x - h [f - (1 + eta^2)/2 g^2 score] + eta g sqrt(h) z, h = t - s.
 
     eta = 1 is the reverse SDE, eta = 0 Euler's method on the probability-flow ODE; serves every process.
+
     Reference: Song et al., 2021, arXiv 2011.13456, equation 6 and appendix G.
 
     >>> EulerMaruyama(eta=0.0)

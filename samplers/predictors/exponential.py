@@ -32,9 +32,9 @@ def integrate_exponential(
         x_s = (sigma_s / sigma_t) e^(-eta^2 h) x + alpha_s (1 + eta^2) int_0^h e^(-(1 + eta^2) (h - u)) F(lambda_t + u) du    (data)
         x_s = (alpha_s / alpha_t) x - sigma_s int_0^h e^(h - u) F(lambda_t + u) du                                           (eps)
 
-    with F the polynomial through values at places (log-SNR), the first of them at from_. simple: a straight line's slope counts
-    e^z - 1 halves instead of its exact integral, as DPM-Solver's and UniPC's second-order formulas have it; halved: so is the
-    second derivative of a parabola, as DPM-Solver's third-order multistep was released.
+    with F the polynomial through values at places (log-SNR), the first of them at from_. simple: the slope of a straight line
+    weighs (e^z - 1) / 2 in place of its exact integral, as in the second-order formulas of DPM-Solver and UniPC. halved: the second
+    derivative of a parabola is halved, as in DPM-Solver's third-order multistep as it was released.
     """
     span = to.log_snr - from_.log_snr
     if data:

@@ -22,10 +22,13 @@ __all__ = ["Heun"]
 class Heun(Predictor):
     """In y = x / alpha and v = sigma / alpha: y_s = y + (v_s - v_t) (eps(x_t, t) + eps(x', s)) / 2, x' by Euler's step.
 
-    With churn, noise is added first: v becomes (1 + gamma) v and y gains noise_scale sqrt(gamma (2 + gamma)) v z, gamma =
-    min(churn / N, sqrt(2) - 1) where churn_min <= v <= churn_max and 0 elsewhere, N being the number of times of the grid (1 for
-    a time on no grid). Noise never goes beyond T, and on a table to a level it has. churn = 0 is deterministic.
-    The paper's last step, to no noise, is Sampler(..., last="denoise"). Raises ValueError for a negative churn or noise_scale.
+    With churn, noise is added first: v becomes (1 + gamma) v, and y gains noise_scale sqrt(gamma (2 + gamma)) v z. There gamma =
+    min(churn / N, sqrt(2) - 1) where churn_min <= v <= churn_max, and 0 elsewhere. N is the number of times of the grid (1 for
+    a time on no grid). Noise never goes beyond T, and on a table it goes to a level of the table. churn = 0 is deterministic.
+    The paper's last step, to no noise, is Sampler(..., last="denoise").
+
+    Raises:
+        ValueError: when churn or noise_scale is negative.
 
     Reference: Karras, Aittala, Aila, Laine, 2022, arXiv 2206.00364, Algorithms 1 and 2.
 

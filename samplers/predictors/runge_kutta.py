@@ -20,8 +20,8 @@ __all__ = ["StochasticRungeKutta"]
 class StochasticRungeKutta(Predictor):
     """SRA1 on the reverse SDE of y = x / alpha in the clock tau = sigma^2 / alpha^2, where its noise is additive, and a Brownian W.
 
-    Back in tau, dy = f |dtau| + dW with f = (x0 - y) / tau. With a step h of tau, W = sqrt(h) z_1 its increment and
-    I = int W = h^(3/2) (z_1 + z_2 / sqrt(3)) / 2,
+    Back in tau, dy = f |dtau| + dW with f = (x0 - y) / tau. A step has the length h of tau. W = sqrt(h) z_1 is its increment, and
+    I = int W = h^(3/2) (z_1 + z_2 / sqrt(3)) / 2. Then
 
         y' = y + c h f(y, tau) + 2 c I / h,   y_s = y + h [(1 - 1 / 2c) f(y, tau) + f(y', tau - c h) / 2c] + W,   c = 3/4.
 

@@ -22,8 +22,11 @@ class SDEDPMSolver(Predictor):
     """x_s = (sigma_s / sigma_t) e^(-k h) x - alpha_s expm1(-(1 + k) h) D + sigma_s sqrt(-expm1(-2 k h)) z, k = eta^2.
 
     D = x0 + (x0 - x0_before) h / (2 h_before), h = lambda_s - lambda_t, lambda = log-SNR / 2 (2M). eta multiplies g in the
-    reverse SDE: 1 is SDE-DPM-Solver++(2M), 0 DPMSolver(order=2), and the first step, D = x0, the exponential integrator of that
-    SDE. Second-order in law. Raises ValueError for a negative eta.
+    reverse SDE: 1 is SDE-DPM-Solver++(2M), and 0 is DPMSolver(order=2). The first step, D = x0, is the exponential integrator of
+    that SDE. Second-order in law.
+
+    Raises:
+        ValueError: when eta is negative.
 
     Reference: Lu, Zhou, Bao, Chen, Li, Zhu, 2022, arXiv 2211.01095, equation 19 and appendix A (SDE-DPM-Solver++ 2M).
 

@@ -20,10 +20,13 @@ __all__ = ["UniPC"]
 class UniPC(Predictor):
     """DPM-Solver++ multistep, and each state corrected by the estimate that the next step asks for anyway: one call a step.
 
-    UniP-p carries the state along the polynomial through the last p estimates of x0, UniC-p carries the state before once more,
-    along that through these and the new one. Two estimates count halves of B = e^-h - 1 (the paper's B_2). The estimate is not
-    asked again for the corrected state, and the last state is not corrected; the error falls as h^(order + 1). Deterministic.
-    Raises ValueError for an order other than 1, 2 and 3.
+    UniP-p carries the state along the polynomial through the last p estimates of x0. UniC-p carries the state before once more,
+    along the polynomial through these and the new one. A straight line's slope weighs half of B = e^-h - 1 (the paper's B_2). The
+    estimate is not asked again for the corrected state, and the last state is not corrected. The error falls as h^(order + 1).
+    Deterministic.
+
+    Raises:
+        ValueError: when order is not 1, 2 or 3.
 
     Reference: Zhao, Bai, Rao, Zhou, Lu, 2023, arXiv 2302.04867, Algorithms 5 to 8 (data prediction) and theorem 3.1.
 

@@ -16,9 +16,9 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import StubImageFile
 from torch import Tensor
-from tqdm import tqdm
 
 from score_sde.data.reading import as_tensor, cached, new_array
+from score_sde.progress import progress_bar
 from sde_lib import Images
 
 __all__ = ["Folder", "on_white", "sizes"]
@@ -184,7 +184,7 @@ class _Processes:
 
     def _each(self, function: Any, items: list[Path], what: str) -> Iterator[Any]:
         done = self.pool.imap(function, items, chunksize=64)
-        return iter(tqdm(done, desc=what, total=len(items), unit=" pictures", leave=False))
+        return iter(progress_bar(done, total=len(items), description=what, unit=" pictures", leave=False))
 
     def __exit__(self, *_: object) -> None:
         self.pool.terminate()

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+from likelihood.results import standard_error
 from sde_lib import Images, RowNoise
 from sde_lib.data import chunks
 from sde_lib.noise import Stream
@@ -92,4 +93,4 @@ def _bits(nats: Tensor, images: Images, dims: int) -> Tensor:
 
 
 def _summary(name: str, bits: Tensor) -> Baseline:
-    return Baseline(name, bits.mean().item(), bits.std().item() / len(bits) ** 0.5)
+    return Baseline(name, bits.mean().item(), standard_error(bits).item())

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from scipy import stats
 from torch import Tensor
-from tqdm import tqdm
 
 from samplers import Ancestral, LogSNR, Sampler, impulse_response
 from score_sde.errors import first_line
+from score_sde.progress import progress_bar
 from sde_lib import VPSDE, GaussianOracle, LinearSDE, MixtureOracle, ReverseSDE, RowNoise
 
 __all__ = [
@@ -241,7 +241,9 @@ def certify(
     workers = min(os.cpu_count() or 1, 8) if len(jobs) > 20 else 0
     with multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) if workers else nullcontext() as pool:
         done = pool.imap(_do, jobs) if pool else map(_do, jobs)
-        rows = list(itertools.chain.from_iterable(tqdm(done, "certifying", total=len(jobs), leave=False)))
+        rows = list(
+            itertools.chain.from_iterable(progress_bar(done, total=len(jobs), description="certifying", unit=" rows", leave=False))
+        )
     return [row for row in rows if isinstance(row, Impulse)], [row for row in rows if isinstance(row, Law)]
 
 

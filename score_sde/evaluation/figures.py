@@ -17,6 +17,7 @@ from matplotlib import pyplot as plt
 
 __all__ = ["image_grid", "is_drawable", "loss_curve", "save_picture", "scatter"]
 
+WHY_LOWER = "held out: averaged weights and no dropout, so it is often below the training loss"
 FEW = 30  # points of a curve that are marked
 
 
@@ -60,7 +61,7 @@ def loss_curve(rows: list[dict[str, Any]], path: Path) -> None:
         1 if number is None else 2, figsize=(6, 4 if number is None else 7), layout="constrained", squeeze=False
     )
     axes = all_axes[0, 0]
-    for key, error, label in (("loss", None, "training"), ("held_out", "held_out_error", "held out, averaged weights")):
+    for key, error, label in (("loss", None, "training"), ("held_out", "held_out_error", "held out")):
         found = [row for row in rows if row.get(key) is not None]
         if found:
             bars = None if error is None else [row[error] or 0.0 for row in found]
@@ -69,6 +70,8 @@ def loss_curve(rows: list[dict[str, Any]], path: Path) -> None:
             axes.errorbar(*values, bars, linewidth=1, label=label, marker=marker)
     lowest = min(row["loss"] for row in rows if row.get("loss") is not None)
     axes.set(xlabel="step", ylabel="loss", yscale="log" if lowest > 0 else "linear")
+    if any(row.get("held_out") is not None for row in rows):
+        axes.set_title(WHY_LOWER, fontsize="small")
     axes.legend()
     if number is not None:
         found = [row for row in rows if number in row]

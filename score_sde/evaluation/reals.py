@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from likelihood import log_likelihood
-from likelihood.results import PerRowResult, count_of, with_error
+from likelihood.results import PerRowResult, count_of, standard_error, with_error
 from score_sde.evaluation.baselines import Baseline
 from sde_lib import GaussianOracle, LinearSDE, Standardize
 
@@ -69,4 +69,4 @@ def real_baselines(train: Tensor, test: Tensor, truth: Any) -> list[Baseline]:
 
 
 def _summary(name: str, nats: Tensor) -> Baseline:
-    return Baseline(name, nats.mean().item(), nats.std().item() / len(nats) ** 0.5)
+    return Baseline(name, nats.mean().item(), standard_error(nats).item())

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from models.files import write_atomically
 from score_sde.errors import UsageError
+from score_sde.progress import progress_bar
 from score_sde.training.ranks import Ranks
 
 __all__ = ["do_batches", "read_batches", "save_npz"]
@@ -29,9 +29,9 @@ def do_batches(
     _claim(folder, job)
     mine = starts[ranks.rank :: ranks.world]
     left = [start for start in mine if not _is_whole(_file(folder, start))]
-    options: Any = {"unit": " batches", "leave": False, "disable": ranks.rank > 0, "initial": len(mine) - len(left)}
+    options: Any = {"initial": len(mine) - len(left), "leave": False, "disable": ranks.rank > 0}
     try:
-        for start in tqdm(left, desc=what, total=len(mine), **options):
+        for start in progress_bar(left, total=len(mine), description=what, unit=" batches", **options):
             save_npz(_file(folder, start), **make(start))
     except KeyboardInterrupt:
         done = sum(_file(folder, start).exists() for start in starts)

@@ -11,13 +11,13 @@ from types import FrameType
 from typing import Any
 
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from models.checkpoint import FILE_NAME
 from models.files import write_atomically
 from score_sde.config.config import dump
 from score_sde.config.experiment import Experiment
 from score_sde.errors import Interrupted, UsageError
+from score_sde.progress import progress_bar
 from score_sde.runs.folders import new_run
 from score_sde.runs.metrics import CURVE_NAME, METRICS_NAME, draw_curve, log_to
 from score_sde.runs.previews import preview
@@ -100,15 +100,15 @@ def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str
         write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
     batch = settings.batch_size
     started, first = time.perf_counter(), trainer.step
-    options: Any = {"unit": " images", "desc": "training", "dynamic_ncols": True, "disable": not first_one}
-    bar = tqdm(total=settings.steps * batch, initial=first * batch, **options)
+    total, initial = settings.steps * batch, first * batch
+    bar = progress_bar(total=total, initial=initial, description="training", unit=" images", disable=not first_one)
     with bar, _StopRequest() as stop:
         asked = False
         for progress in trainer.run():
             bar.update(batch)
             if progress.loss is not None:
                 skipped = {"skipped": progress.skipped} if progress.skipped else {}
-                bar.set_postfix(step=progress.step, loss=f"{progress.loss:.4g}", **skipped)
+                bar.set_postfix(step=progress.step, loss=f"{progress.loss:.4g}", refresh=False, **skipped)
             row = _row(progress, (progress.step - first) * batch, time.perf_counter() - started) | preview(
                 experiment, trainer, folder
             )

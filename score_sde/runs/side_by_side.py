@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from likelihood import BitsPerDim, SDEBits, VariationalBits
-from likelihood.results import with_error
+from likelihood.results import standard_error, with_error
 
 __all__ = ["Estimate", "SideBySide"]
 
@@ -56,7 +55,7 @@ class SideBySide:
     def from_flow(self, name: str) -> tuple[float, float]:
         """Mean difference from the flow's number over the images, and its standard error: image by image, much is in common."""
         difference = self.results[name].per_image - self.per_image.to(self.results[name].per_image)
-        return difference.mean().item(), (difference.std() / len(difference) ** 0.5).item() if len(difference) > 1 else torch.nan
+        return difference.mean().item(), standard_error(difference).item()
 
     def record(self) -> dict[str, Any]:
         """Each result, as JSON can keep it."""

@@ -12,12 +12,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
-from tqdm import tqdm
 
 from likelihood import Variational
 from models import MLP, UNet
 from models.files import read_metadata, read_tensors, write_tensors
 from models.registry import NETWORKS
+from score_sde.progress import progress_bar
 from sde_lib import DenoisingScoreMatching, Images, ImportanceTime, RowNoise, ScoreModel
 from sde_lib.noise import Stream
 
@@ -75,10 +75,10 @@ def fit_in_folder(model: ScoreModel, codes: Tensor, folder: Path, steps: int, se
     torch.manual_seed(seed)  # the initial weights
     network: nn.Module = UNet(shape, channels=16, blocks=1, outputs=2) if len(shape) == 3 else MLP(shape, outputs=2)
     device = next(model.parameters()).device
-    with tqdm(total=steps, desc="dequantizer", unit=" steps") as bar:
+    with progress_bar(total=steps, description="dequantizer", unit=" steps") as bar:
         for step, bits in fit(network.to(device), model, codes.to(device), steps, batch_size=128, learning_rate=1e-3, seed=seed):
             bar.update(step - bar.n)
-            bar.set_postfix(bound=f"{bits:.4g}")
+            bar.set_postfix(bound=f"{bits:.4g}", refresh=False)
     save_dequantizer(network, folder / FILE_NAME)
     return folder / FILE_NAME
 

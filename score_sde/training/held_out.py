@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from likelihood.results import standard_error
 from sde_lib import RowNoise, ScoreModel
 from sde_lib.noise import Stream
 
@@ -51,5 +52,5 @@ def held_out(
     loss, level = torch.cat(losses), torch.cat(levels)
     parts = level.argsort(descending=True).chunk(LEVELS)
     by_level = [(level[part].mean().item(), loss[part].mean().item()) for part in parts]
-    error = (loss.std() / len(loss) ** 0.5).item() if len(loss) > 1 else None
+    error = standard_error(loss).item() if len(loss) > 1 else None
     return HeldOut(loss.mean().item(), error, by_level)

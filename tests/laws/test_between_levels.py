@@ -88,6 +88,7 @@ def test_the_levels_between_are_those_of_a_table_cut_finer(schedule):
     torch.testing.assert_close(part.fractional_index(t), full.fractional_index(t), rtol=0, atol=1e-9)
 
 
+@pytest.mark.quick("linear-*", "ncsn-*")
 @pytest.mark.parametrize("oracle", [correlated(), mixture()], ids=["correlated", "mixture"])
 @pytest.mark.parametrize(
     ("table", "smooth"),
@@ -103,6 +104,7 @@ def test_the_flow_of_a_table_costs_about_what_that_of_a_continuous_process_does(
     torch.testing.assert_close(of_table.log_prob, closed_form(oracle, table, x, of_table.latent), rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_real_label_keeps_the_flow_of_a_network_of_the_index_smooth():
     """A network that finds its level by the label: with integers its answers jump between the levels, and steps become small."""
     sde, oracle = ddpm(), mixture()

@@ -165,6 +165,7 @@ def heartbeat_bound(steps):
     return total / math.log(2)
 
 
+@pytest.mark.slow
 def test_exact_reverse_of_the_heartbeat_has_the_enumerated_bound():
     """Above log2 5, and nearer to it with more steps; the library's terms agree with the enumeration, over its 5^5 classes."""
     bounds = [heartbeat_bound(steps) for steps in (1, 10, 100, 1000)]
@@ -265,6 +266,7 @@ def test_what_is_no_chain_of_bits_is_refused():
         law.loss(lambda x, label: x[:, :2], torch.zeros(2, 3))
 
 
+@pytest.mark.slow
 def test_a_network_learns_the_heartbeat():
     """A small MLP comes within half a bit of the least bound of its chain, and not below it or log2 5 by more than the error."""
     torch.manual_seed(0)

@@ -39,6 +39,7 @@ def expected_bits(images, std=STD):
     return -mass.log2(), nats / math.log(2)
 
 
+@pytest.mark.slow
 def test_draws_close_the_gap_of_the_bound_when_the_density_is_exact():
     codes = torch.tensor([[0, 1, 2, 3], [1, 1, 2, 2]]).repeat(50, 1)
     truth, one_draw = expected_bits(COARSE)
@@ -259,6 +260,7 @@ def test_intervals_from_probes_hold_on_a_discrete_law():
     assert one.parts.probe == pytest.approx(error[0].item(), rel=1e-3)  # what is stated of a run is what is counted here
 
 
+@pytest.mark.slow
 def test_the_solvers_part_is_its_error():
     """Within a factor 2 of the change against a solution a thousand times finer, at tolerances from 1e-2 to 1e-4."""
     oracle = correlated(6)

@@ -32,6 +32,7 @@ def gaussian(sde, mean=0.7, std=0.3):
     return GaussianOracle(torch.tensor([mean], dtype=torch.float64), std).score(sde)
 
 
+@pytest.mark.quick("VPSDE(LinearBeta*", "VESDE*", "Tabulated*")
 @pytest.mark.parametrize("sde", PROCESSES, ids=name)
 def test_metropolis_keeps_the_law_where_langevin_does_not(sde):
     """Exact samples of N(m, p), long steps: Langevin's variance becomes p / (1 - h / 2p), that of a Metropolis chain stays."""

@@ -9,6 +9,7 @@ from scipy import stats
 
 from likelihood import Exact, Hutchinson, Probing, log_likelihood
 from sde_lib import VESDE, VPSDE, Gaussian, GaussianOracle, Images, MixtureOracle, SubVPSDE, Unfinished
+from sde_lib.noise import RowNoise
 from tests.registry import CONTINUOUS, PROCESSES, name
 
 every_process = pytest.mark.parametrize("sde", PROCESSES, ids=name)
@@ -88,6 +89,7 @@ def flow_density(oracle, sde, x):
     return oracle.log_prob(x, sde, sde.t_min) - oracle.log_prob(latent, sde, sde.T) + sde.prior(latent).log_prob(latent)
 
 
+@pytest.mark.quick("*-VPSDE(LinearBeta*", "*-VESDE*")
 @every_continuous_process
 @pytest.mark.parametrize("oracle", [correlated(), mixture()], ids=["correlated", "mixture"])
 def test_log_likelihood_is_the_density(oracle, sde):
@@ -100,6 +102,7 @@ def test_log_likelihood_is_the_density(oracle, sde):
     assert difference < 3 * (2 * sde.prior_mismatch(x).mean()) ** 0.5 + 1e-4  # a KL of d moves log p by about sqrt(2 d)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sde", [VPSDE(), SubVPSDE()], ids=name)
 def test_log_p_is_held_to_the_tolerance_however_large_it_has_grown(sde):
     """64 entries that are nearly known: log p is 93 nats, a share of which would be wrong by 0.01 at each step."""
@@ -126,6 +129,7 @@ def test_data_in_other_units_take_the_same_steps(method):
     torch.testing.assert_close(scaled.log_prob, plain.log_prob - d * math.log(c), rtol=0, atol=1e-7)
 
 
+@pytest.mark.quick("VESDE*")
 @pytest.mark.parametrize("method", ["dopri5", "dop853"])
 @pytest.mark.parametrize("sde", [VPSDE(), SubVPSDE(), VESDE()], ids=name)
 def test_a_step_errs_by_no_more_than_its_share_where_the_data_are_narrow(sde, method):
@@ -136,6 +140,7 @@ def test_a_step_errs_by_no_more_than_its_share_where_the_data_are_narrow(sde, me
     assert (result.log_prob - flow_density(oracle, sde, x)).abs().mean() < 5 * 1e-2 * 65**0.5
 
 
+@pytest.mark.quick("VPSDE(LinearBeta*", "VESDE*", "KarrasSDE*")
 @every_continuous_process
 def test_one_dimensional_density_integrates_to_one(sde):
     oracle = MixtureOracle([0.3, 0.7], torch.tensor([[-0.5], [0.5]], dtype=torch.float64), [0.1, 0.2])
@@ -144,6 +149,7 @@ def test_one_dimensional_density_integrates_to_one(sde):
     assert torch.trapezoid(p, x[:, 0]).item() == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.quick("correlated")
 @pytest.mark.parametrize("oracle", [correlated(), mixture()], ids=["correlated", "mixture"])
 def test_gradient_of_the_density_is_the_score(oracle):
     sde, h = VPSDE(0.1, 60.0), 1e-5  # a prior without mismatch
@@ -172,6 +178,16 @@ def test_one_rademacher_probe_is_exact_for_independent_entries():
     exact, one = (log_likelihood(sde, oracle.score(sde), x, divergence=d, **TIGHT) for d in (Exact(chunk=4), Hutchinson()))
     torch.testing.assert_close(one.log_prob, exact.log_prob, rtol=0, atol=1e-7)
     assert one.probe_error.isnan().all()
+
+
+def test_an_exact_divergence_of_too_many_entries_is_refused_before_the_score_is_asked():
+    asked, x, divergence = [], torch.ones(2, 5), Exact(max_dims=4)
+    sentence = "exact divergence of 5 entries would take 5 backward passes.*use Hutchinson"
+    with pytest.raises(ValueError, match=sentence):
+        log_likelihood(VPSDE(), lambda x, t: asked.append(t) or -x, x, divergence=divergence)
+    assert not asked
+    with pytest.raises(ValueError, match=sentence):  # where the probes of a trajectory are drawn
+        divergence.probe(RowNoise(0, 2), x)
 
 
 def test_divergence_is_the_trace_of_the_jacobian():

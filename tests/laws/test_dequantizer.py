@@ -53,6 +53,7 @@ class Exactly(nn.Module):
         return x * (sigma / (alpha**2 * STD**2 + sigma**2)).to(x)[:, None]
 
 
+@pytest.mark.slow
 def test_training_finds_more_than_uniform_points_do_and_no_more_than_there_is():
     """Data of a discretised Gaussian under the exact model: between -log2 P(k) and the bound of uniform points, near the former."""
     edges = torch.linspace(IMAGES.low, IMAGES.high, IMAGES.levels + 1, dtype=torch.float64)

@@ -123,6 +123,7 @@ def test_the_simple_loss_weighs_small_times_down():
     assert (weight[1:300].diff() < 0).all() and weight[1] / weight[300] > 100
 
 
+@pytest.mark.slow
 def test_the_bound_is_above_the_exact_likelihood_for_a_wrong_model():
     """Jensen: whatever the model says, the bound is no less than -log p of the data under the truth, its entropy."""
     sde, oracle = ddpm(), GaussianOracle(torch.tensor([MU], dtype=torch.float64), 0.5)
@@ -167,6 +168,7 @@ def test_progressive_guesses_err_by_what_the_noise_hides():
     assert errors == sorted(errors)
 
 
+@pytest.mark.slow
 def test_the_chain_of_the_exact_score_has_the_recorded_law():
     """DDPM's 1000 steps on N(0.3, s^2), mean and variance by recursion: recorded from closed forms, here by impulses."""
     from tests.recorded import load
@@ -210,6 +212,7 @@ def test_mixed_states_give_guesses_that_mix():
         assert guess((1 - w) * ends[0] + w * ends[1]) == pytest.approx((1 - w) * guess(ends[0]) + w * guess(ends[1]), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_network_learns_gaussian_data_to_the_irreducible_loss():
     """E|eps - eps*|^2 = alpha^2 s^2 / (alpha^2 s^2 + sigma^2): a small network comes within 2 % of its mean over t."""
     torch.manual_seed(0)
@@ -235,6 +238,7 @@ def test_a_network_learns_gaussian_data_to_the_irreducible_loss():
     assert trained < 1.02 * floor
 
 
+@pytest.mark.slow
 def test_a_swiss_roll_is_better_described_than_by_a_normal():
     """Sohl-Dickstein et al., 2015: bits gained over N(0, I) on a two-dimensional roll."""
     torch.manual_seed(0)

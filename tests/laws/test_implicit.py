@@ -225,6 +225,7 @@ def test_no_grad_gives_the_value_without_a_graph():
         torch.testing.assert_close(value, objective(model, x0, t=t, z=z).detach())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [ImplicitScoreMatching(), SlicedScoreMatching(slices=1)], ids=["trace", "sliced"])
 def test_training_recovers_the_score_of_a_mixture(objective):
     """300 steps of a small MLP at moderate noise: a tenth of the error of the score 0 remains, or less.

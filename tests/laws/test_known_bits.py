@@ -46,6 +46,7 @@ def test_a_gaussian_of_known_bits():
     assert abs(result.mean - 7.707) < 4 * result.standard_error and result.standard_error < 0.004
 
 
+@pytest.mark.slow
 def test_uniform_codes_have_eight_bits():
     """U{0, ..., 255} under the score of U(-1, 1): 8 bits and what the blur at t_min costs at the two ends, known by quadrature."""
     images, sde = Images(256), VPSDE()

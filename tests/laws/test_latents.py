@@ -46,6 +46,7 @@ def mixture(sde):
     return MixtureOracle([0.3, 0.7], normal((2, 3), 5), [0.2, 0.4]).score(sde)
 
 
+@pytest.mark.quick("VESDE*", "VPSDE(LinearBeta*")
 @pytest.mark.parametrize("sde", CONTINUOUS, ids=name)
 def test_the_flow_encodes_gaussian_data_by_the_affine_map_and_decodes_them_again(sde):
     """Whatever the data are: the map is that of the flow, far out as well."""
@@ -71,6 +72,7 @@ def test_the_flow_turns_a_full_covariance_into_the_prior():
 TURNED = [(p, sde) for p, sde in SMOOTH if deterministic(p) and type(p) is not ReverseDiffusion]
 
 
+@pytest.mark.quick("DDIM*-VESDE*", "DPMSolver(2, *", "DPMSolver(3, True, True, F*", "Heun*", "UniPC(3)*", "Euler*")
 @pytest.mark.parametrize(("predictor", "sde"), [(p, sde) for p, sde in TURNED if p == DDIM() or sde == VPSDE()], ids=name)
 def test_order_of_the_inversion(predictor, sde):
     """Halving the steps divides the distance of the latents to the affine map by 2^order: DDIM's by 2, for every other by its own.
@@ -88,6 +90,7 @@ def test_order_of_the_inversion(predictor, sde):
     assert measured == pytest.approx(predictor.convergence, abs=0.15 if predictor.convergence < 4 else 1)
 
 
+@pytest.mark.slow
 def test_there_and_back_by_ddim_is_of_order_one_and_by_its_kin_of_theirs():
     """Data of a mixture, whose flow is not affine, encoded and decoded with the same steps: h^2 cancels, there and back."""
     sde = VPSDE()

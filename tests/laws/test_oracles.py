@@ -187,6 +187,7 @@ def test_score_is_the_gradient_of_the_density(sde, oracle):
         torch.testing.assert_close(oracle.score(sde)(x, t), gradient, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.quick("board3")
 @every_oracle
 def test_log_likelihood_under_the_exact_flow_is_the_density(oracle):
     """The score has derivatives of its own: the divergence comes from them. The prior's mismatch is accounted for exactly."""

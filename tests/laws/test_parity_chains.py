@@ -110,6 +110,7 @@ def test_annealed_langevin_has_the_biased_law_of_its_recursion():
     same(torch.tensor(law, dtype=torch.float64), truths["ncsn_ald/T100_eps2e-5_L10/init_uniform01/mean_var"])
 
 
+@pytest.mark.quick("ve-*")
 @pytest.mark.parametrize("corrections", [0, 1])
 @pytest.mark.parametrize("kind", ["ve", "vp"])
 def test_predictor_corrector_has_the_law_of_its_recursion(kind, corrections):

@@ -52,6 +52,7 @@ def solve(sde, score, x0, divergence):
     return log_likelihood(sde, score, x0, divergence=divergence, tolerance=1e-10, method="dop853", t_min=1e-5)
 
 
+@pytest.mark.quick("ve*")
 @pytest.mark.parametrize("probe", [None, "Rademacher", "Gaussian"])
 @every_process
 def test_bits_of_independent_entries_are_the_closed_form(kind, probe):

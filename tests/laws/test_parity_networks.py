@@ -42,10 +42,8 @@ def test_score_sde_networks_and_their_gradients_are_the_recorded_ones(name):
     assert_near(single.detach(), recorded["out"], 2e-5)
 
 
-FAST = {"vp/ddpm/cifar10", "vp/cifar10_ddpmpp", "ve/bedroom_ncsnpp_continuous", "ve/cifar10_ncsnpp_continuous", "ve/ncsnv2/bedroom"}
-
-
-@pytest.mark.parametrize("name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in FULL_SIZE])
+@pytest.mark.quick("vp/ddpm/cifar10", "vp/cifar10_ddpmpp", "ve/bedroom_ncsnpp_continuous", "ve/ncsnv2/bedroom")
+@pytest.mark.parametrize("name", FULL_SIZE)
 def test_networks_at_full_size_have_the_recorded_weights(name):
     """Every recorded name has its place, with its shape, and nothing is left over."""
     entry = FULL_SIZE[name]

@@ -238,6 +238,7 @@ ELSEWHERE = ["ddpm_cifar10", "ddpm_church", "ddpm_bedroom_large", "iddpm_cifar10
 ELSEWHERE += ["iddpm_imagenet64_hybrid", "iddpm_imagenet64_conditional"]
 
 
+@pytest.mark.quick("iddpm_*")
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_presets_whose_weights_were_not_recorded_have_as_many_as_in_diffusers(name):
     diffusers = pytest.importorskip("diffusers")

@@ -75,6 +75,7 @@ def test_first_step_of_sde_dpm_solver_is_ancestral():
     torch.testing.assert_close(steps[0].x, steps[1].x, rtol=0, atol=1e-12)
 
 
+@pytest.mark.quick("VPSDE")
 @pytest.mark.parametrize("make", [VPSDE, VESDE, RectifiedFlow])
 def test_stochastic_runge_kutta_has_strong_order_three_halves(make):
     """The same Brownian path on grids of h and h/2, whose integrals are made of the fine ones: the distance falls as h^1.5.
@@ -189,6 +190,7 @@ def test_each_order_is_nearer_than_the_one_before_and_the_third_than_the_publish
     assert errors == sorted(errors, reverse=True)
 
 
+@pytest.mark.quick("DDIM*", "DPMSolver*")
 @pytest.mark.parametrize(
     ("predictor", "graphs"),
     [(DDIM(eta=0.5), 1), (DPMSolver(order=2), 2), (Heun(churn=10.0), 1), (UniPC(order=2), 3), (StochasticRungeKutta(), 1)],

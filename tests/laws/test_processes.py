@@ -54,6 +54,7 @@ def test_rates_work_under_inference_mode_and_vmap(sde):
     torch.testing.assert_close(mapped.T, expected)
 
 
+@pytest.mark.quick("VPSDE(LinearBeta*", "RectifiedFlow*", "Tabulated*-10.12)")
 @every_process
 def test_levels_rates_and_steps_are_one_graph(sde):
     """torch.compile traces them whole, without running any compiler here, and gives the same numbers."""

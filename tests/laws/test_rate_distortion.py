@@ -18,6 +18,7 @@ def gaussian_codes(shape, seed):
     return FINE.decode(MU + S * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
 
 
+@pytest.mark.quick("linear")
 @pytest.mark.parametrize("sde", [ddpm("cosine", 40), ddpm("linear", 60)], ids=["cosine", "linear"])
 def test_rate_and_distortion_of_gaussian_data_are_closed_forms(sde):
     """Each level costs c^2 Var(x0 | x_t) / (2 beta-tilde) nats, c the weight of x0 in the step's mean, whose guess errs by Var."""
@@ -42,6 +43,7 @@ def test_rate_and_distortion_of_gaussian_data_are_closed_forms(sde):
     assert (curve.rate.diff() < 0).all() and (curve.distortion.diff() > -curve.distortion_error[1:]).all()  # flat at the end
 
 
+@pytest.mark.slow
 def test_the_curve_of_ddpm_s_table_is_the_recorded_one():
     """N(0.3, 1/4) under DDPM's 1000 levels after 0 to 999 received steps: recorded from closed forms, for a prior N(0, 1)."""
     g, sde = load("closed_forms/analytic_truths"), ddpm()
@@ -54,6 +56,7 @@ def test_the_curve_of_ddpm_s_table_is_the_recorded_one():
     assert (curve.rate_error[place[2:]] < 0.04 * rate[2:]).all() and (curve.distortion_error < 0.03 * curve.distortion).all()
 
 
+@pytest.mark.slow
 def test_errors_of_the_curve_are_the_spread_of_repeats():
     """Sixty small sets, each with its own draws: the mean reported error is the standard deviation of the curve among them."""
     sde = ddpm("cosine", 8)

@@ -31,10 +31,9 @@ from samplers import (
     UniPC,
     impulse_response,
 )
-from samplers.sampler import RowNoise
 from sde_lib import VESDE, VPSDE, GaussianOracle, LinearSDE, MixtureOracle, ReverseSDE, SubVPSDE, Unfinished
 from sde_lib.linear import Rates
-from sde_lib.noise import Stream
+from sde_lib.noise import RowNoise, Stream
 from tests.registry import CONTINUOUS, CORRECTORS, GRIDS, PREDICTORS, PROCESSES, name, plugged
 
 # The error of the variance at 400 steps, as ratio - 1, VP, log-SNR grid to t_min = 1e-3, data N(0.7, 0.09). An off-by-one time

@@ -101,4 +101,18 @@ MUTANTS = [
         "VPSDE(*ends)",
         "test_door.py -k where_a_scheduler_stops",
     ),
+    Mutant(
+        "defaults of a network's constructor not kept",
+        "models/registry.py",
+        "bound.apply_defaults()",
+        "pass",
+        "../test_models.py -k keeps_its_arguments",
+    ),
+    Mutant(
+        "a name of a network given to a second class",
+        "models/registry.py",
+        "if holder not in (None, place):",
+        "if False:",
+        "../test_models.py -k belongs_to_one_class",
+    ),
 ]

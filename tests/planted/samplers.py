@@ -124,9 +124,9 @@ MUTANTS = [
     ),
     Mutant(
         "index of the first row ignored",
-        "samplers/sampler.py",
-        "torch.arange(index, index + rows)",
-        "torch.arange(rows)",
+        "samplers/start.py",
+        "torch.arange(self.index, self.index + count)",
+        "torch.arange(count)",
         "test_samplers.py -k depends_on_seed",
     ),
     Mutant(

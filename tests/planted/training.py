@@ -6,20 +6,20 @@ MUTANTS = [
     Mutant(
         "training without its autocast",
         "score_sde/training/trainer.py",
-        "objective(self.fast, x0",
+        "objective(self.training_model, x0",
         "objective(self.model, x0",
         "../test_speed.py -k flag_does",
     ),
     Mutant(
         "images of the command line lose the range of a preset",
-        "score_sde/commands/overrides.py",
-        "if key in wanted and key not in own",
-        "if key in own",
+        "score_sde/config/data_sets.py",
+        "if k in wanted and k not in own.arguments",
+        "if k in own.arguments",
         "../test_presets.py -m 'not slow' -k command_line",
     ),
     Mutant(
         "a preset without images is trained",
-        "score_sde/config/experiment.py",
+        "score_sde/config/data_sets.py",
         "if not shape[0]:",
         "if shape[0] is None:",
         "../test_presets.py -m 'not slow' -k mistake",
@@ -27,15 +27,15 @@ MUTANTS = [
     Mutant(
         "rows of every process alike",
         "score_sde/training/rows.py",
-        "order[self.here.rank :: self.here.world]",
-        "order[: len(order) // self.here.world]",
+        "order[self.ranks.rank :: self.ranks.world]",
+        "order[: len(order) // self.ranks.world]",
         "../test_parallel.py -k rows_of_two",
     ),
     Mutant(
         "each process draws the same times",
         "score_sde/training/trainer.py",
-        "u)[self.here.rank :: self.here.world]",
-        "u)[: len(u) // self.here.world]",
+        "u)[self.ranks.rank :: self.ranks.world]",
+        "u)[: len(u) // self.ranks.world]",
         "../test_parallel.py -k rows_of_two",
     ),
     Mutant(
@@ -69,8 +69,8 @@ MUTANTS = [
     Mutant(
         "one more kept than asked for",
         "score_sde/training/kept.py",
-        "before(path)[keep - 1 :]",
-        "before(path)[keep:]",
+        "older_versions(path)[keep - 1 :]",
+        "older_versions(path)[keep:]",
         "../test_kept.py -k last_ones",
     ),
     Mutant(
@@ -97,8 +97,8 @@ MUTANTS = [
     Mutant(
         "held-out error of one image",
         "score_sde/training/held_out.py",
-        "loss.std() / len(loss) ** 0.5",
-        "loss.std()",
+        "standard_error(loss).item()",
+        "loss.std().item()",
         "../test_kept.py -k no_prediction",
     ),
     Mutant(
@@ -139,7 +139,7 @@ MUTANTS = [
     Mutant(
         "saved right after a skipped step",
         "score_sde/training/trainer.py",
-        "due = due and (last or self.guard.sound())",
+        "due = due and (last or self.guard.last_step_taken())",
         "due = bool(due)",
         "../test_skipped.py -k few_in_a_row",
     ),
@@ -153,7 +153,7 @@ MUTANTS = [
     Mutant(
         "stopped right after a skipped step",
         "score_sde/runs/session.py",
-        " and trainer.guard.sound():",
+        " and trainer.guard.last_step_taken():",
         ":",
         "../test_skipped.py -k waits",
     ),
@@ -167,7 +167,7 @@ MUTANTS = [
     Mutant(
         "checkpoint not mended",
         "score_sde/runs/session.py",
-        "        trainer.mend()\n",
+        "        trainer.rewrite_checkpoint()\n",
         "",
         "../test_kept.py -k mended",
     ),
@@ -181,7 +181,7 @@ MUTANTS = [
     Mutant(
         "remains of a kill kept",
         "score_sde/runs/session.py",
-        "            clear_remains(folder, CONFIG_NAME, METRICS_NAME, CURVE_NAME, *kept)\n",
+        "            remove_partial_files(folder, CONFIG_NAME, METRICS_NAME, CURVE_NAME, *kept)\n",
         "",
         "../test_faults.py -k half_written",
     ),
@@ -246,14 +246,14 @@ MUTANTS = [
         "score_sde/runs/previews.py",
         "data, model, stem = experiment.data, trainer.averaged()",
         "data, model, stem = experiment.data, trainer.model",
-        "../test_looks.py -k change_nothing",
+        "../test_previews.py -k change_nothing",
     ),
     Mutant(
         "TensorBoard shows steps that were done again twice",
         "score_sde/runs/metrics.py",
         "purge_step=step + 1",
         "purge_step=None",
-        "../test_looks.py -k went_on",
+        "../test_previews.py -k went_on",
     ),
     Mutant(
         "moments in the form of one process's shard",

@@ -1,0 +1,53 @@
+"""Progress bars for a terminal, and lines for a file or the log of a job."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+__all__ = ["progress_bar"]
+
+EVERY = 60.0  # seconds between the lines that are written where there is no terminal
+
+
+class _Lines:
+    """A stream for tqdm that ends each state of a bar with a new line, where a terminal would write over the last one."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> None:
+        line = text.strip()
+        if line:
+            print(line, file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def progress_bar(
+    items: Iterable[Any] | None = None,
+    *,
+    total: int,
+    description: str,
+    unit: str,
+    initial: int = 0,
+    disable: bool = False,
+    leave: bool = True,
+) -> Any:
+    """A progress bar over items, or one that is updated by hand. Without a terminal it writes a line a minute, and a last one.
+
+    The time left follows from the mean speed since the bar began, because the speed of single steps jumps.
+
+    >>> list(progress_bar("abc", total=3, description="letters", unit=" letters", disable=True))
+    ['a', 'b', 'c']
+    >>> bar = progress_bar(total=3, description="steps", unit=" steps", disable=True)
+    >>> bar.update(3), bar.close()
+    (None, None)
+    """
+    options: dict[str, Any] = {"total": total, "initial": initial, "desc": description, "unit": unit, "disable": disable}
+    if sys.stderr.isatty():
+        return tqdm(items, **options, leave=leave, smoothing=0, dynamic_ncols=True)
+    return tqdm(items, **options, smoothing=0, file=_Lines(), ncols=100, ascii=True, mininterval=EVERY, maxinterval=EVERY)
