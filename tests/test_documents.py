@@ -183,10 +183,10 @@ def test_every_trap_has_its_test():
 def commands(path):
     """The command lines of this program in a document, each as its words after the program's name."""
     text = re.sub(r" *\\\n *", " ", path.read_text())
-    blocks = re.findall(r"^ {4}(.*(?:run\.py|score-sde).*)$", text, re.MULTILINE)
+    blocks = re.findall(r"^ {4}(.*(?:run\.py|score-sde|-m score_sde).*)$", text, re.MULTILINE)
     for line in blocks + re.findall(r"`((?:python run\.py|score-sde) [^`]+)`", text):
         for part in line.split("&&"):
-            match = re.search(r"(?:^|\s)(?:run\.py|score-sde) (.+)", part, re.DOTALL)
+            match = re.search(r"(?:^|\s)(?:run\.py|score-sde|-m score_sde) (.+)", part, re.DOTALL)
             if match and not {"C", "COMMAND", "--help"} & set(match.group(1).split()):  # no command, or any
                 yield shlex.split(match.group(1), comments=True)
 
