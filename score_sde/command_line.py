@@ -140,7 +140,8 @@ def _unknown(word: str, name: str) -> str:
     flag = word.split("=")[0]
     those = [other for other in _names() if flag in parser_of(other)._option_string_actions]
     if those:
-        return f"{flag} belongs to --mode {' and '.join(those)}, and --mode {name} has no use for it"
+        modes = " and ".join(filter(None, (", ".join(those[:-1]), those[-1])))
+        return f"{flag} belongs to --mode {modes}, and --mode {name} has no use for it"
     if word in _names():
         return f"{word!r} stands after a flag: put the command first, as in {program().removesuffix(' --mode')} {word} ..."
     return f"{word!r} is not known; see {name} --help"
