@@ -333,7 +333,10 @@ USAGE = [
     (["--mode", "sample"], "there is no run"),
     (["--mode", "sample", "--workdir", "nowhere"], "is not the folder of a run"),
     (["--mode", "likelihood", "--num", "3"], "--num belongs to --mode sample"),
-    (["--mode", "suggest", "--device", "cpu"], "--device belongs to --mode dequantize, likelihood, sample and train, and --mode suggest has no use for it"),
+    (
+        ["--mode", "suggest", "--device", "cpu"],
+        "--device belongs to --mode dequantize, likelihood, sample and train, and --mode suggest has no use for it",
+    ),
     (["--mode", "certify", "--dry-run"], "--mode certify has no use for it"),
     (["--mode", "certify", "--config.seed=3"], "--config.seed is of a run, and --mode certify has none: leave it out"),
     (["--num", "3"], "--num belongs to --mode sample"),

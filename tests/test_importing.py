@@ -68,4 +68,4 @@ def test_what_cannot_be_imported_is_told(arguments, said, capsys):
 def test_an_imported_run_has_no_data_of_its_own(capsys):
     assert run.main([*TINY, *OPTIONS, "--out", "own"]) == 0
     assert run.main(["--mode", "likelihood", "--workdir", "own"]) == 2
-    assert "tiny_ncsnpp was imported, without data of its own: give --data" in capsys.readouterr().err
+    assert "tiny_ncsnpp was imported, and has no data of its own: give --data" in capsys.readouterr().err
