@@ -145,7 +145,8 @@ def _explain_unknown(word: str, name: str) -> str:
     flag = word.split("=")[0]
     owners = [other for other in _names() if flag in parser_of(other)._option_string_actions]
     if owners:
-        return f"{flag} belongs to --mode {' and '.join(owners)}, and --mode {name} has no use for it"
+        modes = " and ".join(filter(None, (", ".join(owners[:-1]), owners[-1])))
+        return f"{flag} belongs to --mode {modes}, and --mode {name} has no use for it"
     if word in _names():
         return f"{word!r} stands after a flag: put the command first, as in {program().removesuffix(' --mode')} {word} ..."
     return f"{word!r} is not known; see {name} --help"

@@ -24,7 +24,7 @@ def _elsewhere(tmp_path, monkeypatch):
 def test_what_was_imported_has_both_sets_of_weights_and_says_what_it_is(capsys):
     assert run.main([*TINY, *OPTIONS, "--out", "own"]) == 0
     said = capsys.readouterr().out
-    assert "NCSNpp(" in said and "VESDE(" in said and "--mode likelihood --workdir own --data FILE" in said
+    assert "NCSNpp(" in said and "VESDE(" in said and "score-sde likelihood --workdir own --data FILE" in said
     for weights in ("raw", "ema"):
         there = import_checkpoint(TINY[-1], config=OPTIONS[-1], weights=weights).network.state_dict()
         assert all(torch.equal(value, there[name]) for name, value in load("own", weights).network.state_dict().items())

@@ -96,7 +96,7 @@ class Component:
             UsageError: when the name is not known.
 
         >>> Component.of("sampler.times", "karras").takes
-        {'steps': True, 'rho': False, 't_min': False}
+        {'steps': True, 't_min': False, 'rho': False}
         """
         try:
             accepted = inspect.signature(resolve(self.kind, self.name)).parameters.values()
