@@ -241,7 +241,7 @@ def on_white(picture: Image.Image) -> Image.Image:
 
 
 def _decode(file: Path, space: tuple[int, int], mode: str) -> np.ndarray:
-    """A picture as an array (C, height, width): rotated by its Exif orientation, on white, and fitted to space, in a Pillow mode."""
+    """A picture in a Pillow mode as an array (C, height, width), rotated by its Exif orientation, on white, fitted to space."""
     with _opened(file) as opened:
         picture = on_white(ImageOps.exif_transpose(opened)).convert(mode)
         height, width = space

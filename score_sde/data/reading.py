@@ -58,7 +58,7 @@ def cached(what: Any, write: Callable[[Path], object]) -> np.ndarray:
 
 
 def new_array(file: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
-    """A new .npy file, mapped for writing, with its disk space allocated: writing to a full disk through a map kills the process."""
+    """A new .npy file, mapped for writing. Its disk space is allocated: writing to a full disk through a map kills the process."""
     array = np.lib.format.open_memmap(file, "w+", dtype, shape)
     if hasattr(os, "posix_fallocate"):
         with open(file, "r+b") as taken:

@@ -38,7 +38,7 @@ def equations(model: ScoreModel, objective: Any, codes: Tensor) -> str:
 
 
 def picture(sde: LinearSDE, codes: Tensor, data: Any, seed: int, path: Path, columns: int = 12) -> None:
-    """Draw alpha, sigma, log-SNR and g^2 against t, and images on their way to noise at even log-SNR, in units of their deviation."""
+    """Draw alpha, sigma, log-SNR and g^2 against t, and images at even log-SNR in units of their standard deviation."""
     t = sde.t_min + (sde.T - sde.t_min) * torch.linspace(0, 1, 400, dtype=torch.float64)
     (alpha, sigma, log_snr), rates = sde.at(t), sde.rates(t)
     drawable = is_drawable(tuple(codes.shape[1:]))
