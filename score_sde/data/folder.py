@@ -90,7 +90,7 @@ class Folder:
 def _class_of(path: str, file: Path) -> str:
     parts = file.relative_to(path).parts
     if len(parts) < 2:
-        raise ValueError(f"{file} is in no folder of its own in {path}, and classes=True needs one for each class")
+        raise ValueError(f"{file} is in no subfolder of {path}, and classes=True takes each subfolder as a class")
     return parts[0]
 
 

@@ -38,7 +38,9 @@ class Items:
             raise ValueError(f"it has {number} items, and at least ten were needed")
         first = _array(items[0])
         if not np.array_equal(first, _array(items[0]), equal_nan=first.dtype.kind == "f"):
-            raise ValueError("its first item is another each time: leave what is random out, or to train.flip")
+            raise ValueError(
+                "its first item changes each time it is read: leave out random transforms, such as a mirroring, which train.flip does"
+            )
         shape, dtype = (number, *first.shape), type_of(first.dtype)
 
         def fill(out: np.ndarray) -> None:

@@ -81,7 +81,7 @@ def read_array(path: str | Path, key: str | None = None, axes: int = 2) -> Tenso
     if not path.exists():
         raise ValueError(f"there is no file {path}")
     if path.suffix not in ENDINGS:
-        raise ValueError(f"{path} is of no kind that is known here: give {', '.join(ENDINGS)}, or a folder of pictures")
+        raise ValueError(f"{path} has an unknown ending: give a file with {', '.join(ENDINGS)}, or a folder of pictures")
     try:
         found = ENDINGS[path.suffix](path)
         name, array = _one(path, found, key) if isinstance(found, Mapping) or hasattr(found, "keys") else ("", found)

@@ -28,7 +28,7 @@ def proposals(raw: Tensor, data: Any) -> str:
     dims = x[0].numel()
     distance, std = largest_distance(x), x.double().std().item()
     if not distance:
-        raise UsageError(f"the first {len(x)} data are all alike, and some that differ were needed: mix the rows")
+        raise UsageError(f"the first {len(x)} rows are all equal, and rows that differ were needed: shuffle the rows")
     top = _rounded_up(distance)
     if data.levels is None:
         sigma_min, why = 0.001 * std, "a thousandth of sigma_data"

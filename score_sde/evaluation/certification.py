@@ -133,7 +133,7 @@ def _bends(sampler: Sampler, sde: LinearSDE) -> bool:
 
     together, alone = run(x_T), torch.cat([run(x) for x in x_T.split(1)])
     if not torch.allclose(together, alone, rtol=1e-6, atol=1e-9):
-        raise RuntimeError("a row's result depends on the rows beside it")
+        raise RuntimeError("the result of a row depends on the other rows")
     return bool(((alone[0] - 2 * alone[1] + alone[2]).abs() > 1e-6 * alone.abs().amax((0, 2))[:, None]).any())
 
 
