@@ -1,4 +1,4 @@
-"""Log-likelihoods at equal error: ours beside scipy's RK45 on the whole batch with two passes, and beside torchdiffeq.
+"""The cost of log-likelihoods at equal error: ours, scipy's RK45 on the whole batch with two passes, and torchdiffeq.
 
     pip install torchdiffeq
     OMP_NUM_THREADS=1 python benchmarks/likelihood.py [--data digits|patches] [--run FOLDER] [--images 16] [--out FILE.json]
@@ -60,13 +60,13 @@ class Answer(NamedTuple):
 
 
 def digits() -> tuple[Tensor, Tensor, Images]:
-    """Training and test images, 1x8x8."""
+    """Training and test images of digits, 1x8x8."""
     data = Digits()
     return data.train, data.test, data.transform
 
 
 def patches() -> tuple[Tensor, Tensor, Images]:
-    """Photographs in pieces of 3x32x32: the first of the two photographs to train, pieces of the second to test."""
+    """Patches of 3x32x32 of two photographs: the first one's to train, the second one's to test."""
     first, second = (torch.from_numpy(image.copy()).permute(2, 0, 1) for image in load_sample_images().images)
     cut = lambda image: image.unfold(1, 32, 16).unfold(2, 32, 16).flatten(1, 2).transpose(0, 1)
     return cut(first), cut(second)[::7], Images(256)
@@ -96,7 +96,7 @@ def ours(model: ScoreModel, x: Tensor, tolerance: float, method: str = "dopri5")
 
 
 def usual(model: ScoreModel, x: Tensor, tolerance: float) -> Answer:
-    """solve_ivp on the flattened batch, with the probe of ours."""
+    """solve_ivp on the flattened batch, with the same probe as ours."""
     B, sde, reverse = len(x), model.sde, ReverseSDE(model.sde, model)
     probe = Hutchinson().probe(RowNoise(SEED, B, Stream.PROBE), x)[0]
 
@@ -120,7 +120,7 @@ def usual(model: ScoreModel, x: Tensor, tolerance: float) -> Answer:
 
 
 def torchdiffeqs(model: ScoreModel, x: Tensor, tolerance: float, method: str = "dopri5") -> Answer:
-    """odeint on the pair (x, log p), one pass for value and divergence, the probe of ours."""
+    """odeint on the pair (x, log p), one pass for value and divergence, with the same probe as ours."""
     B, sde, reverse = len(x), model.sde, ReverseSDE(model.sde, model)
     divergence = Hutchinson()
     probe = divergence.probe(RowNoise(SEED, B, Stream.PROBE), x)
@@ -145,7 +145,7 @@ Sweep = dict[str, list[dict[str, Any]]]
 
 
 def at_error(level: float, errors: list[float], costs: list[float]) -> float | None:
-    """The least cost of an error, interpolated in logarithms between the tolerances that are worth their price."""
+    """The smallest cost of an error, interpolated in logarithms between the tolerances on the Pareto front."""
     best: list[tuple[float, float]] = []
     for cost, error in sorted(zip(costs, errors, strict=True)):
         if not best or error < best[-1][0]:
@@ -155,7 +155,7 @@ def at_error(level: float, errors: list[float], costs: list[float]) -> float | N
 
 
 def equal_error(sweep: Sweep, levels: list[float]) -> list[dict[str, Any]]:
-    """The second table: costs at errors that both reach."""
+    """Print the second table: costs at errors that both reach."""
     table = []
     widths = (12, 8, 21, 26, 26, 8, 8, 20, 10)
     print("\nat equal error: seconds an image, and theirs over ours")
@@ -183,7 +183,7 @@ def equal_error(sweep: Sweep, levels: list[float]) -> list[dict[str, Any]]:
 
 
 def breakdown(model: ScoreModel, x: Tensor, tolerance: float, repeats: int) -> dict[str, float]:
-    """The third table: the parts of our time, as shares of the whole."""
+    """Print the third table: the parts of our time, as fractions of the whole."""
     calls: list[tuple[int, bool]] = []
     inner, reverse = model.network, ReverseSDE(model.sde, model)
 

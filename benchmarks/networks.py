@@ -68,19 +68,19 @@ MODES = (
 
 
 class Theirs(nn.Module):
-    """UNet2DModel with a tensor as its answer."""
+    """UNet2DModel with a tensor as its output."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        """Its output."""
+        """The output of the network."""
         return self.network(x, label, return_dict=False)[0]
 
 
 def of_diffusers(channels: int, size: int, blocks: int, word: str = "", **more: Any) -> Any:
-    """UNet2DModel with attention at the second level; word is in the names of its blocks."""
+    """UNet2DModel with attention at the second level. word is a part of the names of its blocks."""
     kinds = [f"{'Attn' * (i == 1)}{word}DownBlock2D" for i in range(len(LEVELS))]
     if more.get("downsample_type") == "resnet":  # which blocks with attention read, and others have as a name
         kinds = [kind if "Attn" in kind else "ResnetDownsampleBlock2D" for kind in kinds]
@@ -91,7 +91,7 @@ def of_diffusers(channels: int, size: int, blocks: int, word: str = "", **more: 
 
 
 def pairs(channels: int, size: int, blocks: int) -> dict[str, Callable[[], tuple[nn.Module, nn.Module, float]]]:
-    """By name: ours, theirs, and the label they are called with."""
+    """Our network, theirs, and the label that both are called with, by name."""
 
     def same(label: float, **more: Any) -> tuple[nn.Module, nn.Module, float]:
         theirs = randomized(of_diffusers(channels, size, min(blocks, 2), **more))
@@ -114,7 +114,7 @@ def pairs(channels: int, size: int, blocks: int) -> dict[str, Callable[[], tuple
 
 
 def randomized(network: Any) -> Any:
-    """Away from the start, where outputs are 0."""
+    """A network with random weights added, because the outputs of initial weights are 0."""
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
@@ -122,7 +122,7 @@ def randomized(network: Any) -> Any:
 
 
 def ready(network: nn.Module, mode: Mode) -> nn.Module:
-    """A copy, ours or theirs, to be run so."""
+    """A copy of a network, ours or theirs, prepared for a mode."""
     network = copy.deepcopy(network)
     if mode.last:
         channels_last(network)
@@ -135,7 +135,7 @@ def ready(network: nn.Module, mode: Mode) -> nn.Module:
 
 
 def once(network: nn.Module, x: Tensor, label: Tensor, both: bool) -> Callable[[], None]:
-    """A pass, to be timed."""
+    """A forward pass, or with both a forward and a backward pass, as a function to be timed."""
     network.train(both)
 
     def run() -> None:
@@ -151,7 +151,7 @@ def once(network: nn.Module, x: Tensor, label: Tensor, both: bool) -> Callable[[
 
 
 def peak(run: Callable[[], None], device: str) -> float:
-    """MiB of tensors at most, above those that are there before."""
+    """The peak memory of tensors in MiB, above the memory before."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -168,7 +168,7 @@ def peak(run: Callable[[], None], device: str) -> float:
 
 
 def measure(name: str, networks: Sequence[nn.Module], modes: Sequence[Mode], x: Tensor, label: Tensor, repeats: int) -> list[Row]:
-    """The rows of one pair."""
+    """The rows of the table for one pair of networks."""
     rows = []
     for both in (False, True):
         torch._dynamo.reset()

@@ -1,4 +1,4 @@
-"""What a model is asked for and how it is trained, beside each other: same network, data, steps and levels.
+"""Parameterizations and objectives compared: the same network, data, steps and levels.
 
     OMP_NUM_THREADS=1 python benchmarks/objectives.py [--steps 1500] [--seeds 0 1] [--out FILE.json] [--table docs/objectives.md]
 
@@ -39,7 +39,7 @@ LEVELS, SAMPLES = 100, 360
 
 
 def build(reading: str, objective: str, data: Digits) -> tuple[ScoreModel, Any]:
-    """A fresh model and its objective."""
+    """A new model and its objective."""
     parameterization, own = READINGS[reading]
     learned = objective in ("vlb", "hybrid")
     loss = {
@@ -92,7 +92,7 @@ def score(model: ScoreModel, data: Digits, features: DigitFeatures, seed: int) -
 
 
 def main() -> None:
-    """Train and score them all, print each, write JSON and the table."""
+    """Train and score every combination, print each result, and write JSON and the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def write_table(path: Path, rows: list[dict[str, Any]], args: argparse.Namespace, real: Any) -> None:
-    """Replace what stands between the marks of a document."""
+    """Replace the table between the marks of a document."""
     seeds = args.seeds
     lines = ["| asked for | objective | bits/dim, at most | variance | Frechet distance |", "|---|---|---|---|---|"]
     for reading in READINGS:

@@ -1,4 +1,4 @@
-"""How far imported networks are from the outputs and gradients that other implementations gave.
+"""Differences between imported networks and the outputs and gradients of other implementations.
 
     pip install diffusers
     OMP_NUM_THREADS=1 python benchmarks/parity.py [--out FILE.json]
@@ -37,7 +37,7 @@ WIDTHS = (36, 14, 10, 10, 10, 10)
 
 
 class Case(NamedTuple):
-    """A network, its inputs, and what it was held to: out and gradient (with v), perhaps also in float64."""
+    """A network, its inputs, and the expected out and gradient (with v), perhaps also in float64."""
 
     name: str
     network: nn.Module
@@ -51,7 +51,7 @@ class Case(NamedTuple):
 
 
 def recorded(scratch: Path) -> Iterator[Case]:
-    """Those in tests/golden/networks."""
+    """The cases in tests/golden/networks."""
     path = scratch / "weights.pth"
     for name, config in CONFIGS.items():
         golden = load(f"networks/{name}")
@@ -83,7 +83,7 @@ def recorded(scratch: Path) -> Iterator[Case]:
 
 
 def of_diffusers(scratch: Path) -> Iterator[Case]:
-    """UNet2DModel with four sets of options and random weights, seed 0."""
+    """Cases of UNet2DModel with four sets of options and random weights, seed 0."""
     import diffusers
 
     diffusers.utils.logging.set_verbosity_error()
@@ -104,7 +104,7 @@ def of_diffusers(scratch: Path) -> Iterator[Case]:
 
 
 def answer(network: nn.Module, x: Tensor, arguments: tuple[Tensor, ...], v: Tensor | None, dtype: torch.dtype, **cond: Any) -> Any:
-    """out and v^T d out / d x in a type, of a copy: tables of sigmas would stay rounded."""
+    """out and v^T d out / d x in a type, of a copy of the network: converting back would leave tables of sigmas rounded."""
     x = x.to(dtype).requires_grad_()
     out = copy.deepcopy(network).to(dtype)(x, *(a.to(dtype) if a.is_floating_point() else a for a in arguments), **cond)
     out = getattr(out, "sample", out)  # diffusers'
@@ -113,7 +113,7 @@ def answer(network: nn.Module, x: Tensor, arguments: tuple[Tensor, ...], v: Tens
 
 
 def deviation(ours: Tensor | None, theirs: Tensor | None, star: str = "") -> str:
-    """The largest, over the largest entry."""
+    """The largest difference, relative to the largest entry, as text."""
     if ours is None or theirs is None:
         return "-"
     return f"{float((ours - theirs).abs().max() / theirs.abs().max()):.1e}{star}"

@@ -1,4 +1,4 @@
-"""How noisy the estimate of log p is for as many probes: independent ones beside those that share their signs.
+"""The standard error of log p for a number of probes: independent probes, and probes that share their signs.
 
     OMP_NUM_THREADS=1 python benchmarks/probes.py --run runs/vp-digits [--images 32] [--repeats 4] [--out FILE.json]
 

@@ -1,4 +1,4 @@
-"""What every benchmark writes down: the machine, figures with their spread, and a JSON file beside the table."""
+"""The common part of the benchmarks: the machine, figures with their spread, tables and JSON files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 
 
 def environment(*packages: str) -> dict[str, Any]:
-    """Versions of Python, torch and the packages named, number of threads, and the CPU; printed, too."""
+    """The versions of Python, torch and the named packages, the number of threads and the CPU. They are printed, too."""
     found = {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -30,7 +30,7 @@ def environment(*packages: str) -> dict[str, Any]:
 
 
 def _cpu_name() -> str:
-    """The model's name, where platform knows it or Linux tells it; else the architecture."""
+    """The name of the CPU's model, if platform or Linux has it; else the architecture."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -38,7 +38,7 @@ def _cpu_name() -> str:
 
 
 def spread(values: Sequence[float] | np.ndarray) -> dict[str, float]:
-    """Median and quartiles of repeats."""
+    """The median and quartiles of repeats."""
     low, median, high = np.percentile(np.asarray(values), [25, 50, 75])
     return {"median": float(median), "q1": float(low), "q3": float(high), "repeats": len(values)}
 
@@ -49,17 +49,17 @@ def text(figure: dict[str, float], digits: int) -> str:
 
 
 def verdict(met: bool) -> str:
-    """Whether a bar is met."""
+    """The verdict on a threshold, as text."""
     return "met" if met else "MISSED"
 
 
 def print_row(widths: Sequence[int], *cells: Any) -> None:
-    """A line of a table."""
+    """Print a line of a table."""
     print(" ".join(f"{cell!s:<{width}}" for width, cell in zip(widths, cells, strict=False)).rstrip(), flush=True)
 
 
 def interleaved(runs: Sequence[Callable[[], Any]], repeats: int) -> np.ndarray:
-    """Seconds of each run, (repeats, runs): the runs take turns, so that all share the machine's moods."""
+    """The seconds of each run, (repeats, runs). The runs take turns, so that a slow machine slows all of them."""
     for run in runs:
         run()
     seconds = np.empty((repeats, len(runs)))
@@ -72,7 +72,7 @@ def interleaved(runs: Sequence[Callable[[], Any]], repeats: int) -> np.ndarray:
 
 
 def save(path: Path, result: dict[str, Any]) -> None:
-    """Write a result as JSON, and say where."""
+    """Write a result as JSON, and print the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     print(f"\nwritten to {path}")

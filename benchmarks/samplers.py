@@ -78,26 +78,26 @@ def _minus(x: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
 
 @cache
 def steps_within(name: str, budget: int) -> int:
-    """The most steps whose network calls, counted, stay within a budget."""
+    """The largest number of steps whose network calls stay within a budget."""
     one, two = (sampler_of(name, n, "l").sample(VPSDE(), _minus, (1, 1)).nfe for n in (3, 4))
     return max(1, (budget - one) // (two - one) + 3)
 
 
 def mixture() -> MixtureOracle:
-    """Four components of unlike width, in 8 dimensions, near enough to each other that no few starts rule the mean."""
+    """Four components of different widths in 8 dimensions, near enough to each other that no few starts dominate the mean."""
     means = torch.randn(4, DIMS, generator=torch.Generator().manual_seed(11), dtype=torch.float64)
     return MixtureOracle([0.1, 0.2, 0.3, 0.4], 0.3 * means, [0.2, 0.3, 0.4, 0.5])
 
 
 def distance(x: torch.Tensor, truth: torch.Tensor) -> tuple[float, float]:
-    """Root mean squared distance of an entry, and its standard error over the starts."""
+    """The root mean squared error of an entry, and its standard error over the starts."""
     square = (x - truth).square().flatten(1).mean(1)
     rms = square.mean().sqrt().item()
     return rms, (square.std() / len(square) ** 0.5).item() / (2 * rms)
 
 
 def measured(part: str, name: str, grids: str, measure: Callable[[Sampler], tuple[float, float]]) -> list[Row]:
-    """The errors of a predictor at each budget, on its best grid; those of the others beside them."""
+    """The errors of a predictor at each budget on its best grid, and on the other grids."""
     errors: dict[int, dict[str, tuple[float, float]]] = {budget: {} for budget in BUDGETS}
     for budget in BUDGETS:
         for grid in grids:
@@ -115,7 +115,7 @@ def measured(part: str, name: str, grids: str, measure: Callable[[Sampler], tupl
 
 
 def along_the_flow(sde: VPSDE, score_fn: Any, x_T: torch.Tensor, rtol: float, grids: str, which: str) -> list[Row]:
-    """Distances to the solution of the flow, of the predictors without noise and of the adaptive solver."""
+    """The errors of the deterministic predictors and of the adaptive solver against the solution of the flow."""
     truth = FlowSampler(rtol, rtol, "dop853", T_MIN).sample(sde, score_fn, x_T.shape, x_T=x_T, dtype=x_T.dtype)
     print(f"{which}: solved in {truth.nfe} calls", flush=True)
     rows = []
@@ -142,7 +142,7 @@ def along_the_flow(sde: VPSDE, score_fn: Any, x_T: torch.Tensor, rtol: float, gr
 
 
 def of_the_law(sde: VPSDE) -> list[Row]:
-    """Errors of the law of what comes out, exact on Gaussian data, and Stein's statistic on the mixture."""
+    """The errors of the law of the samples, exact on Gaussian data, and Stein's statistic on the mixture."""
     oracle, rows = mixture(), []
     score_fn = oracle.score(sde)
 
@@ -162,7 +162,7 @@ def of_the_law(sde: VPSDE) -> list[Row]:
 
 
 def main() -> None:
-    """Measure, print, write JSON; with a document, replace its tables and draw its picture."""
+    """Measure, print and write JSON. With --document, replace the document's tables and draw its picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, help="the folder of a trained VP run of digits, for the third part")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/samplers.json"))

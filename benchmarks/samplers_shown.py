@@ -1,4 +1,4 @@
-"""The tables and the picture that benchmarks/samplers.py makes of its rows."""
+"""The tables and the picture of benchmarks/samplers.py."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ LIMITS = {"mixture": (1e-7, 2), "network": (1e-7, 2), "law": (1e-4, 10)}
 
 
 def exact(value: float) -> str:
-    """Two digits: 1.2e-3."""
+    """A value with two digits, as 1.2e-3."""
     if not math.isfinite(value):
         return "-"
     mantissa, exponent = f"{value:.1e}".split("e")
@@ -58,7 +58,7 @@ def exact(value: float) -> str:
 
 
 def with_error(value: float, error: float) -> str:
-    """Digits with the error of the last in brackets: 1.23(4)e-3."""
+    """A value with the error of its last digit in brackets, as 1.23(4)e-3."""
     if not (math.isfinite(value) and error > 0):
         return exact(value)
     exponent = math.floor(math.log10(abs(value)))
@@ -68,12 +68,12 @@ def with_error(value: float, error: float) -> str:
 
 
 def beside(value: float, error: float) -> str:
-    """A value that may be 0, and its error: three decimals, or two digits from 10 on."""
+    """A value that may be 0, and its error, with three decimals, or two digits from 10 on."""
     return f"{value:.3f} ± {error:.3f}" if abs(value) < 10 else f"{exact(value)} ± {exact(error)}"
 
 
 def write_tables(path: Path, rows: list[Row], budgets: Sequence[int]) -> None:
-    """Replace what stands between the marks of a document."""
+    """Replace the tables between the marks of a document."""
     head = " | ".join(map(str, budgets))
     lines = []
     for part in [part for part in TITLES if any(row["part"] == part for row in rows)]:
@@ -116,7 +116,7 @@ def write_tables(path: Path, rows: list[Row], budgets: Sequence[int]) -> None:
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """A panel for each part, error against calls on logarithmic axes, and one legend for them all."""
+    """Draw error against network calls on logarithmic axes, a panel for each part, with a common legend."""
     parts = [part for part in TITLES if any(row["part"] == part for row in rows)]
     figure, panels = plt.subplots(1, len(parts), figsize=(6.2 * len(parts), 8.6))
     seen: dict[str, Any] = {}

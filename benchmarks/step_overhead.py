@@ -1,4 +1,4 @@
-"""What the sampling loop costs beside the network: microseconds a step, next to the schedulers of diffusers.
+"""The overhead of the sampling loop over the network: microseconds a step, next to the schedulers of diffusers.
 
     pip install diffusers
     OMP_NUM_THREADS=1 python benchmarks/step_overhead.py [--steps 200] [--repeats 21] [--only trivial] [--out FILE.json]
@@ -46,12 +46,12 @@ def trivial(x: torch.Tensor, _: Any) -> torch.Tensor:
 
 
 def contracting(x: torch.Tensor, _: Any) -> torch.Tensor:
-    """The bare score of VE, to which trivial's would not be one: it pushes away, and Langevin's steps at sigma = 50 are long."""
+    """A bare score for VE. trivial would not do: it points away from 0, and Langevin steps at sigma = 50 are long."""
     return -1e-4 * x
 
 
 def loop(scheduler: Any, steps: int, corrected: bool = False) -> Callable[[], None]:
-    """Sampling as the documentation of diffusers has it; its VE scheduler has two methods, and calls for both."""
+    """Sampling as in the documentation of diffusers. Its VE scheduler has two methods, which are both called."""
     ve = hasattr(scheduler, "step_pred")
     step = scheduler.step_pred if ve else scheduler.step
 
@@ -70,7 +70,7 @@ def loop(scheduler: Any, steps: int, corrected: bool = False) -> Callable[[], No
 
 
 def their_runs(steps: int) -> dict[str, Callable[[], None]]:
-    """Runs of diffusers by name; VE only where the installed version has it."""
+    """Runs of diffusers by name, with VE if the installed version has it."""
     betas: Row = {"trained_betas": BETAS.numpy()}
     runs = {
         "DDPM": loop(diffusers.DDPMScheduler(**betas, clip_sample=False), steps),
@@ -87,7 +87,7 @@ def their_runs(steps: int) -> dict[str, Callable[[], None]]:
 
 
 def pairs() -> list[tuple[Any, Any, Any, Any, str]]:
-    """Process, score function, predictor, corrector, and the run of diffusers that takes the same step, or ""."""
+    """Process, score function, predictor, corrector, and the name of the run of diffusers with the same step, or ""."""
     table: list[tuple[Any, Any, Any, Any, str]] = []
     tabulated = Tabulated.from_betas(BETAS)
     for model in (ScoreModel(trivial, VPSDE(), Epsilon("time")), ScoreModel(trivial, tabulated, Epsilon("index"))):
@@ -126,13 +126,13 @@ def trivial_network(steps: int, repeats: int) -> list[Row]:
 
 
 def named(predictor: Any, corrector: Any) -> str:
-    """A short name."""
+    """A short name of a predictor and a corrector."""
     order = f"({predictor.order})" if isinstance(predictor, (DPMSolver, UniPC)) else ""
     return f"{type(predictor).__name__}{order}" + (f" + Langevin({corrector.step})" if corrector else "")
 
 
 def step_by_step(sampler: Sampler, model: ScoreModel, shape: tuple[int, ...]) -> tuple[float, float, int]:
-    """Seconds of a run's steps, seconds of as many forward calls, and their number."""
+    """The seconds of a run's steps, the seconds of as many forward calls, and the number of calls."""
     x, label = torch.randn(shape), torch.full(shape[:1], 0.3)
     sampling, forward, calls = 0.0, 0.0, 0
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the training loop costs beside the network: images a second, over those of bare passes and optimizer steps.
+"""The overhead of the training loop: images a second, relative to bare forward and backward passes with optimizer steps.
 
     OMP_NUM_THREADS=1 python benchmarks/training.py [--steps 20] [--repeats 9] [--device cpu] [--out FILE.json]
 
@@ -42,7 +42,7 @@ SETTINGS: dict[str, Any] = {"learning_rate": 1e-4, "warmup": 10, "clip": 1.0, "e
 def loop(
     data: Tensor, shape: tuple[int, ...], network: dict[str, Any], batch: int, folder: Path, device: str
 ) -> Iterator[Progress]:
-    """The training loop, a step at each next()."""
+    """The training loop, which takes a step at each next()."""
     torch.manual_seed(0)
     levels = int(data[:1000].max()) + 1
     model = ScoreModel(UNet(shape, **network), VPSDE(), V(), Images(levels)).to(device)

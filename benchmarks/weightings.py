@@ -1,4 +1,4 @@
-"""Whether weighting the loss for the likelihood pays in bits/dim: VP and sub-VP, the default digits experiment otherwise.
+"""The effect of the likelihood weighting on bits/dim: the default digits experiment under VP and sub-VP.
 
     OMP_NUM_THREADS=1 python benchmarks/weightings.py [--steps 2500] [--seeds 0 1] [--out FILE.json]
 
@@ -31,7 +31,7 @@ RECIPES = {
 
 
 def trained(sde: str, objective: str, steps: int, seed: int, folder: Path) -> BitsPerDim:
-    """Bits/dim of a model that is trained so."""
+    """The bits/dim of a model that is trained with a process and an objective."""
     options = [f"--config.objective={objective}", f"--config.train.steps={steps}"]
     if run.main(["--mode", "train", "--sde", sde, "--seed", str(seed), "--workdir", str(folder), *options]):
         raise RuntimeError(f"the training of {sde} with {objective} failed: see above")
@@ -40,7 +40,7 @@ def trained(sde: str, objective: str, steps: int, seed: int, folder: Path) -> Bi
 
 
 def row(name: str, seed: int, result: BitsPerDim, first: BitsPerDim) -> dict[str, Any]:
-    """What is printed and kept."""
+    """The row of the table, for JSON."""
     difference = result.per_image - first.per_image
     return {
         "recipe": name,
@@ -54,7 +54,7 @@ def row(name: str, seed: int, result: BitsPerDim, first: BitsPerDim) -> dict[str
 
 
 def main() -> None:
-    """Train and score them all, print each, write JSON."""
+    """Train and score every combination, print each result, and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])

@@ -1,1 +1,1 @@
-"""Experiments as small differences from one default, in plain values; no torch here."""
+"""Configs: experiments as small differences from one default, in plain values, without torch."""

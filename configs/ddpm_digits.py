@@ -1,4 +1,4 @@
-"""DDPM on digits, scored by its variational bound; 100 levels, the first with a noise of a quarter of a grey level's width."""
+"""DDPM on digits, scored by its variational bound. The noise of the first of 100 levels is a quarter of a grey level."""
 
 from ml_collections import ConfigDict
 
@@ -6,7 +6,7 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """The default with another process, and what is usual there."""
+    """The default under DDPM, with its usual objective, sampler and estimator."""
     config = default.get_config()
     config.sde = "ddpm(schedule=cosine, steps=100)"
     config.parameterization = "epsilon(label='index')"

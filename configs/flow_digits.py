@@ -1,4 +1,4 @@
-"""Straight paths (rectified flow) on digits."""
+"""Rectified flow on digits."""
 
 from ml_collections import ConfigDict
 
@@ -6,7 +6,7 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """The default with another process, and what is usual there."""
+    """The default under rectified flow, with a network that predicts the velocity."""
     config = default.get_config()
     config.sde = "flow"
     config.parameterization = "velocity"

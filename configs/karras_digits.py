@@ -6,7 +6,7 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """The default with another process, and what is usual there."""
+    """The default under EDM's process, with its preconditioning and loss."""
     config = default.get_config()
     config.sde = "karras"
     config.parameterization = "edm(sigma_data=0.7)"

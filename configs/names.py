@@ -1,9 +1,9 @@
 """Short names for the command line and the configs.
 
 A component of a config is a string such as "vp", "vp(beta_max=10.0)" or "my_package:MySDE(depth=3)": a short name of its kind,
-or a module and a class, with keyword arguments. An argument that is itself a component is looked up under the kind and
-the argument's name, or under that of a kind of its own. A name that leads to no module stands for itself.
-Networks are not listed here: each class enters its own short name in models/registry.py.
+or a module and a class, with keyword arguments. An argument may be a component itself. It is looked up under the kind and
+the argument's name, or under the kind that ALIASES gives. A name without a module stands for itself.
+Networks are not listed here: each class registers its own short name in models/registry.py.
 """
 
 NAMES: dict[str, dict[str, str]] = {
@@ -93,4 +93,4 @@ NAMES: dict[str, dict[str, str]] = {
 }
 
 ALIASES = {"objective.simple": "objective", "objective.times.of": "objective.times", "parameterization.of": "parameterization"}
-"""Arguments that are components of a kind of another name."""
+"""Arguments that are components of another kind than their names say."""

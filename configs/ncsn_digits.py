@@ -6,7 +6,7 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """The default with another process, and what is usual there."""
+    """The default under NCSN, with its usual objective, sampler and estimator."""
     config = default.get_config()
     config.sde = "ncsn(sigma_min=0.03, sigma_max=12.0, levels=100)"
     config.parameterization = "edm(sigma_data=0.7)"

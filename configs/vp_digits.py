@@ -6,5 +6,5 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """The default, as it is."""
+    """The default experiment."""
     return default.get_config()

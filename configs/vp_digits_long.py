@@ -6,7 +6,7 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """The default, longer, in larger batches, with dropout and a longer average."""
+    """The default with more steps, larger batches, dropout, and an average over more steps."""
     config = default.get_config()
     config.name = "digits_long"
     config.network = "unet(channels=32, multipliers=(1, 2), blocks=1, attention=(1,), dropout=0.2)"

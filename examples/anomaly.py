@@ -1,13 +1,13 @@
-"""What a likelihood says of images that are not like the training set's, and what it does not.
+"""Anomaly detection by likelihood: how well log p(x) tells unusual images from images of the training set.
 
     python examples/anomaly.py [--workdir runs/vp-digits] [--steps 600] [--out anomaly.png]
 
-A model of the 8x8 digits (the run in --workdir, or one trained here) scores test digits it has not seen, and four things made of
-them: inverted, turned by a quarter, faint (a quarter of the contrast) and blank images. Two numbers tell an image of the data
-from another: -log p(x), and typicality, |log p(x) - mean of log p over held-out digits|, since a law in many dimensions has its
-mass where log p is near its mean and not where it is greatest. Printed is the AUROC of each, the chance that it is greater for a
-strange image than for a digit, with DeLong's standard error, or the 95 % bound on it (>=, <=) where the two sets do not overlap;
-the picture has the histograms.
+A model of the 8x8 digits (the run in --workdir, or one trained here) scores test digits, and four sets made of them: inverted
+digits, digits turned by a quarter, faint digits (a quarter of the contrast) and blank images. Two scores are compared: -log p(x),
+and typicality, |log p(x) - mean of log p over held-out digits|. In many dimensions, most of the mass is where log p is near its
+mean, and not where it is largest. The output is the AUROC of each score: the probability that it is larger for an unusual image
+than for a digit. It has DeLong's standard error, or a 95 % bound (>=, <=) when the two sets do not overlap. The picture shows the
+histograms.
 
 Reference: Nalisnick, Matsukawa, Teh, Gorur, Lakshminarayanan, 2019, arXiv 1810.09136 (likelihoods of strange images);
 Nalisnick, Matsukawa, Teh, Lakshminarayanan, 2019, arXiv 1906.02994, section 3 (typicality, here of one image at a time).
@@ -42,14 +42,14 @@ from sde_lib import ScoreModel
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-CAVEAT = """The caveat: a high likelihood does not make an image one of the data. It measures how well its values are foretold, and
-images simpler than the data are foretold better: a blank or faint one can be likelier than any digit (an AUROC of -log p
-below a half). Typicality catches these too, but it is blind to strange images whose log p happens to be that of the data,
-such as digits turned by a quarter where they stay near it: neither number alone is a proof of belonging."""
+CAVEAT = """The caveat: a high likelihood does not show that an image is one of the data. It measures how well the values of the
+image are predicted, and simpler images are predicted better. So a blank or faint image can be likelier than any digit (an AUROC
+of -log p below a half). Typicality detects these, but not unusual images whose log p happens to be near the mean of the data,
+such as digits turned by a quarter. Neither score alone proves that an image belongs to the data."""
 
 
 def trained_here(steps: int) -> ScoreModel:
-    """The default experiment, for so many steps, in a folder that does not stay."""
+    """The model of the default experiment after so many steps, trained in a temporary folder."""
     config = find_config(None, "vp")
     config.train.steps = steps
     experiment = assemble(config)
@@ -59,7 +59,7 @@ def trained_here(steps: int) -> ScoreModel:
 
 
 def strange(codes: Tensor, levels: int) -> dict[str, Tensor]:
-    """Things made of images (N, 1, H, W), by name."""
+    """Unusual images made from images (N, 1, H, W), by name."""
     return {
         "inverted": levels - 1 - codes,
         "turned": codes.rot90(1, (2, 3)),

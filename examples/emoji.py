@@ -4,7 +4,7 @@
     python examples/emoji.py package/ [--out emoji]
     python run.py --sde vp --data "arrays(train='emoji-train.npy', test='emoji-test.npy')"
 
-The sheet has a picture in each square of 34 pixels, with a border of one; what is transparent is shown on white. Every tenth emoji
+The sheet has a picture in each square of 34 pixels, with a border of one pixel. Transparent parts become white. Every tenth emoji
 is held out with all its skin tones, so that no test picture is a training picture in another colour.
 """
 
@@ -21,7 +21,7 @@ SIZE, BORDER = 32, 1
 
 
 def cut(package: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures, uint8 (N, 3, 32, 32), and for each the number of its emoji; skin tones of one emoji share a number."""
+    """The pictures, uint8 (N, 3, 32, 32), and the number of each one's emoji (N,). Skin tones of an emoji share its number."""
     with Image.open(package / "img/google/sheets-clean/32.png") as opened:
         over = opened.convert("RGBA")
     sheet = np.asarray(Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB"))

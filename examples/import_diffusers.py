@@ -1,9 +1,9 @@
-"""A folder of diffusers (a pipeline, or its UNet2DModel with a scheduler): samples by DPM-Solver, and bits/dim.
+"""Import a folder of diffusers (a pipeline, or its UNet2DModel with a scheduler): samples by DPM-Solver, and bits/dim.
 
     python examples/import_diffusers.py folder [--export copy] [--images 8] [--steps 20]
 
-folder is what save_pretrained wrote, or a downloaded copy; diffusers need not be installed. --export writes the model as such a
-folder again.
+folder is the output of save_pretrained, or a downloaded copy. diffusers need not be installed. --export writes the model as such
+a folder again.
 
 Reference: von Platen et al., 2022, github.com/huggingface/diffusers.
 """

@@ -1,8 +1,8 @@
-"""A network of EDM: samples by DPM-Solver, and bits/dim.
+"""Import a network of EDM: samples by DPM-Solver, and bits/dim.
 
     python examples/import_edm.py edm.pt edm.json [--images 8] [--steps 20]
 
-edm.pt and edm.json are what examples/convert_edm_pickle.py makes of EDM's own file, which is a pickle that carries code.
+edm.pt and edm.json are written by examples/convert_edm_pickle.py from EDM's own file, which is a pickle with code in it.
 
 Reference: Karras, Aittala, Aila, Laine, 2022, arXiv 2206.00364, and the released code.
 """

@@ -1,9 +1,10 @@
-"""A checkpoint of NCSN or NCSNv2: samples by annealed Langevin dynamics, and bits/dim.
+"""Import a checkpoint of NCSN or NCSNv2: samples by annealed Langevin dynamics, and bits/dim.
 
     python examples/import_ncsn.py checkpoint_300000.pth [--size 32] [--epsilon 6.2e-6] [--moves 5] [--ncsn 1.0 0.01]
 
-NCSNv2's file holds its sigmas; NCSN's does not, and --ncsn gives the first and the last. epsilon and moves are the step and the
-moves at each level, NCSNv2's on CIFAR-10 unless told (NCSN's: 2e-5 and 100). Weights do not show the size of the images.
+NCSNv2's file has its sigmas. NCSN's file has not, so --ncsn gives the first and the last one. --epsilon is the step size and
+--moves the number of moves at each level; the defaults are those of NCSNv2 on CIFAR-10 (NCSN: 2e-5 and 100). --size is needed because the
+weights do not depend on the size of the images.
 
 Reference: Song and Ermon, 2019, arXiv 1907.05600; 2020, arXiv 2006.09011, and the released code.
 """

@@ -1,10 +1,10 @@
-"""A checkpoint of improved- or guided-diffusion: samples by DPM-Solver, and the variational bound in bits/dim.
+"""Import a checkpoint of improved- or guided-diffusion: samples by DPM-Solver, and the variational bound in bits/dim.
 
     python examples/import_openai.py model.pt '{"image_size": 64, "num_heads": 4, "noise_schedule": "cosine",
         "diffusion_steps": 4000, "rescale_timesteps": true}' [--images 8] [--steps 20]
 
-The second argument is the flags that it was trained with, in JSON: those that weights do not show. For a network with classes
---class says which.
+The second argument are the training flags that cannot be found from the weights, in JSON. For a network with classes, --class
+chooses the class.
 
 Reference: Nichol and Dhariwal, 2021, arXiv 2102.09672; Dhariwal and Nichol, 2021, arXiv 2105.05233, and the released code.
 """

@@ -1,8 +1,8 @@
-"""A checkpoint of score_sde_pytorch: samples by DPM-Solver, and bits/dim.
+"""Import a checkpoint of score_sde_pytorch: samples by DPM-Solver, and bits/dim.
 
     python examples/import_score_sde.py checkpoint_8.pth config.json [--weights ema] [--images 8] [--steps 20]
 
-config.json is the config that it was trained with: json.dumps(get_config().to_dict()) in the folder of that project.
+config.json is the config of its training: json.dumps(get_config().to_dict()), run in the folder of that project.
 
 Reference: Song et al., 2021, arXiv 2011.13456, and github.com/yang-song/score_sde_pytorch.
 """

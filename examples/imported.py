@@ -1,7 +1,6 @@
-"""What the examples of imports have in common: their options, and samples of a model as a picture with their own bits/dim.
+"""The common part of the examples of imports: their options, and samples of a model as a picture with their bits/dim.
 
-What is scored are the samples themselves, since no test set comes with a checkpoint: replace codes by integers (N, C, H, W) of
-your own.
+The samples themselves are scored, because a checkpoint comes without a test set: replace codes by your own integers (N, C, H, W).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from sde_lib import ScoreModel
 
 
 def count(text: str) -> int:
-    """A whole number of something, at least 1, from the command line."""
+    """A positive integer from the command line."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} were asked for, and at least 1 is needed")
@@ -31,7 +30,7 @@ def count(text: str) -> int:
 
 @contextlib.contextmanager
 def mistakes(parser: argparse.ArgumentParser) -> Iterator[None]:
-    """What is wrong with files and options, in the sentence that the library says of it and without a traceback."""
+    """Print errors in files and options as one sentence, without a traceback, and exit."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -39,7 +38,7 @@ def mistakes(parser: argparse.ArgumentParser) -> Iterator[None]:
 
 
 def options_of(description: str) -> argparse.ArgumentParser:
-    """Options that every example has."""
+    """A parser with the options of every example."""
     parser = argparse.ArgumentParser(description=description.split("\n")[0])
     parser.add_argument("--images", type=count, default=8)
     parser.add_argument("--seed", type=int, default=0)
@@ -59,7 +58,7 @@ def sample_and_score(
     score_fn: Any = None,
     bits: Callable[..., Any] = by_the_flow,
 ) -> None:
-    """Samples of the network's shape, as a picture, and their bits/dim."""
+    """Draw samples of the network's shape, save them as a picture, and print their bits/dim."""
     score_fn = score_fn or model
     print(f"{type(model.network).__name__} under {model.sde}, asked for {model.parameterization}")
     rows = (options.images, *model.network.arguments["shape"])

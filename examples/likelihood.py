@@ -2,9 +2,9 @@
 
     python examples/likelihood.py [--rows 200] [--seed 0]
 
-All that is asked of the score is a call: score(x, t), x (B, *shape), t one time or (B,), gives a tensor shaped like x, and can be
-differentiated (the bound in its denoising form does not need even that). Here it is that of two Gaussian blobs in three
-dimensions under a VP process, written by hand, so that the truth can be printed beside the estimates.
+The score can be any function score(x, t), with x (B, *shape) and t one time or (B,), whose result is shaped like x. The flow needs
+to differentiate it; the bound in its denoising form does not. Here it is the score of two Gaussian blobs in three dimensions under
+a VP process, written by hand, so that the truth can be printed beside the estimates.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ centre, spread = torch.tensor([0.4, -0.3, 0.2]), 0.15  # two blobs, at + and - c
 
 
 def moments(t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The centre alpha(t) centre and the variance alpha(t)^2 spread^2 + sigma(t)^2 of a blob at a time, (B, 3) and (B, 1)."""
+    """The mean alpha(t) centre (B, 3) and the variance alpha(t)^2 spread^2 + sigma(t)^2 (B, 1) of a blob at time t."""
     alpha, sigma, _ = process.at(torch.as_tensor(t).expand(len(x)))
     return alpha[:, None].to(x) * centre.to(x), (alpha**2 * spread**2 + sigma**2)[:, None].to(x)
 
 
 def score(x: Tensor, t: Tensor) -> Tensor:
-    """Gradient of log p_t(x): toward each blob, by how likely x is of it."""
+    """The gradient of log p_t(x): it points to each blob in proportion to the probability that x comes from it."""
     m, v = moments(t, x)
     return (m * torch.tanh((m * x).sum(1, keepdim=True) / v) - x) / v
 
 
 def log_density(x: Tensor) -> Tensor:
-    """The truth, log p(x) in nats."""
+    """The exact log p(x) in nats."""
     m, v = moments(torch.tensor(process.t_min), x)
     halves = torch.stack([-0.5 * ((x - s * m) ** 2 / v + torch.log(2 * math.pi * v)).sum(1) for s in (1, -1)])
     return halves.logsumexp(0) - math.log(2)

@@ -53,7 +53,7 @@ def trainer(folder=None, rows=PICTURES, **settings):
     return Trainer(model, rows.float(), DenoisingScoreMatching(), settings, 3, folder)
 
 
-def test_a_network_is_told_edm_s_numbers():
+def test_a_network_gets_edm_s_numbers():
     """What EDM's matrices make of them: after the mirrors, what is at d from the middle was at R(w) (d - move)."""
     rows = torch.arange(200 * 16 * 16).reshape(200, 1, 16, 16)
     settings = dataclasses.replace(AUGMENTED, augment=0.7)
@@ -74,7 +74,7 @@ def test_a_network_is_told_edm_s_numbers():
         np.testing.assert_array_equal(before[place[0][inside], place[1][inside]], after[inside])
 
 
-def test_each_kind_happens_as_often_as_is_said_and_is_a_row_s_own():
+def test_each_kind_happens_as_often_as_set_and_in_each_row_by_itself():
     n, p = 20_000, 0.4
     settings = dataclasses.replace(AUGMENTED, augment=p)
     done = Augmentation(settings, (1, 16, 16), Told(256))
@@ -92,7 +92,7 @@ def test_each_kind_happens_as_often_as_is_said_and_is_a_row_s_own():
 
 
 @pytest.mark.slow
-def test_what_is_not_told_is_learned_as_a_mean_and_what_is_told_is_not_learned():
+def test_unlabelled_augmentation_is_learned_as_a_mean_and_labelled_is_not_learned():
     """Of one picture: the best guess of x0 that sees nothing is the mean of its turns, or, when told of them, the picture."""
     picture = torch.tensor([[[0.0, 1.0, 2.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]]]).repeat(64, 1, 1, 1)
     turns = torch.stack([picture[0].rot90(k, (1, 2)) for k in range(4)])
@@ -129,7 +129,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_with_every_symmetry(tmp_path):
     assert any(not torch.equal(value, plain.model.state_dict()[name]) for name, value in whole.model.state_dict().items())
 
 
-def test_steps_differ_and_two_processes_do_to_each_row_what_one_does():
+def test_steps_differ_and_two_processes_augment_each_row_as_one_does():
     one, both = trainer(**ALL), [trainer(**ALL) for _ in range(2)]
     for rank, part in enumerate(both):
         part.ranks = part.rows.ranks = Ranks(rank, 2)
@@ -142,7 +142,7 @@ def test_steps_differ_and_two_processes_do_to_each_row_what_one_does():
     assert not torch.equal(one._batch()[3]["augment"], told)
 
 
-def test_micro_batches_are_told_of_their_own_rows():
+def test_micro_batches_get_the_labels_of_their_own_rows():
     whole, parts = trainer(**ALL), trainer(**ALL, micro_batch=4)
     for t in (whole, parts):
         list(t.run())
@@ -150,7 +150,7 @@ def test_micro_batches_are_told_of_their_own_rows():
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_edm_s_network_takes_what_it_is_told():
+def test_edm_s_network_takes_the_labels():
     model = ScoreModel(
         SongUNet((1, 8, 8), channels=8, multipliers=(1,), blocks=1, attention=(), augment=9), VPSDE(), Data(), Standardize(0.0, 1.0)
     )
@@ -178,7 +178,7 @@ def test_data_and_networks_without_the_symmetry_are_refused(shape, settings, wor
         fit(model, torch.randn(20, *shape), **settings)
 
 
-def test_it_is_refused_before_a_folder_is_made(tmp_path, monkeypatch, capsys):
+def test_a_refused_augmentation_leaves_no_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run.main(["--config.train.augment=0.12"]) == 2
     error = capsys.readouterr().err

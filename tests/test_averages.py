@@ -77,7 +77,7 @@ def test_the_widest_is_the_mean_of_all_steps():
         exponent_of(0.3)
 
 
-def test_what_a_mixture_leaves_is_at_right_angles_to_what_it_is_of():
+def test_the_residual_of_a_mixture_is_at_right_angles_to_its_averages():
     """The normal equations of a projection, by quadrature: the rest, times the difference of any two, integrates to 0."""
     steps, widths, step, width = [400, 700, 1000, 400, 700, 1000], [0.05] * 3 + [0.1] * 3, 1000, 0.13
     s = (np.arange(200_000) + 0.5) / 200
@@ -103,7 +103,7 @@ def run(folder, **settings):
     return t
 
 
-def test_any_width_can_be_had_afterwards(tmp_path):
+def test_an_average_of_any_width_is_computed_after_training(tmp_path):
     """Beside the same average taken in training; the distance between averages of neighbouring widths is the measure."""
     t = run(tmp_path, steps=96, save_every=8, ema_rates=(0.5,), ema_widths=(0.05, 0.1, 0.07, 0.09))
     for path in (tmp_path / "averages").iterdir():  # only two of the four are used
@@ -150,7 +150,7 @@ def test_averages_are_in_the_checkpoint_and_a_resumed_run_goes_on_with_them(tmp_
     torch.testing.assert_close(*snapshots, rtol=0, atol=0)
 
 
-def test_a_run_without_snapshots_says_how_to_have_them(tmp_path):
+def test_a_run_without_snapshots_says_how_to_save_them(tmp_path):
     run(tmp_path, steps=2)
     with pytest.raises(UsageError, match="has no snapshots of averages: train it with --config.train.ema_widths"):
         average_of_width(tmp_path, 0.1)

@@ -79,7 +79,7 @@ def certify(predictor, *more):
         ("own_steps:Overrated", "and at most 0.005"),
     ],
 )
-def test_what_is_wrong_is_found_by_the_exact_law(predictor, words, capsys, monkeypatch):
+def test_wrong_samplers_fail_by_the_exact_law(predictor, words, capsys, monkeypatch):
     monkeypatch.setattr("score_sde.evaluation.certification.certify_laws", lambda *_: iter(()))
     assert certify(predictor) == 1
     captured = capsys.readouterr()
@@ -92,7 +92,7 @@ def test_what_is_wrong_is_found_by_the_exact_law(predictor, words, capsys, monke
     ("predictor", "words"),
     [("own_steps:Shared", "in pairs"), ("own_steps:Clipped", "not affine"), ("own_steps:Mine(score=0.9)", "e-")],
 )
-def test_what_is_wrong_is_found_in_samples(predictor, words, capsys):
+def test_wrong_samplers_fail_by_their_samples(predictor, words, capsys):
     """Rows that share their draws; a step that bends, of which the exact law of Gaussian data says nothing."""
     assert certify(predictor, "--sde", "ve") == 1
     out = capsys.readouterr().out
@@ -101,7 +101,7 @@ def test_what_is_wrong_is_found_in_samples(predictor, words, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("predictor", ["own_steps:Mine", "dpm_solver(order=3)"])
-def test_what_is_right_passes(predictor, capsys):
+def test_right_samplers_pass(predictor, capsys):
     assert certify(predictor, "--out", "certificate.json") == 0
     out = capsys.readouterr().out
     assert "all pass" in out and "FAIL" not in out
@@ -123,7 +123,7 @@ def test_mistakes(capsys):
 
 
 @pytest.mark.slow
-def test_everything_that_is_here_passes(capsys):
+def test_every_sampler_of_the_library_passes(capsys):
     assert run.main(["--mode", "certify"]) == 0
     out = capsys.readouterr().out
     assert "all pass" in out and "refused: AnnealedLangevin" in out

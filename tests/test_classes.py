@@ -115,7 +115,7 @@ def test_rows_keep_their_classes_through_every_order(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_learned_of_a_class_is_told_by_its_class():
+def test_samples_and_likelihoods_of_a_class_are_those_of_its_pictures():
     """Each class is one picture of 17 levels, black or white: samples have the grey of their class, and a picture is
     likelier under its own class by far."""
     x = torch.tensor([0, 16], dtype=torch.uint8).repeat_interleave(100)[:, None, None, None].expand(200, 1, 8, 8)
@@ -140,7 +140,7 @@ def test_what_is_learned_of_a_class_is_told_by_its_class():
 
 
 @pytest.mark.slow
-def test_what_classes_cannot_do_is_told(capsys):
+def test_unsupported_uses_of_classes_are_refused(capsys):
     classes = ["--data", "digits(classes=True)"]
     assert run.main([*classes, "--sde", "ncsn", "--config.network=ncsnv2(channels=4)", "--dry-run"]) == 2
     assert "NCSNv2 has no 'condition'" in capsys.readouterr().err

@@ -127,7 +127,7 @@ def test_a_second_run_has_a_folder_of_its_own_and_the_newest_is_used(capsys):
 
 
 @pytest.mark.parametrize(("levels", "columns"), [(None, 12), (1000, 12), (10, 10)])
-def test_the_way_from_noise_has_a_row_for_each_sample_under_tables_too(levels, columns, monkeypatch):
+def test_the_strip_of_reverse_states_has_a_row_for_each_sample_under_tables_too(levels, columns, monkeypatch):
     """On a table a grid has fewer times than were asked for; the pictures then went on into the next row."""
     from models import MLP
     from score_sde.runs import report
@@ -212,7 +212,7 @@ def test_baselines_on_many_levels_and_pixels_fit_into_memory():
 
 
 BAD_ARRAYS = [
-    (np.zeros((20, 0), dtype=int), "holds nothing"),
+    (np.zeros((20, 0), dtype=int), "at least one row with an entry was needed"),
     (np.zeros((20, 3, 6, 5)), "type torch.float64, and integers 0..3 were needed"),
     (np.full((20, 4), np.nan), "leave levels out, for a density in nats"),
     (np.full((20, 1, 4, 4), 7), "values from 7 to 7, and 0..3 was needed"),
@@ -225,7 +225,7 @@ BAD_ARRAYS = [
 
 
 @pytest.mark.parametrize(("array", "words"), BAD_ARRAYS, ids=lambda value: value if isinstance(value, str) else "")
-def test_data_that_cannot_be_used_are_told_by_name(array, words, capsys):
+def test_messages_on_unusable_data_name_them(array, words, capsys):
     np.save("bad.npy", array)
     assert run.main(["--dry-run", "--config.data=arrays(train='bad.npy', levels=4)"]) == 2
     error = capsys.readouterr().err
@@ -288,7 +288,7 @@ USAGE = [
     (["--config.train.learning_rate=fast"], "a float was needed"),
     (["--config.objective=dsm(weighting='x')"], "weighting 'x' is not known"),
     (["--config.objective=dsm(times=3)"], "config.objective is 'dsm(times=3)', which does not work here"),
-    (["--config.parameterization=edm(sigma_data=0)"], "a loss of nan"),
+    (["--config.parameterization=edm(sigma_data=0)"], "the loss is nan"),
     (["--config.parameterization=epsilon(label='index')"], "needs a process with a table"),
     (["--config.parameterization=sde_lib:VPSDE"], "which makes a VPSDE, and a Parameterization was needed"),
     (["--sde", "sde_lib:Images"], "which makes a Images, and a LinearSDE was needed"),
@@ -318,7 +318,7 @@ USAGE = [
     (["--config.sample.sampler=pc(predictor=leap)"], "sampler.predictor 'leap' is not known"),
     (["--config.sample.sampler=pc(predictor='nowhere:Leap')"], "cannot be imported"),
     (["--times", "karras"], "--times karras needs a number of steps: give --steps N, or 'karras(steps=18)'"),
-    (["--times", "karras(rho=5.0)"], "--times karras(rho=5.0) needs --steps N"),
+    (["--times", "karras(rho=5.0)"], "--times karras(rho=5.0) needs a number of steps: give --steps N"),
     (["--times", "spiral"], "sampler.times 'spiral' is not known"),
     (["--sampler", "flow", "--times", "karras"], "--times karras belongs to pc, and the sampler is 'flow', which has no grid"),
     (["--sampler", "flow", "--steps", "3"], "--steps 3: the sampler 'flow' chooses its own: leave it out"),
@@ -391,7 +391,7 @@ OWN_CONFIGS = [
 
 
 @pytest.mark.parametrize(("text", "words"), OWN_CONFIGS, ids=lambda value: value[:20])
-def test_a_config_of_ones_own_that_is_none(text, words, capsys):
+def test_a_file_that_is_not_a_config_is_refused(text, words, capsys):
     Path("own.py").write_text(f"from configs import default\n{text}\n")
     assert run.main(["--config", "own.py", "--dry-run"]) == 2
     error = capsys.readouterr().err
@@ -433,8 +433,8 @@ def test_a_damaged_run_does_not_hide_the_others_of_its_process(small, capsys):
 SETTLED = [
     (["--sde", "ve"], "holds no run of process 've'"),
     (["--config.train.steps=29"], "is at step 30, and train.steps is 29"),
-    (["--config.sde=ve"], "settled when the run was trained"),
-    (["--config.objective=dsm"], "settled when the run was trained"),
+    (["--config.sde=ve"], "fixed when the run was trained"),
+    (["--config.objective=dsm"], "fixed when the run was trained"),
     (["--config", "ve_digits"], "leave out --config"),
     (["--steps", "0"], "leave out --steps"),
     (["--seed", "5"], "began with seed 0"),
@@ -442,7 +442,7 @@ SETTLED = [
 
 
 @pytest.mark.parametrize(("arguments", "words"), SETTLED, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
-def test_a_run_goes_on_as_it_began_or_not_at_all(arguments, words, small, capsys):
+def test_a_run_resumes_with_its_own_config_or_not_at_all(arguments, words, small, capsys):
     folder = small / "runs" / "vp-digits"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert run.main(["--resume", "--workdir", str(folder), *arguments]) == 2
@@ -464,15 +464,15 @@ def test_a_run_is_not_trained_over(small, capsys):
     assert "--resume" in capsys.readouterr().err
 
 
-def test_what_was_settled_by_training_cannot_be_set_later(small, capsys):
+def test_what_training_fixed_cannot_be_set_later(small, capsys):
     assert run.main(["--mode", "sample", "--workdir", str(small / "runs" / "vp-digits"), "--config.sde=ve"]) == 2
-    assert "settled when the run was trained" in capsys.readouterr().err
+    assert "fixed when the run was trained" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("out", [".", "/"])
 def test_samples_go_to_a_file(out, small, capsys):
     assert run.main(["--mode", "sample", "--workdir", str(small / "runs" / "vp-digits"), "--out", out]) == 2
-    assert "a file's name was needed" in capsys.readouterr().err
+    assert "the name of a file was needed" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def test_arrays_in_groups_are_found():
     assert read_array("a.h5", "images/train").sum() == 60
 
 
-def test_what_is_mapped_is_not_read(monkeypatch):
+def test_mapped_files_are_not_read(monkeypatch):
     """A sparse file of 40 GB, of which a few rows are asked for."""
     array = np.lib.format.open_memmap("large.npy", "w+", np.uint8, (1_000_000, 200, 200))
     array[123_456] = 7
@@ -90,7 +90,7 @@ def test_what_is_mapped_is_not_read(monkeypatch):
     assert data.shape == (1_000_000, 200, 200) and int(data[torch.tensor([123_456])].sum()) == 7 * 40_000
 
 
-def test_what_is_compressed_and_large_is_unpacked_once(monkeypatch):
+def test_large_compressed_arrays_are_unpacked_once(monkeypatch):
     monkeypatch.setattr("score_sde.data.reading.SMALL", 100)
     array = RNG.integers(0, 9, (500, 6)).astype(">i4")
     write("packed.h5", array)
@@ -113,7 +113,7 @@ def test_what_is_compressed_and_large_is_unpacked_once(monkeypatch):
         (b"nonsense", "a.csv", "a.csv has an unknown ending"),
     ],
 )
-def test_files_that_cannot_be_read_are_told_by_name(content, path, words):
+def test_messages_on_unreadable_files_name_them(content, path, words):
     if content is not None:
         with open(path, "wb") as file:
             file.write(content)
@@ -268,7 +268,7 @@ def test_hidden_files_are_no_pictures(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["truncated", "text", "16 bits", "16 bits of colour", "empty"])
-def test_pictures_that_cannot_be_used_are_told_by_name(tmp_path, how):
+def test_messages_on_unusable_pictures_name_them(tmp_path, how):
     (tmp_path / "p").mkdir()
     for i in range(0 if how == "empty" else 12):
         picture(f"p/{i:02d}.png")
@@ -293,7 +293,7 @@ def test_pictures_that_cannot_be_used_are_told_by_name(tmp_path, how):
     assert not list((tmp_path / "runs/data").glob("[!.]*"))
 
 
-def test_what_pillow_does_not_read_is_no_picture(tmp_path):
+def test_files_that_pillow_does_not_read_are_no_pictures(tmp_path):
     (tmp_path / "p").mkdir()
     for i in range(12):
         picture(f"p/{i:02d}.png")
@@ -365,7 +365,7 @@ def test_code_in_cifar_s_pickles_is_not_run(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-def test_what_data_names(tmp_path):
+def test_the_component_that_the_data_flag_names(tmp_path):
     (tmp_path / "photos").mkdir()
     for name in ("mine.npy", "t10k-images-idx3-ubyte.gz"):
         (tmp_path / name).touch()
@@ -387,7 +387,7 @@ def test_rows_are_the_same_read_ahead_or_not():
     assert sorted(torch.cat([once[i] for i in range(7)]).flatten().tolist()[:50]) == list(range(50))
 
 
-def test_toys_have_the_density_that_they_say():
+def test_toys_have_their_stated_density():
     for name in ("ring", "mixture"):
         data = Toy(name, rows=4000)
         line = torch.linspace(-4, 4, 401, dtype=torch.float64)
@@ -465,7 +465,7 @@ def test_inspect_asks_where_the_channels_are(capsys):
         assert ("the data have 16 channels of 16x3: channels=last?" in capsys.readouterr().out) == asked
 
 
-def test_suggestions_look_at_so_many_numbers(monkeypatch, capsys):
+def test_suggestions_read_a_limited_number_of_entries(monkeypatch, capsys):
     monkeypatch.setattr("score_sde.data.suggest.ENTRIES", 160)
     np.save("a.npy", np.concatenate([np.zeros((10, 16)), np.ones((50, 16))]))
     assert run.main(["--mode", "suggest", "--data", "a.npy"]) == 2
@@ -475,7 +475,7 @@ def test_suggestions_look_at_so_many_numbers(monkeypatch, capsys):
     assert "the first 10 of 54 data" in capsys.readouterr().out
 
 
-def test_bytes_are_looked_at_until_one_is_in_the_upper_half(monkeypatch):
+def test_bytes_are_read_until_one_is_in_the_upper_half(monkeypatch):
     looked = []
     monkeypatch.setattr(
         "score_sde.data.arrays.chunks", lambda data: (looked.append(i) or part for i, part in enumerate(data.split(5)))
@@ -498,7 +498,7 @@ def test_bytes_are_looked_at_until_one_is_in_the_upper_half(monkeypatch):
         (np.full((20, 2), None), "a.npy is damaged, or holds no array that can be read without running code$"),
     ],
 )
-def test_arrays_of_other_things_are_told_by_their_type(array, words):
+def test_messages_on_arrays_of_other_types_name_the_type(array, words):
     np.save("a.npy", array)
     with pytest.raises(ValueError, match=words):
         read_array("a.npy")
@@ -507,13 +507,13 @@ def test_arrays_of_other_things_are_told_by_their_type(array, words):
         read_array("a.pt")
 
 
-def test_nobody_is_advised_to_run_the_code_in_a_file():
+def test_no_message_advises_to_run_the_code_in_a_file():
     Path("a.npy").write_text("1 2 3")
     with pytest.raises(ValueError, match="a.npy is damaged, or holds no array that can be read without running code$"):
         read_array("a.npy")
 
 
-def test_integers_below_0_are_to_be_shifted():
+def test_integers_below_0_are_refused_with_the_advice_to_shift_them():
     np.save("a.npy", np.arange(-3, 37).reshape(20, 2))
     with pytest.raises(
         ValueError, match="have values from -3 to 36, and 0..36 was needed: shift them to begin at 0, or make them floats$"
@@ -523,7 +523,7 @@ def test_integers_below_0_are_to_be_shifted():
         Images(4).check(torch.tensor([8]))
 
 
-def test_files_of_data_are_kept_as_seen_from_any_folder(tmp_path, capsys):
+def test_files_of_data_are_stored_by_absolute_paths(tmp_path, capsys):
     np.save("a.npy", RNG.normal(size=(40, 3)))
     for data in ("a.npy", "arrays(train='a.npy')"):
         arguments = parser_of("train").parse_args(["--data", data])
@@ -555,7 +555,7 @@ def test_baselines_read_large_sets_in_parts(monkeypatch):
         assert found.mean == pytest.approx(expected.mean, rel=1e-12)
 
 
-def test_inspect_looks_at_a_part_of_what_is_large(monkeypatch, capsys):
+def test_inspect_reads_a_part_of_large_data(monkeypatch, capsys):
     monkeypatch.setattr("score_sde.data.inspection.ENTRIES", 64)
     torch.save(torch.from_numpy(RNG.normal(size=(60, 1, 4, 4))).bfloat16(), "large.pt")
     assert run.main(["--mode", "inspect", "--data", "large.pt"]) == 0

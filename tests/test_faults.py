@@ -128,13 +128,13 @@ def test_two_new_runs_in_one_folder_do_not_share_it(tmp_path):
         session.train(experiment, config, tmp_path / "run", "cpu", resume=False)
 
 
-def test_where_there_are_no_locks_a_run_trains_without(tmp_path, monkeypatch):
+def test_a_run_trains_without_locks_where_the_file_system_has_none(tmp_path, monkeypatch):
     monkeypatch.setattr("score_sde.training.lock.fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(95, "not supported")))
     with exclusive_lock(tmp_path), exclusive_lock(tmp_path):
         pass
 
 
-def test_what_a_kill_left_half_written_is_removed(tmp_path):
+def test_half_written_files_of_a_killed_run_are_removed(tmp_path):
     experiment, config = experiment_of(0, train__steps="5")
     left = tmp_path / "run" / ".state.safetensors.4711.tmp"
     left.mkdir(parents=True)
@@ -214,7 +214,7 @@ def test_a_file_system_that_is_full(tmp_path):
     assert "1" in done.stdout.splitlines() and STATE in done.stdout and ".tmp" not in done.stdout, done.stdout
 
 
-def test_a_read_only_folder_is_told_and_can_be_sampled_from(tmp_path):
+def test_a_read_only_folder_is_reported_and_can_be_sampled_from(tmp_path):
     """Without the privileges of root, who may write everywhere."""
     assert run.main([*TINY, "--workdir", "run"]) == 0
     files = [*(tmp_path / "run").iterdir()]
@@ -260,7 +260,7 @@ def test_a_clock_that_runs_backwards_changes_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_from_the_future_is_told(tmp_path, capsys):
+def test_a_run_from_the_future_gives_a_warning(tmp_path, capsys):
     for name, age in (("old", -100), ("new", 0), ("future", 10**6)):
         assert run.main([*TINY, f"--config.name={name}", "--config.train.steps=2"]) == 0
         for path in (Path(f"runs/vp-{name}") / file for file in (CHECKPOINT, "config.json")):
@@ -283,7 +283,7 @@ MEMORY = {
 
 
 @pytest.mark.parametrize("allocate", MEMORY.values(), ids=MEMORY)
-def test_memory_that_does_not_suffice_is_told_with_what_helps(allocate, tmp_path):
+def test_too_little_memory_is_reported_with_the_settings_that_help(allocate, tmp_path):
     """The knobs that are named are there to be set."""
     experiment, config = experiment_of(0)
     broken = dataclasses.replace(experiment, objective=Broken(lambda losses: allocate(), at=(3,), of=experiment.objective))
@@ -297,7 +297,7 @@ def test_memory_that_does_not_suffice_is_told_with_what_helps(allocate, tmp_path
     assert (config.train.micro_batch, config.train.checkpointing, config.train.autocast) == (4, True, "bf16")
 
 
-def test_other_errors_are_not_taken_for_these(tmp_path):
+def test_other_errors_are_raised_as_they_are(tmp_path):
     for error in (RuntimeError("shapes differ"), FileNotFoundError(2, "no such file")):
         with pytest.raises(type(error)), explain_faults(tmp_path, None):
             raise error

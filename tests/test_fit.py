@@ -86,7 +86,7 @@ def test_a_run_is_not_overwritten_and_does_not_go_back(tmp_path):
     assert torch.equal(weights(load(tmp_path)), kept)
 
 
-def test_what_the_data_mean_has_to_be_said():
+def test_a_model_without_a_transform_is_refused():
     data = torch.randn(100, 2)
     for given, transform in ((data, None), (data.numpy(), Standardize(0.0, 1.0))):
         with pytest.raises(TypeError, match="a tensor as data, and a ScoreModel that knows what they mean"):
@@ -94,7 +94,7 @@ def test_what_the_data_mean_has_to_be_said():
 
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
-def test_every_row_is_looked_at(wrong, monkeypatch):
+def test_every_row_is_checked(wrong, monkeypatch):
     """The last of many, of those to train on and of those held out."""
     monkeypatch.setattr("sde_lib.data.CHUNK", 512)
     data = torch.randn(1501, 2)

@@ -21,7 +21,7 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_what_was_imported_has_both_sets_of_weights_and_says_what_it_is(capsys):
+def test_an_imported_run_has_both_sets_of_weights_and_a_description(capsys):
     assert run.main([*TINY, *OPTIONS, "--out", "own"]) == 0
     said = capsys.readouterr().out
     assert "NCSNpp(" in said and "VESDE(" in said and "score-sde likelihood --workdir own --data FILE" in said
@@ -32,7 +32,7 @@ def test_what_was_imported_has_both_sets_of_weights_and_says_what_it_is(capsys):
 
 
 @pytest.mark.slow
-def test_it_is_sampled_and_scored_by_the_same_commands_as_a_run():
+def test_an_imported_run_is_sampled_and_scored_as_any_run():
     assert run.main([*TINY, *OPTIONS]) == 0
     folder = "runs/imported-tiny_ncsnpp"
     steps = "--config.sample.sampler=pc(predictor=dpm_solver(order=2), times=log_snr(steps=4))"
@@ -60,7 +60,7 @@ def test_it_is_sampled_and_scored_by_the_same_commands_as_a_run():
         (["--mode", "train", "--from", "x.pth"], "--from belongs to --mode import, and --mode train has no use for it"),
     ],
 )
-def test_what_cannot_be_imported_is_told(arguments, said, capsys):
+def test_checkpoints_that_cannot_be_imported_are_refused(arguments, said, capsys):
     Path("full").mkdir()
     Path("full/mine.txt").write_text("mine")
     assert run.main(arguments) == 2

@@ -85,7 +85,7 @@ def test_items_of_real_numbers_are_made_standard():
     assert torch.equal(data.train, real[:36]) and data.transform.mean == pytest.approx(real.mean().item())
 
 
-def test_large_items_are_asked_for_once(monkeypatch):
+def test_large_items_are_decoded_once(monkeypatch):
     monkeypatch.setattr("score_sde.data.reading.SMALL", 100)
     asked = []
 
@@ -112,7 +112,7 @@ def test_large_items_are_asked_for_once(monkeypatch):
         ([(3, array) for array in CODES], "an item is a int"),
     ],
 )
-def test_items_that_cannot_be_rows_are_told(items, words):
+def test_items_that_cannot_be_rows_are_refused(items, words):
     with pytest.raises(ValueError, match=words):
         Items(items, "mine")
 
@@ -129,7 +129,7 @@ def test_random_items_are_refused():
         Items(Random(), "mine")
 
 
-def test_what_is_no_data_set_is_told(tmp_path, monkeypatch):
+def test_objects_that_are_no_data_set_are_refused(tmp_path, monkeypatch):
     (tmp_path / "own_too.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UsageError, match="train, test, and Images or Standardize as its transform was needed, or a torch Dataset"):

@@ -192,7 +192,7 @@ def test_held_out_loss_of_no_prediction_is_one_with_its_known_error():
     )
 
 
-def test_looking_at_held_out_images_changes_no_weight(tmp_path):
+def test_the_held_out_loss_changes_no_weight(tmp_path):
     looked, _ = trained("looked")
     blind, _ = trained("blind", dataclasses.replace(OFTEN, held_out=0))
     assert torch.equal(weights_of(looked), weights_of(blind))

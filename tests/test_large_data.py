@@ -70,7 +70,7 @@ def test_large_arrays_are_never_whole_in_memory(name, dtype, said):
 
 @pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64", "bool", ">i2", ">f2", ">f8", "float16", "longdouble"])
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
-def test_what_is_unpacked_in_parts_has_the_same_numbers(monkeypatch, name, dtype):
+def test_arrays_unpacked_in_parts_have_the_same_numbers(monkeypatch, name, dtype):
     array = RNG.integers(0, 2 if dtype == "bool" else 200, (301, 2, 5)).astype(dtype)
     write(name, array)
     whole = read_array(name)
@@ -79,7 +79,7 @@ def test_what_is_unpacked_in_parts_has_the_same_numbers(monkeypatch, name, dtype
     assert torch.equal(read_array(name), whole) and np.array_equal(whole.double().numpy(), array.astype(float))
 
 
-def test_bits_whose_true_is_255_are_bits(monkeypatch):
+def test_booleans_stored_as_255_are_booleans(monkeypatch):
     bits = RNG.integers(0, 2, (40, 3, 5)).astype(bool)
     np.save("a.npy", (bits * np.uint8(255)).view(bool))
     for small in (1 << 30, 100):
@@ -140,7 +140,7 @@ def test_two_processes_make_a_file_once():
 
 
 @pytest.mark.slow
-def test_what_a_killed_process_left_is_removed_when_another_begins():
+def test_partial_files_of_a_killed_process_are_removed_when_another_begins():
     with in_a_child(DECODE, "60", stdout=subprocess.PIPE) as child:
         for _ in range(600):
             if list(Path("runs/data").glob(".*.tmp")) and Path("writers").exists():
@@ -158,7 +158,7 @@ def test_what_a_killed_process_left_is_removed_when_another_begins():
     assert list(Path("runs/data").glob(".*.tmp")) == [elsewhere]
 
 
-def test_a_disk_without_room_for_the_data_is_told(monkeypatch):
+def test_a_full_disk_for_the_data_is_reported(monkeypatch):
     monkeypatch.setattr("score_sde.data.reading.SMALL", 100)
 
     def full(*_):

@@ -94,7 +94,7 @@ def test_every_objective_trains_on_levels(flags, capsys):
         (["--mode", "sample", "--weighting", "v"], "--weighting belongs to --mode describe, inspect, suggest and train"),
     ],
 )
-def test_what_does_not_fit_together_is_refused_with_the_reason(flags, words, capsys):
+def test_parts_that_do_not_fit_together_are_refused_with_the_reason(flags, words, capsys):
     assert run.main(flags) == 2
     assert words in capsys.readouterr().err.replace("\n", " ") and not Path("runs").exists()
 
@@ -118,7 +118,7 @@ def test_suggest_reads_the_data_and_warns(capsys):
     assert "fits these data" in capsys.readouterr().out
 
 
-def test_binary_data_under_many_levels_are_told():
+def test_binary_data_under_many_levels_give_a_warning():
     codes = torch.randint(0, 2, (50, 1, 4, 4)) * 255
     assert any("levels=2" in text for text in warnings_about(VESDE(sigma_max=20.0), codes, Images(256)))
 
@@ -210,7 +210,7 @@ def test_estimators_side_by_side(sde, capsys):
         assert alone["images"] == whole["images"] == 360
 
 
-def test_bounds_that_cannot_be_had_are_refused():
+def test_bounds_that_are_not_defined_are_refused():
     score = GaussianOracle(torch.zeros(2), 1.0).score(VPSDE())
     with pytest.raises(ValueError, match="process with a table"):
         variational_bound(VPSDE(), score, torch.zeros(2, 2, dtype=torch.long), images=Images(4))

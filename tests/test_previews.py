@@ -38,7 +38,7 @@ def on_the_board(folder="run"):
     return dict(points)
 
 
-def test_looks_are_kept_and_change_nothing():
+def test_previews_are_saved_and_change_nothing():
     """The last one is of the weights that the run ends with: its number is theirs, computed here."""
     pytest.importorskip("tensorboard")
     assert run.main([*LOOKING, "--workdir", "run"]) == 0
@@ -60,7 +60,7 @@ def test_looks_are_kept_and_change_nothing():
 
 
 @pytest.mark.slow
-def test_the_board_shows_the_metrics_once_after_a_run_went_on():
+def test_tensorboard_shows_the_metrics_once_after_a_run_went_on():
     """Stopped after what it goes on from, it logs steps again."""
     assert run.main([*LOOKING, "--workdir", "run"]) == 0
     whole = rows()
@@ -72,7 +72,7 @@ def test_the_board_shows_the_metrics_once_after_a_run_went_on():
     assert {place: value for place, value in on_the_board().items() if place[0] in kept} == pytest.approx(numbers, rel=1e-6)
 
 
-def test_a_board_that_is_not_installed_is_said_before_training(monkeypatch, capsys):
+def test_a_missing_tensorboard_is_reported_before_training(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     assert run.main([*LOOKING, "--workdir", "run"]) == 2
     assert "pip install tensorboard" in capsys.readouterr().err
@@ -85,7 +85,7 @@ def coloured(path, channel):
     return (pixels.argmax(-1) == channel) & (pixels.max(-1) - pixels.min(-1) > 40)
 
 
-def test_a_single_look_is_a_point_of_the_curve(tmp_path):
+def test_a_single_preview_is_a_point_of_the_curve(tmp_path):
     rows = [
         {"step": 10, "loss": 3.0},
         {"step": 20, "loss": 2.0},
@@ -100,7 +100,7 @@ def test_a_single_look_is_a_point_of_the_curve(tmp_path):
 
 
 @pytest.mark.parametrize(("count", "least"), [(64, 40), (1000, 5), (20_000, 1)])
-def test_points_of_a_plane_can_be_seen(count, least, tmp_path):
+def test_points_of_a_plane_are_drawn(count, least, tmp_path):
     """So many pixels each at least, where points are far enough apart to be told from each other."""
     side = round(count**0.5)
     line = torch.linspace(-1, 1, side)

@@ -83,7 +83,7 @@ def test_a_network_of_ones_own_is_trained_saved_loaded_and_sampled(forget, monke
     assert model(torch.ones(2, 1, 8, 8), 0.5).abs().sum() > 0  # trained: the last layer was 0
 
 
-def test_what_its_constructor_refuses_is_told_in_a_sentence(forget, capsys):
+def test_what_its_constructor_refuses_is_reported_in_one_sentence(forget, capsys):
     assert run.main(["--config.network=own_networks.patch:PatchTransformer(patch=3)", "--dry-run"]) == 2
     assert "patches of 3 do not divide 8x8: choose another patch" in capsys.readouterr().err
 

@@ -238,7 +238,7 @@ def test_a_process_of_another_package_passes_every_law(tmp_path):
     ],
     ids=["size", "paper", "bias", "wrong"],
 )
-def test_what_a_recipe_lacks_is_said_in_a_sentence(recipe, file, words, sentence, tmp_path):
+def test_what_a_recipe_lacks_is_reported_in_one_sentence(recipe, file, words, sentence, tmp_path):
     output, right = hold(tmp_path, recipe, [LAWS + f"test_{file}.py"], words)
     assert not right
     assert re.search(sentence, output), output[-3000:]

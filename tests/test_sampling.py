@@ -119,7 +119,7 @@ def test_a_mistake_leaves_nothing(flags, words, folder, tmp_path, monkeypatch, c
     assert not list(tmp_path.iterdir())
 
 
-def test_no_pictures_of_what_is_none(tmp_path, monkeypatch, capsys):
+def test_samples_that_are_no_images_have_no_pictures(tmp_path, monkeypatch, capsys):
     from samplers import DDIM, Sampler, Uniform
     from score_sde.config.experiment import Sampling
     from score_sde.errors import UsageError
@@ -158,7 +158,7 @@ def slow_to_draw(folder, out, *more):
 
 
 @pytest.mark.slow
-def test_what_was_killed_goes_on_and_gives_the_same_bits(folder, tmp_path):
+def test_killed_sampling_continues_to_the_same_bits(folder, tmp_path):
     whole = subprocess.run([sys.executable, *slow_to_draw(folder, tmp_path / "whole")], env=ENVIRONMENT, capture_output=True)
     assert whole.returncode == 0, whole.stderr
     command = [sys.executable, *slow_to_draw(folder, tmp_path / "killed")]

@@ -54,7 +54,7 @@ def score(folder, *more):
     return run.main(["--mode", "likelihood", "--workdir", str(folder), *LOOSE, *more])
 
 
-def test_what_it_writes(folder, capsys):
+def test_the_files_that_scoring_writes(folder, capsys):
     assert score(folder, "--out", "bpd.npz") == 0
     out = capsys.readouterr().out
     record = json.loads(Path("bpd.json").read_text())
@@ -73,7 +73,7 @@ def test_what_it_writes(folder, capsys):
     assert json.loads((folder / "likelihood.json").read_text())["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-12)
 
 
-def test_other_images_and_the_other_part(folder, capsys):
+def test_other_images_and_the_training_split_are_scored(folder, capsys):
     own = np.load(folder / "own.npy")
     np.save("some.npy", own[-40:].astype(np.int64))
     assert score(folder, "--out", "test.npz") == 0
@@ -227,7 +227,7 @@ def values(path):
 
 
 @pytest.mark.slow
-def test_what_was_killed_goes_on_and_two_processes_find_the_same(folder, tmp_path):
+def test_killed_scoring_continues_and_two_processes_give_the_same(folder, tmp_path):
     whole = subprocess.run([sys.executable, *slow_to_score(folder, tmp_path / "whole.npz")], env=ENVIRONMENT, capture_output=True)
     assert whole.returncode == 0, whole.stderr
     command = [sys.executable, *slow_to_score(folder, tmp_path / "killed.npz")]

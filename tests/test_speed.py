@@ -52,7 +52,7 @@ def gradients(network, call, x):
 
 @pytest.mark.quick("mlp", "unet", FULL)
 @pytest.mark.parametrize("name", KINDS)
-def test_what_is_computed_again_is_the_same_with_dropout_too(name):
+def test_recomputed_blocks_give_the_same_with_dropout_too(name):
     network, call, x = called(name)
     for module in network.modules():
         if isinstance(module, nn.Dropout):
@@ -73,7 +73,7 @@ def saved_bytes(network, x):
     return sum(kept.values())
 
 
-def test_what_is_computed_again_is_not_kept():
+def test_recomputed_blocks_store_no_activations():
     network = UNet((3, 16, 16), channels=32, blocks=2)
     x = torch.randn(4, 3, 16, 16)
     weights = sum(p.nbytes for p in network.parameters())

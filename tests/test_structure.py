@@ -122,7 +122,7 @@ def test_importing_training_imports_nothing_else():
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_a_strangers_models_is_told_by_name(tmp_path):
+def test_a_foreign_models_package_is_reported_by_name(tmp_path):
     """Where another folder comes first, as it does in a notebook that is there."""
     (tmp_path / "models.py").write_text("")
     code = f"import sys\nsys.path[:1] = [{str(tmp_path)!r}, {str(ROOT)!r}]\nimport run\nsys.exit(run.main(['--dry-run']))"

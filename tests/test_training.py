@@ -112,7 +112,7 @@ def test_settings_that_cannot_train_are_refused():
         dataclasses.replace(SETTINGS, ema=1.0)
 
 
-def test_a_damaged_state_is_said(tmp_path):
+def test_a_damaged_state_is_reported(tmp_path):
     t = trainer(tmp_path)
     path = tmp_path / "state.safetensors"
     for foreign, header in (({"a": torch.zeros(2)}, {"step": "3"}), ({"raw/a": torch.zeros(2)}, {"step": "x"}), ({}, {})):

@@ -1,4 +1,4 @@
-"""Published experiments by name, as differences from configs/default.py; each docstring says what was published, and where.
+"""Published experiments by name, as differences from configs/default.py. Each docstring states the published results.
 
 python run.py --config ve_cifar10_ncsnpp_continuous --mode train --data cifar10.npy
 """

@@ -1,4 +1,4 @@
-"""What the published experiments share: images of a known size, and how they were trained."""
+"""The common part of the published experiments: the size and range of the images, and the training."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from configs import default
 
 __all__ = ["CENTRED", "UNBOUNDED", "UNIT", "VE_PC", "VP_ANCESTRAL", "start"]
 
-CENTRED = (-1 - 1 / 255, 1 + 1 / 255)  # the levels' centres go from -1 to 1
-UNIT = (-0.5 / 255, 1 + 0.5 / 255)  # from 0 to 1
-UNBOUNDED = math.inf  # gradients as they are
+CENTRED = (-1 - 1 / 255, 1 + 1 / 255)  # ends of the bins when the centres of the levels go from -1 to 1
+UNIT = (-0.5 / 255, 1 + 0.5 / 255)  # the same for 0 to 1
+UNBOUNDED = math.inf  # gradients are not clipped
 
 VP_ANCESTRAL = "pc(predictor=ancestral(variance='large'), times=table, last='denoise')"
 VE_PC = "pc(predictor=reverse_diffusion, corrector=langevin(snr={snr}, step='batch'), times={times}, last='denoise')"
@@ -28,9 +28,9 @@ def start(
     warmup: int = 5000,
     clip: float = 1.0,
 ) -> ConfigDict:
-    """The default experiment on colour images of this size, whose levels' bins go from end to end, not dequantized in training.
+    """The default experiment on colour images of size x size pixels, not dequantized in training.
 
-    Network, process, parameterization and sampler are left to the preset.
+    ends are the ends of the range of the levels. The preset sets network, process, parameterization and sampler.
     """
     config = default.get_config()
     config.data = f"arrays(shape=(3, {size}, {size}), levels=256, low={ends[0]!r}, high={ends[1]!r})"

@@ -44,7 +44,7 @@ def _of_256(steps: int, channels: int = 128) -> ConfigDict:
 
 
 def _iddpm(size: int, steps: int, learning_rate: float, sde: str, label: str, objective: str, network: str) -> ConfigDict:
-    """A learned variance between that of the posterior and that of the transition."""
+    """An experiment of improved-diffusion, which learns a variance between those of the posterior and of the transition."""
     config = start(size, CENTRED, steps, 128, learning_rate, ema=0.9999, warmup=0, clip=UNBOUNDED)
     config.train.flip = False
     config.sde, config.parameterization = sde, f"with_variance(of=epsilon(label='{label}'))"

@@ -19,7 +19,7 @@ __all__ = [
 
 
 def _under_subvp(config: ConfigDict) -> ConfigDict:
-    """The same under sub-VP; training goes down to t = 1e-5, as under VP."""
+    """A config changed to sub-VP. Its training times go down to t = 1e-5, as under VP."""
     config.sde = "subvp"
     config.objective = "dsm(times=uniform(t_min=1e-05))"
     return config

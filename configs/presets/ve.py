@@ -31,7 +31,7 @@ LARGE = (
 
 
 def _levels(network: str, size: int, sigma_max: float, snr: float) -> ConfigDict:
-    """Trained at 1000 sigmas; reverse diffusion with a Langevin correction before each step."""
+    """An experiment that is trained at 1000 sigmas, and sampled by reverse diffusion with Langevin corrections."""
     config = start(size, UNIT, steps=1_300_000, batch_size=128, learning_rate=2e-4, ema=0.999)
     config.sde, config.parameterization = f"ncsn(sigma_min=0.01, sigma_max={sigma_max}, levels=1000)", "score(label='index')"
     config.network = network
@@ -42,7 +42,7 @@ def _levels(network: str, size: int, sigma_max: float, snr: float) -> ConfigDict
 def _continuous(
     network: str, size: int, sigma_max: float, snr: float, calls: int, steps: int, batch_size: int, ema: float
 ) -> ConfigDict:
-    """Trained at all times; the same sampler, at so many of them."""
+    """An experiment that is trained at all times, and sampled as `_levels` on a grid of so many network calls."""
     config = start(size, UNIT, steps, batch_size, learning_rate=2e-4, ema=ema)
     config.sde, config.parameterization = f"ve(sigma_min=0.01, sigma_max={sigma_max})", "score(label='sigma')"
     config.network = network

@@ -58,7 +58,7 @@ def strip_ending(path: Path) -> Path:
     """
     stem = path.with_suffix("") if path.suffix in (".npy", ".npz", ".png", ".gif", ".json") else path
     if not stem.name:
-        raise UsageError(f"--out {path} is a folder: the name of a file, without an ending, was needed")
+        raise UsageError(f"--out {path} is a folder: the name of a file was needed")
     return stem
 
 
