@@ -2,9 +2,9 @@
 
     python examples/import_ncsn.py checkpoint_300000.pth [--size 32] [--epsilon 6.2e-6] [--moves 5] [--ncsn 1.0 0.01]
 
-NCSNv2's file has its sigmas. NCSN's file has not, so --ncsn gives the first and the last one. --epsilon is the step size and
---moves the number of moves at each level; the defaults are those of NCSNv2 on CIFAR-10 (NCSN: 2e-5 and 100). --size is needed because the
-weights do not depend on the size of the images.
+NCSNv2's file has its sigmas. NCSN's file has not, so --ncsn gives the first and the last one. --epsilon is the step size, and
+--moves the number of moves at each level. Their defaults are those of NCSNv2 on CIFAR-10 (NCSN: 2e-5 and 100). --size is needed
+because the weights do not depend on the size of the images.
 
 Reference: Song and Ermon, 2019, arXiv 1907.05600; 2020, arXiv 2006.09011, and the released code.
 """

@@ -74,9 +74,8 @@ class Arrays:
             own = None if test_y is None else _classes(test_y, len(self.test))
             self.train_y, self.test_y = (y[:-held_out], y[-held_out:]) if own is None else (y, own)
         if not self.train[0].numel() or not len(self.test):
-            raise ValueError(
-                f"{train if len(self.test) else test} has shape {tuple(self.test.shape)}, and at least one row with an entry was needed"
-            )
+            empty = train if len(self.test) else test
+            raise ValueError(f"{empty} has shape {tuple(self.test.shape)}, and at least one row with an entry was needed")
         if self.train.shape[1:] != self.test.shape[1:]:
             raise ValueError(f"{train} has data of shape {tuple(self.train.shape[1:])}, and {test} of {tuple(self.test.shape[1:])}")
         if shape is not None and self.train.shape[1:] != tuple(shape):
