@@ -4,15 +4,20 @@
     OMP_NUM_THREADS=1 python benchmarks/likelihood.py [--data digits|patches] [--run FOLDER] [--images 16] [--out FILE.json]
 
 Computes log p of the same images with the same network and the same Hutchinson probe at a series of tolerances, in float32.
-The network is that of a run's folder, or a small U-Net after some steps on the digits (8x8), or on 3x32x32 patches of the two
-photographs that come with scikit-learn. The usual way makes one ODE of the flattened batch for scipy's RK45, and at each
-evaluation runs the network twice: without gradients for the drift, and with them for the divergence. torchdiffeq's dopri5 and
-dopri8 get the batch as a pair (x, log p), and one pass. Ours are dopri5 and dop853. The error is the mean of |log p - reference|
-in nats an image, the reference being our dop853 in float64 at 1e-6; scipy's at 1e-7 is compared with it. The cost at equal error is
-interpolated between tolerances, in logarithms; the last error is the one that the usual way has at 1e-5, the tolerance of
-score_sde, and the errors before let each way choose its tolerance. The last table is where the time of ours goes: the network's
-passes, replayed alone at the same batch sizes; the rest of the evaluation (probe, divergence, process); and the solver.
-Runs that are compared take turns; a ratio is the median, with quartiles, of the ratios of neighbours.
+The network is from a run's folder, or a small U-Net after some steps on the digits (8x8) or on 3x32x32 patches of the two
+photographs of scikit-learn.
+
+The usual method solves one ODE of the flattened batch with scipy's RK45. Each evaluation runs the network twice: without gradients
+for the drift, and with gradients for the divergence. torchdiffeq's dopri5 and dopri8 solve for the pair (x, log p) in one pass.
+Ours are dopri5 and dop853.
+
+The error is the mean of |log p - reference| in nats an image. The reference is our dop853 in float64 at tolerance 1e-6, and is
+checked against scipy's at 1e-7. The cost at equal error is interpolated between tolerances, in logarithms. The last error is that
+of the usual method at 1e-5, the tolerance of score_sde; for the other errors each method chooses its tolerance.
+
+The last table divides our time into the passes of the network, replayed alone at the same batch sizes; the rest of the evaluation
+(probe, divergence, process); and the solver. Compared runs take turns. A ratio is the median, with quartiles, of the ratios of
+neighbouring runs.
 """
 
 from __future__ import annotations

@@ -3,14 +3,15 @@
     pip install diffusers
     OMP_NUM_THREADS=1 python benchmarks/networks.py [--batch 4] [--repeats 7] [--compile] [--only "same DDPM"] [--out FILE.json]
 
-Networks whose name begins with "same" have the blocks of diffusers' and its very weights, imported: before they are timed their
-outputs are held to each other, to 1e-4 of the largest entry. Those that begin with "near", DDPM++ and NCSN++ as published for
-CIFAR-10, stand beside what diffusers has that is nearest: as many levels, blocks and attentions, and about as many parameters.
+Networks whose names begin with "same" have the blocks and the imported weights of a network of diffusers. Before the timing, both
+outputs are required to agree to 1e-4 of the largest entry. Networks whose names begin with "near" are DDPM++ and NCSN++ as
+published for CIFAR-10. They are compared with the nearest network of diffusers: as many levels, blocks and attentions, and about
+as many parameters.
 
-forward is without gradients; both is forward and backward in training, without dropout; memory is what tensors take at their peak
-above what was there before (weights and input), without the workspace that a kernel takes for itself. Contestants take turns; a
-ratio is the median, with quartiles, of the ratios of neighbours. ours/diffusers has the same settings on both sides; ours/float32
-is what the settings give to ours, against eager float32.
+forward is without gradients. both is forward and backward in training, without dropout. memory is the peak memory of tensors above
+the memory before (weights and input), without the workspace of kernels. Compared networks take turns. A ratio is the median, with
+quartiles, of the ratios of neighbouring runs. ours/diffusers has the same settings on both sides. ours/float32 compares the
+settings with eager float32, both for ours.
 """
 
 from __future__ import annotations

@@ -2,12 +2,17 @@
 
     OMP_NUM_THREADS=1 python benchmarks/objectives.py [--steps 1500] [--seeds 0 1] [--out FILE.json] [--table docs/objectives.md]
 
-Each model is a U-Net on the 8x8 digits under a cosine table of 100 levels, trained on the centres of the levels, with the
-readings epsilon, x0 and v and four objectives: simple, the squared error of the reading itself; vlb, one term of the
-variational bound a sample, with a learned variance; hybrid, simple + 0.001 vlb, with a learned variance; likelihood, g^2 times
-the squared error of the score. Scored by the variational bound on the 360 test digits (where no variance was learned, by the
-better of the two fixed ones, named), and by the Frechet distance, in features of a small classifier, between 360 ancestral
-samples and the test digits. The same distance of 360 training digits is what a perfect model would have.
+Each model is a U-Net on the 8x8 digits under a cosine table of 100 levels, trained on the centres of the levels. It predicts
+epsilon, x0 or v, with one of four objectives:
+
+simple: the squared error of the prediction itself.
+vlb: one term of the variational bound a sample, with a learned variance.
+hybrid: simple + 0.001 vlb, with a learned variance.
+likelihood: g^2 times the squared error of the score.
+
+The models are scored by the variational bound on the 360 test digits. A model without a learned variance takes the better of the
+two fixed ones, which the table names. The second score is the Frechet distance between 360 ancestral samples and the test digits,
+in features of a small classifier. A perfect model would have the distance of 360 training digits.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
     pip install diffusers
     OMP_NUM_THREADS=1 python benchmarks/parity.py [--out FILE.json]
 
-Each network recorded in tests/golden/networks goes through the public door: its weights are written as its project writes them and
-read by import_checkpoint or import_classifier. Networks of diffusers are made here with random weights, saved by diffusers,
-imported, and held to its classes. A number is the largest deviation over the largest entry of what it is held to. float32 is our
-float32 against theirs, float64 ours against theirs, where one was recorded; a star: against theirs of float32, whose rounding is
-all that is then seen. gradient is v^T d out / d x, of the classifier d log p(y) / d x.
+The weights of each network recorded in tests/golden/networks are written in the format of its project, and read by
+import_checkpoint or import_classifier. Networks of diffusers are created here with random weights, saved by diffusers, imported,
+and compared with its classes. A number is the largest deviation, relative to the largest entry of the expected output. float32
+compares our float32 with theirs, and float64 our float64 with theirs if it was recorded. A star marks a comparison of our float64
+with their float32, which shows only its rounding. gradient is v^T d out / d x, or d log p(y) / d x for the classifier.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/probes.py --run runs/vp-digits [--images 32] [--repeats 4] [--out FILE.json]
 
-For the test images of the digits, dequantized once, under the model of a run: the standard deviation of log p over repeats with
-other probes, root mean square over the images, in nats and in bits/dim. A number has a relative error of about
-1 / sqrt(2 (repeats - 1) images). Cost is backward passes an evaluation; there is one forward pass besides.
+The test images of the digits are dequantized once and scored under the model of a run. The result is the standard deviation of
+log p over repeats with other probes, as a root mean square over the images, in nats and in bits/dim. Its relative error is about
+1 / sqrt(2 (repeats - 1) images). The cost is in backward passes an evaluation, besides one forward pass.
 """
 
 from __future__ import annotations

@@ -3,12 +3,13 @@
     pip install diffusers
     OMP_NUM_THREADS=1 python benchmarks/step_overhead.py [--steps 200] [--repeats 21] [--only trivial] [--out FILE.json]
 
-The first table times whole runs, from drawing the start to the last step, on a (4, 2) float32 tensor with the network
-0.1 x (of VE's bare score: -0.0001 x), and divides by the number of steps; the network's calls are in both columns.
-diffusers runs the loop of its documentation, set_timesteps included; its VE scheduler takes a score, and there ours is given
-the bare score too. The second table is the time of sampling with a U-Net over that of as many forward calls, a step and its
-calls taking turns.
-Two runs that are compared take turns; a ratio is the median, with quartiles, of the ratios of neighbours.
+The first table times whole runs, from drawing the start to the last step, on a (4, 2) float32 tensor, and divides by the number of
+steps. The network is 0.1 x, and the bare score for VE is -0.0001 x; their calls are in both columns. diffusers runs the loop of
+its documentation, with set_timesteps. Its VE scheduler takes a score, so ours gets the bare score there, too.
+
+The second table is the time of sampling with a U-Net, relative to as many forward calls. Steps and calls take turns.
+
+Compared runs take turns. A ratio is the median, with quartiles, of the ratios of neighbouring runs.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/training.py [--steps 20] [--repeats 9] [--device cpu] [--out FILE.json]
 
-The loop is that of `run.py --mode train`: rows from the data set, points in the bins, times, noise, the loss, clipping, Adam and
-the average of the weights. The bare step is the same network's forward pass on inputs that are there already, the mean square of
-its output, the backward pass, and Adam. Both take turns, so many steps at a time; a ratio is the median, with quartiles, of the
-ratios of neighbours. The bar is 0.95. The last column is the same for the loop fed from a file that is mapped, not read.
+The loop is the one of `run.py --mode train`: rows of the data set, dequantization, times, noise, the loss, clipping, Adam and the
+average of the weights. The bare step is the same network's forward pass on fixed inputs, the mean square of its output, the
+backward pass, and Adam. Both take turns, --steps at a time. A ratio is the median, with quartiles, of the ratios of neighbouring
+runs, and should be at least 0.95. The last column is the same ratio for data in a memory-mapped file.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/weightings.py [--steps 2500] [--seeds 0 1] [--out FILE.json]
 
-Each model is trained by `run.py --mode train` and scored by the probability flow on the same 360 test digits, with the same points
-in the bins and the same probes, so that differences from the first row are taken image by image. Song, Durkan, Murray and Ermon
+Each model is trained by `run.py --mode train` and scored by the probability flow on the same 360 test digits, with the same
+dequantization and probes. So differences from the first row are computed image by image. Song, Durkan, Murray and Ermon
 (2021, arXiv 2101.09258, table 2) find sigma^2 weighting worst and the likelihood weighting of sub-VP best.
 """
 

@@ -148,15 +148,7 @@ def assemble(config: ConfigDict) -> Experiment:
         raise UsageError(f"config.{error}") from None
     sampling, scoring = Sampling.of(reads.sample), Scoring.of(reads.likelihood)
     objective = build("objective", reads.objective)
-    if data.transform.levels is None and is_of_levels(objective):
-        raise UsageError(f"{objective!r} is defined for integer data, and these data are real numbers: use dsm")
-    require_estimator(scoring, model, classes=data.train_y is not None)
-    if settings.dequantize and is_of_levels(objective):
-        raise UsageError(f"{objective!r} is defined for integer data that are not dequantized: set train.dequantize=False")
-    try:
-        Augmentation(settings, shape, model.network)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    _refuse_misfits(model, data, objective, settings, scoring)
     if Path(f"-{reads.name}").name != f"-{reads.name}":
         raise UsageError(
             f"config.name is {reads.name!r}, and a name without a slash was needed: the run's folder is named after it"
@@ -176,6 +168,23 @@ def assemble(config: ConfigDict) -> Experiment:
         raise UsageError(f"config.{unread[0]} is not used: remove it, or correct its name")
     _rehearse(experiment, flat(config))
     return experiment
+
+
+def _refuse_misfits(model: ScoreModel, data: DataSet, objective: Any, settings: Settings, scoring: Scoring) -> None:
+    """Refuse an objective, an estimator or an augmentation that the data or the model do not support.
+
+    Raises:
+        UsageError: when one of them does not fit.
+    """
+    if data.transform.levels is None and is_of_levels(objective):
+        raise UsageError(f"{objective!r} is defined for integer data, and these data are real numbers: use dsm")
+    require_estimator(scoring, model, classes=data.train_y is not None)
+    if settings.dequantize and is_of_levels(objective):
+        raise UsageError(f"{objective!r} is defined for integer data that are not dequantized: set train.dequantize=False")
+    try:
+        Augmentation(settings, tuple(data.train.shape[1:]), model.network)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def require_estimator(scoring: Scoring, model: ScoreModel, classes: bool) -> None:

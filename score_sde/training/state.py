@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,25 +43,7 @@ def read_state(path: Path, parts: Mapping[str, nn.Module], optimizer: Optimizer,
         RunError: when the state is of another network or objective.
         UsageError: when the state is of other data.
     """
-    groups: dict[str, dict[str, Any]] = {name: {} for name in (*parts, "optimizer")}
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = read_metadata(path, file)
-            step = int(facts["step"])
-            if facts.get("data", data) != data:
-                raise UsageError(
-                    f"the run in {path.parent} was begun with data of {facts['data']}, and they are now {data}: "
-                    "give it the data that it had, or train anew in another folder"
-                )
-            for key, value in read_tensors(path, file, file.keys()).items():
-                group, name = key.split("/", 1)
-                groups.setdefault(group, {})[name] = value
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in groups.pop("optimizer").items():
-            i, name = key.split("/")
-            moments.setdefault(int(i), {})[name] = value
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"the state {path} cannot be read ({first_line(error)})") from error
+    step, groups, moments = _read_groups(path, parts, data)
     groups.get("ema", {}).pop("n_averaged", None)  # states of older versions have it
     groups["guard"] = dict(parts["guard"].state_dict()) | groups["guard"]  # states of older versions lack some counters
     if groups.keys() != parts.keys():
@@ -85,3 +67,29 @@ def read_state(path: Path, parts: Mapping[str, nn.Module], optimizer: Optimizer,
         }
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return step
+
+
+def _read_groups(
+    path: Path, parts: Iterable[str], data: str
+) -> tuple[int, dict[str, dict[str, Tensor]], dict[int, dict[str, Tensor]]]:
+    """The step of a state, its tensors by part and name, and the optimizer's moments by parameter and name."""
+    groups: dict[str, dict[str, Any]] = {name: {} for name in (*parts, "optimizer")}
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = read_metadata(path, file)
+            step = int(facts["step"])
+            if facts.get("data", data) != data:
+                raise UsageError(
+                    f"the run in {path.parent} was begun with data of {facts['data']}, and they are now {data}: "
+                    "give it the data that it had, or train anew in another folder"
+                )
+            for key, value in read_tensors(path, file, file.keys()).items():
+                group, name = key.split("/", 1)
+                groups.setdefault(group, {})[name] = value
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in groups.pop("optimizer").items():
+            i, name = key.split("/")
+            moments.setdefault(int(i), {})[name] = value
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the state {path} cannot be read ({first_line(error)})") from error
+    return step, groups, moments
