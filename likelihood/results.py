@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,9 +16,10 @@ Result = TypeVar("Result")
 
 
 class PerRowResult:
-    """A result with one value per row, per_image (N,); mean and standard_error are computed from it."""
+    """A result with one value per row, per_image (N,), in unit; mean and standard_error are computed from it."""
 
     per_image: Tensor
+    unit: ClassVar[str] = "bits_per_dim"
 
     @property
     def mean(self) -> float:

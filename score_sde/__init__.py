@@ -1,4 +1,4 @@
-"""The application: training from Python by `fit`, and the program `score-sde`, which trains, samples and scores models."""
+"""The application: `fit` trains from Python, and the program `score-sde` trains, samples and scores models."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`fit`, imported when it is first used, so that --help does not wait for torch."""
+    """Import `fit` when it is first used, so that --help does not wait for torch."""
     if name != "fit":
         raise AttributeError(f"score_sde has no {name!r}: it has fit, and its sub-packages")
-    from score_sde.program import stranger
+    from score_sde.program import foreign_package
 
-    found = stranger()
-    if found is not None:
-        raise ImportError(found)
+    message = foreign_package()
+    if message is not None:
+        raise ImportError(message)
     from score_sde.training.fitting import fit
 
     return fit

@@ -1,8 +1,8 @@
-"""python -m score_sde."""
+"""Run the program by `python -m score_sde`."""
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # the current folder comes last: it may hold a stranger's models.py
+sys.path.append(sys.path.pop(0))  # the current folder comes last: it may hold another project's models.py
 
 from score_sde.command_line import main
 

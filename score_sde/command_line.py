@@ -1,7 +1,7 @@
-"""The program: `score-sde COMMAND`, `python -m score_sde COMMAND` and `python run.py --mode COMMAND` are one.
+"""The program: `score-sde COMMAND`, `python -m score_sde COMMAND` and `python run.py --mode COMMAND` do the same.
 
-A command is a file of `commands/`. Its docstring is its help, `add_flags(parser)` adds its flags, and
-`run(arguments, overrides)` carries it out; overrides are the pairs of --config.key=value.
+Each command is a file of `commands/`. Its docstring is its help, `add_flags(parser)` adds its flags, and
+`run(arguments, overrides)` executes it. overrides are the pairs (key, value) of --config.key=value.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ import warnings
 from pathlib import Path
 from types import ModuleType
 
-# Threads that wait by spinning make a busy machine crawl, and threads that sleep make a quiet one wait: spin for microseconds.
+# Threads that spin for long slow a busy machine down, and threads that sleep start late on an idle one: spin for microseconds.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # read when torch is imported
 
 from score_sde import __version__, commands
 from score_sde.errors import Interrupted, UsageError, first_line
-from score_sde.program import command, program, stranger
+from score_sde.program import command, foreign_package, program
 
 __all__ = ["main", "parser_of"]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command and give its exit code: 0, 1 for failure, 2 for usage, 130 when interrupted."""
+    """Run a command and return its exit code: 0 for success, 1 for failure, 2 for wrong usage, 130 for an interruption."""
     words = list(sys.argv[1:] if argv is None else argv)
-    name, words = _command_of(words)
-    found = stranger()
-    if found is not None:
-        print(f"{_called()}: {found}", file=sys.stderr)
+    name, words = _split_command(words)
+    message = foreign_package()
+    if message is not None:
+        print(f"{_program_name()}: {message}", file=sys.stderr)
         return 2
     module = _load(name)
     parser = parser_of(name)
@@ -43,26 +43,26 @@ def main(argv: list[str] | None = None) -> int:
         module.run(arguments, _overrides_of(parser, name, rest))
         return 0
     except Interrupted as stop:
-        if os.environ.get("RANK", "0") == "0":  # of several processes the first speaks
-            print(f"\nstopped at step {stop.step} and saved; go on with:\n  {_again(arguments)}")
+        if os.environ.get("RANK", "0") == "0":  # rank 0 alone prints
+            print(f"\nstopped at step {stop.step} and saved; go on with:\n  {_resume_command(arguments)}")
             print(f"the run is in {arguments.workdir.resolve()}")
         return 130
     except KeyboardInterrupt as stop:
-        again = f":\n  {_again(arguments)}" if name == "train" else " the same command"
+        again = f":\n  {_resume_command(arguments)}" if name == "train" else " the same command"
         print(f"\nstopped{f': {stop}; go on with{again}' if stop.args else ''}", file=sys.stderr)
         return 130
     except Exception as error:
         if arguments.debug:
             raise
-        print(f"{_called()}: {first_line(error)}", file=sys.stderr)
+        print(f"{_program_name()}: {first_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
 
 
-def _called() -> str:
+def _program_name() -> str:
     return "run.py" if "run.py" in program() else "score-sde"
 
 
-def _again(arguments: argparse.Namespace) -> str:
+def _resume_command(arguments: argparse.Namespace) -> str:
     return f"{command('train', sde=arguments.sde, workdir=arguments.workdir)} --resume"
 
 
@@ -75,11 +75,11 @@ def _load(name: str) -> ModuleType:
     return importlib.import_module(f"{commands.__name__}.{_names()[name]}")
 
 
-def _command_of(words: list[str]) -> tuple[str, list[str]]:
-    """The command that the words name, first or after --mode, and the other words; train where they name none."""
+def _split_command(words: list[str]) -> tuple[str, list[str]]:
+    """The command, which is the first word or the value of --mode (default: train), and the other words."""
     first = [words[0]] if words and not words[0].startswith("-") else []
     usage = f"{program().removesuffix(' --mode')} COMMAND [flags]"
-    parser = argparse.ArgumentParser(prog=_called(), usage=usage, add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog=_program_name(), usage=usage, add_help=False, allow_abbrev=False)
     parser.add_argument("--mode", choices=sorted(_names()), default=None)
     parser.add_argument("--version", action="version", version=f"score-sde {__version__}")
     if first and first[0] not in _names():
@@ -94,8 +94,8 @@ def _command_of(words: list[str]) -> tuple[str, list[str]]:
 
 
 def _help() -> str:
-    """The commands, each with the first line of its file, which is read without being imported."""
-    lines = "\n".join(f"  {name:<12} {_about(file)}" for name, file in sorted(_names().items()))
+    """The list of commands. Each file is read and not imported, so that --help does not wait for torch."""
+    lines = "\n".join(f"  {name:<12} {_summary(file)}" for name, file in sorted(_names().items()))
     return (
         f"usage: {program().removesuffix(' --mode')} COMMAND [flags]     or     --mode COMMAND [flags]\n\n"
         f"Train, sample and score models of score-based diffusion.\n\ncommands (default: train):\n{lines}\n\n"
@@ -104,28 +104,33 @@ def _help() -> str:
     )
 
 
-def _about(file: str) -> str:
+def _summary(file: str) -> str:
+    """The first line of a command's docstring."""
     spec = importlib.util.find_spec(f"{commands.__name__}.{file}")
     assert spec is not None and spec.origin is not None
     return (ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or "").split("\n")[0]
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
-    """The flags of a command, by its name."""
+    """The parser of a command's flags, by the command's name."""
     module = _load(name)
-    parser = argparse.ArgumentParser(prog=f"{_called()} {name}", description=module.__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog=f"{_program_name()} {name}", description=module.__doc__, allow_abbrev=False)
     module.add_flags(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
 def _overrides_of(parser: argparse.ArgumentParser, name: str, rest: list[str]) -> list[tuple[str, str]]:
-    """--config.key=value or --config.key value, as pairs; another word is a mistake."""
+    """The pairs (key, value) of --config.key=value or --config.key value.
+
+    Raises:
+        UsageError: when there is any other word.
+    """
     pairs, rest = [], list(rest)
     while rest:
         word = rest.pop(0)
         if not word.startswith("--config."):
-            raise UsageError(_unknown(word, name))
+            raise UsageError(_explain_unknown(word, name))
         key, equals, value = word.removeprefix("--config.").partition("=")
         if not equals:
             if not rest:
@@ -135,12 +140,13 @@ def _overrides_of(parser: argparse.ArgumentParser, name: str, rest: list[str]) -
     return pairs
 
 
-def _unknown(word: str, name: str) -> str:
-    """What to say of a word that a command does not know: a flag of other commands, or nobody's."""
+def _explain_unknown(word: str, name: str) -> str:
+    """The message for a word that a command does not know: a flag of other commands, a command, or neither."""
     flag = word.split("=")[0]
-    those = [other for other in _names() if flag in parser_of(other)._option_string_actions]
-    if those:
-        return f"{flag} belongs to --mode {' and '.join(those)}, and --mode {name} has no use for it"
+    owners = [other for other in _names() if flag in parser_of(other)._option_string_actions]
+    if owners:
+        modes = " and ".join(filter(None, (", ".join(owners[:-1]), owners[-1])))
+        return f"{flag} belongs to --mode {modes}, and --mode {name} has no use for it"
     if word in _names():
         return f"{word!r} stands after a flag: put the command first, as in {program().removesuffix(' --mode')} {word} ..."
     return f"{word!r} is not known; see {name} --help"

@@ -1,4 +1,4 @@
-"""Errors that end a command with one sentence, and what their sentences are made of."""
+"""Errors that end a command with one sentence, and helpers that write such sentences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 __all__ = ["Interrupted", "RunError", "UsageError", "first_line", "nearest"]
 
-ALIKE = 0.75  # the part of two words' letters from which one is taken for the other misspelled
+ALIKE = 0.75  # the least similarity (difflib's ratio) at which one name counts as a misspelling of another
 
 
 class UsageError(Exception):
@@ -15,11 +15,11 @@ class UsageError(Exception):
 
 
 class RunError(Exception):
-    """The command was right and did not succeed: exit code 1."""
+    """The command was valid and failed: exit code 1."""
 
 
 class Interrupted(Exception):
-    """Training was asked to stop, and has saved; step is the last step that was taken: exit code 130."""
+    """Training was interrupted and has saved: exit code 130. step is the number of steps taken."""
 
     def __init__(self, step: int) -> None:
         super().__init__(step)
@@ -27,7 +27,7 @@ class Interrupted(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, with its kind before it where that is not one made to be read.
+    """The first line of an error's message, preceded by the error's type unless the message is a sentence of its own.
 
     >>> first_line(ValueError("too long")), first_line(KeyError("x"))
     ('too long', "KeyError: 'x'")
@@ -39,7 +39,9 @@ def first_line(error: BaseException) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The key that a name is most likely meant for: of that last part or those initials, a word of it, or spelled alike; or None.
+    """The known key that a misspelled name most likely means, or None.
+
+    A key matches by its last part or by the initials of that part, then by one of its words, then by similar spelling.
 
     >>> nearest("train.lr", ["train.flip", "train.learning_rate"]), nearest("step", ["steps"]), nearest("momentum", ["clip"])
     ('train.learning_rate', 'steps', None)

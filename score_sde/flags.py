@@ -1,4 +1,4 @@
-"""Flags that several commands share. A command adds the groups that it uses; a flag of its own stands in its own file."""
+"""Flags that several commands share. A flag of one command alone is defined in that command's file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def _names(kind: str) -> str:
 
 
 def add_process(parser: argparse.ArgumentParser) -> None:
-    """--sde."""
+    """Add --sde."""
     parser.add_argument("--sde", help=f"the process: {_names('sde')}, or my_package:MySDE; with arguments: 'vp(beta_max=10.0)'")
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """The flags that choose a config and change it; `config_of` reads them."""
+    """Add the flags that choose a config and change it; `config_of` reads them."""
     parser.set_defaults(seed=None)
     add_process(parser)
     parser.add_argument(
@@ -42,7 +42,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sampler(parser: argparse.ArgumentParser) -> None:
-    """The flags that choose a sampler; `choose_sampler` reads them."""
+    """Add the flags that choose a sampler; `choose_sampler` reads them."""
     parser.add_argument("--sampler", help=f"{_names('sampler')}, or with arguments: 'pc(predictor=heun, times=karras(steps=18))'")
     parser.add_argument("--predictor", help=f"the predictor of pc: {_names('sampler.predictor')}, or my_package:Mine")
     parser.add_argument("--corrector", help=f"the corrector of pc: {_names('sampler.corrector')}; alone, or after a --predictor")
@@ -51,28 +51,28 @@ def add_sampler(parser: argparse.ArgumentParser) -> None:
 
 
 def add_workdir(parser: argparse.ArgumentParser) -> None:
-    """--workdir; `config_of_run` reads it."""
+    """Add --workdir; `config_of_run` reads it."""
     parser.set_defaults(seed=None)
     parser.add_argument("--workdir", type=Path, help="the run's folder (default: a new one in runs/, or the newest of the process)")
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
-    """--seed."""
+    """Add --seed."""
     parser.add_argument("--seed", type=int, help="seed of samples and likelihoods (default: the config's)")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """--device."""
+    """Add --device."""
     parser.add_argument("--device", help="cpu, cuda or cuda:1; it must have float64 (default: cuda where there is one)")
 
 
 def add_dry_run(parser: argparse.ArgumentParser) -> None:
-    """--dry-run."""
+    """Add --dry-run."""
     parser.add_argument("--dry-run", action="store_true", help="print what would be used, and stop")
 
 
 def add_out(parser: argparse.ArgumentParser, *, default: str, formats: Sequence[str] = ()) -> None:
-    """--out, and --format where the command writes several formats."""
+    """Add --out, and --format for a command that writes several formats."""
     parser.add_argument(
         "--out", type=Path, help=f"where results go: this path, with the ending of each format (default: {default})"
     )

@@ -1,4 +1,4 @@
-"""How this program was called, for the commands that its messages recommend."""
+"""How this program was started, so that its messages recommend commands that work."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import shlex
 import sys
 from pathlib import Path
 
-__all__ = ["command", "program", "stranger"]
+__all__ = ["command", "foreign_package", "program"]
 
 
 def program() -> str:
-    """What to type before the name of a command: `python run.py --mode`, `python -m score_sde` or `score-sde`."""
+    """The text before a command's name: `python run.py --mode`, `python -m score_sde` or `score-sde`."""
     called = Path(sys.argv[0])
     if called.name == "run.py":
         return "python run.py --mode"
@@ -19,7 +19,7 @@ def program() -> str:
 
 
 def command(name: str, *, sde: str | None = None, workdir: Path | None = None) -> str:
-    """A command line to recommend.
+    """The command line that runs a command, quoted for the shell.
 
     >>> command("sample", sde="vp(beta_max=10.0)", workdir=Path("runs/vp digits"))
     "score-sde sample --sde 'vp(beta_max=10.0)' --workdir 'runs/vp digits'"
@@ -31,8 +31,8 @@ def command(name: str, *, sde: str | None = None, workdir: Path | None = None) -
     return f"{program()} {name}{process}{folder}"
 
 
-def stranger() -> str | None:
-    """A sentence on a `models` or `configs` that Python finds before ours, since other folders have these names too; else None."""
+def foreign_package() -> str | None:
+    """An error message when Python finds another project's `models` or `configs` before ours; else None."""
     here = Path(__file__).resolve().parents[1]
     for name in ("models", "configs"):
         spec = importlib.util.find_spec(name)

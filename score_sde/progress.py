@@ -1,4 +1,4 @@
-"""Progress bars for a terminal, and lines for a file or the log of a job."""
+"""Progress bars for a terminal, and progress lines for a file or the log of a job."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tqdm import tqdm
 
 __all__ = ["progress_bar"]
 
-EVERY = 60.0  # seconds between the lines that are written where there is no terminal
+EVERY = 60.0  # seconds between two lines where there is no terminal
 
 
 class _Lines:
-    """A stream for tqdm that ends each state of a bar with a new line, where a terminal would write over the last one."""
+    """A stream for tqdm that writes each state of a bar on a new line. A terminal would overwrite the last state instead."""
 
     encoding = "utf-8"
 
@@ -37,7 +37,7 @@ def progress_bar(
     disable: bool = False,
     leave: bool = True,
 ) -> Any:
-    """A progress bar over items, or one that is updated by hand. Without a terminal it writes a line a minute, and a last one.
+    """A progress bar over items, or one that the caller updates. Without a terminal it writes a line a minute and one at the end.
 
     The time left follows from the mean speed since the bar began, because the speed of single steps jumps.
 

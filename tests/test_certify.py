@@ -84,7 +84,7 @@ def test_what_is_wrong_is_found_by_the_exact_law(predictor, words, capsys, monke
     assert certify(predictor) == 1
     captured = capsys.readouterr()
     assert words in captured.out
-    assert "of the rows above fail" in captured.err and captured.err.splitlines()[-1].count("run.py:") == 1
+    assert "of the rows above fail" in captured.err and captured.err.splitlines()[-1].count("score-sde:") == 1
 
 
 @pytest.mark.slow

@@ -45,6 +45,17 @@ def trained(tmp_path_factory):
     return folder, done
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The folder of the same run, trained in this process and without baselines."""
+    folder = tmp_path_factory.mktemp("small")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("evaluation.report.baselines", lambda *_: [])
+        assert run.main(["--sde", "vp", "--mode", "train", *TINY]) == 0
+    return folder
+
+
 @pytest.mark.slow
 def test_training_leaves_a_run_and_says_what_to_do_next(trained):
     folder, done = trained
@@ -257,7 +268,7 @@ USAGE = [
     (["--sde", "vp(beta_min=3, beta=cosine)"], "one or the other"),
     (["--sde", "vp(1.0)"], "only key=value"),
     (["--sde", "vp(beta_min=1.0, beta_min=2.0)"], "given twice"),
-    (["--sde", "ve(sigma_min=0)"], "ZeroDivisionError"),
+    (["--sde", "ve(sigma_min=0)"], "a positive sigma_min and sigma_max are needed"),
     (["--sde", "os:path"], "not a class that can be built"),
     (["--sde", "nowhere:SDE"], "cannot be imported"),
     (["--sde", ".:SDE"], "cannot be imported"),
@@ -322,7 +333,10 @@ USAGE = [
     (["--mode", "sample"], "there is no run"),
     (["--mode", "sample", "--workdir", "nowhere"], "is not the folder of a run"),
     (["--mode", "likelihood", "--num", "3"], "--num belongs to --mode sample"),
-    (["--mode", "suggest", "--device", "cpu"], "--device belongs to --mode train and sample and likelihood and dequantize"),
+    (
+        ["--mode", "suggest", "--device", "cpu"],
+        "--device belongs to --mode dequantize, likelihood, sample and train, and --mode suggest has no use for it",
+    ),
     (["--mode", "certify", "--dry-run"], "--mode certify has no use for it"),
     (["--mode", "certify", "--config.seed=3"], "--config.seed is of a run, and --mode certify has none: leave it out"),
     (["--num", "3"], "--num belongs to --mode sample"),
@@ -381,11 +395,10 @@ def test_a_config_of_ones_own_that_is_none(text, words, capsys):
     assert words in error and error.count("\n") == 1
 
 
-def test_failures_are_one_sentence_and_exit_code_1(trained, monkeypatch, capsys, tmp_path):
+def test_failures_are_one_sentence_and_exit_code_1(small, monkeypatch, capsys, tmp_path):
     import shutil
 
-    folder, _ = trained
-    shutil.copytree(folder / "runs" / "vp-digits", tmp_path / "copy")
+    shutil.copytree(small / "runs" / "vp-digits", tmp_path / "copy")
     checkpoint = tmp_path / "copy" / "checkpoint.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     assert run.main(["--mode", "sample", "--workdir", "copy"]) == 1
@@ -400,10 +413,10 @@ def test_failures_are_one_sentence_and_exit_code_1(trained, monkeypatch, capsys,
         assert words in error and error.count("\n") == 1
 
 
-def test_a_damaged_run_does_not_hide_the_others_of_its_process(trained, capsys):
+def test_a_damaged_run_does_not_hide_the_others_of_its_process(small, capsys):
     import shutil
 
-    shutil.copytree(trained[0] / "runs", "runs")
+    shutil.copytree(small / "runs", "runs")
     for text in ("{", "[]", "{}"):
         Path("runs/bad").mkdir(exist_ok=True)
         Path("runs/bad/config.json").write_text(text)
@@ -426,8 +439,8 @@ SETTLED = [
 
 
 @pytest.mark.parametrize(("arguments", "words"), SETTLED, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
-def test_a_run_goes_on_as_it_began_or_not_at_all(arguments, words, trained, capsys):
-    folder = trained[0] / "runs" / "vp-digits"
+def test_a_run_goes_on_as_it_began_or_not_at_all(arguments, words, small, capsys):
+    folder = small / "runs" / "vp-digits"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert run.main(["--resume", "--workdir", str(folder), *arguments]) == 2
     error = capsys.readouterr().err
@@ -443,22 +456,19 @@ def test_metrics_that_were_lost_or_damaged_do_not_stop_a_run(tmp_path):
     assert read_metrics(tmp_path) == [{"step": 1, "loss": 2}]
 
 
-def test_a_run_is_not_trained_over(trained, capsys):
-    folder, _ = trained
-    assert run.main(["--workdir", str(folder / "runs" / "vp-digits")]) == 2
+def test_a_run_is_not_trained_over(small, capsys):
+    assert run.main(["--workdir", str(small / "runs" / "vp-digits")]) == 2
     assert "--resume" in capsys.readouterr().err
 
 
-def test_what_was_settled_by_training_cannot_be_set_later(trained, capsys):
-    folder, _ = trained
-    assert run.main(["--mode", "sample", "--workdir", str(folder / "runs" / "vp-digits"), "--config.sde=ve"]) == 2
+def test_what_was_settled_by_training_cannot_be_set_later(small, capsys):
+    assert run.main(["--mode", "sample", "--workdir", str(small / "runs" / "vp-digits"), "--config.sde=ve"]) == 2
     assert "settled when the run was trained" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("out", [".", "/"])
-def test_samples_go_to_a_file(out, trained, capsys):
-    folder, _ = trained
-    assert run.main(["--mode", "sample", "--workdir", str(folder / "runs" / "vp-digits"), "--out", out]) == 2
+def test_samples_go_to_a_file(out, small, capsys):
+    assert run.main(["--mode", "sample", "--workdir", str(small / "runs" / "vp-digits"), "--out", out]) == 2
     assert "a file's name was needed" in capsys.readouterr().err
 
 

@@ -64,7 +64,7 @@ def test_mistakes():
         with pytest.raises(TypeError) as error:
             fit(model(data, Images(17)), data, **{name: 1})
         assert str(error.value).startswith(f"fit has no setting {name!r}: {words}")
-    with pytest.raises(TypeError, match="fit has no setting 'look_every', which is of runs of run.py"):
+    with pytest.raises(TypeError, match="fit has no setting 'look_every', which belongs to runs of the program"):
         fit(model(data, Images(17)), data, look_every=1)
     for wrong in ({"y": torch.zeros(9)}, {"y": torch.zeros(len(data)), "test": data[:9], "test_y": torch.zeros(10)}):
         with pytest.raises(ValueError, match="conditions, and as many were needed"):

@@ -24,7 +24,7 @@ def _elsewhere(tmp_path, monkeypatch):
 def test_what_was_imported_has_both_sets_of_weights_and_says_what_it_is(capsys):
     assert run.main([*TINY, *OPTIONS, "--out", "own"]) == 0
     said = capsys.readouterr().out
-    assert "NCSNpp(" in said and "VESDE(" in said and "--mode likelihood --workdir own --data FILE" in said
+    assert "NCSNpp(" in said and "VESDE(" in said and "score-sde likelihood --workdir own --data FILE" in said
     for weights in ("raw", "ema"):
         there = import_checkpoint(TINY[-1], config=OPTIONS[-1], weights=weights).network.state_dict()
         assert all(torch.equal(value, there[name]) for name, value in load("own", weights).network.state_dict().items())
@@ -68,4 +68,4 @@ def test_what_cannot_be_imported_is_told(arguments, said, capsys):
 def test_an_imported_run_has_no_data_of_its_own(capsys):
     assert run.main([*TINY, *OPTIONS, "--out", "own"]) == 0
     assert run.main(["--mode", "likelihood", "--workdir", "own"]) == 2
-    assert "tiny_ncsnpp was imported, without data of its own: give --data" in capsys.readouterr().err
+    assert "tiny_ncsnpp was imported, and has no data of its own: give --data" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def test_no_flipped_bit_goes_unnoticed(tmp_path):
     assert noticed > 0.9 * len(places)
     for old, new in ((b'"F32"', b'"I32"'), (b"[50]", b"[05]"), (b'"a":{', b'"d":{')):
         assert old in whole
-        path.write_bytes(whole.replace_and_keep(old, new))
+        path.write_bytes(whole.replace(old, new))
         with pytest.raises((ValueError, SafetensorError)), safe_open(path, framework="pt") as file:
             read_tensors(path, file, file.keys())
 
@@ -150,7 +150,7 @@ def test_files_are_as_readable_as_others(tmp_path):
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
 def test_the_last_ones_are_kept_and_no_more(keep, tmp_path):
-    trained("run", dataclasses.replace_and_keep(OFTEN, keep=keep))
+    trained("run", dataclasses.replace(OFTEN, keep=keep))
     steps = [25, 20][: keep - 1]
     names = {f"{stem}-{step}.safetensors" for stem in ("state", "checkpoint") for step in steps}
     assert {p.name for p in (tmp_path / "run").iterdir()} == {STATE, CHECKPOINT, "best.safetensors"} | names
@@ -161,13 +161,13 @@ def test_the_last_ones_are_kept_and_no_more(keep, tmp_path):
 
 def test_the_best_is_that_of_the_least_held_out_loss(tmp_path):
     """With steps far too long from the middle on, so that the best is not the last."""
-    t = trainer("run", dataclasses.replace_and_keep(OFTEN, steps=60, ema=0.5))
+    t = trainer("run", dataclasses.replace(OFTEN, steps=60, ema=0.5))
     looks = {}
     for progress in t.run():
         if progress.held_out is not None:
             looks[progress.step] = progress.held_out.mean
         if progress.step == 30:
-            t.settings = dataclasses.replace_and_keep(t.settings, learning_rate=1.0)
+            t.settings = dataclasses.replace(t.settings, learning_rate=1.0)
     best = min(looks, key=looks.get)
     assert len(looks) == 12 and 5 < best < 60
     assert read_header(tmp_path / "run" / "best.safetensors")["step"] == best
@@ -194,7 +194,7 @@ def test_held_out_loss_of_no_prediction_is_one_with_its_known_error():
 
 def test_looking_at_held_out_images_changes_no_weight(tmp_path):
     looked, _ = trained("looked")
-    blind, _ = trained("blind", dataclasses.replace_and_keep(OFTEN, held_out=0))
+    blind, _ = trained("blind", dataclasses.replace(OFTEN, held_out=0))
     assert torch.equal(weights_of(looked), weights_of(blind))
     assert (tmp_path / "looked/best.safetensors").exists() and not (tmp_path / "blind/best.safetensors").exists()
 

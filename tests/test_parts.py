@@ -91,7 +91,7 @@ def test_every_objective_trains_on_levels(flags, capsys):
         (["--sde", "ddpm", "--schedule", "cubic"], "use one of linear, quadratic, sigmoid, cosine"),
         (["--sde", "vp", "--config.likelihood.estimator=bound"], "needs a process with levels"),
         (["--sde", "vp", "--config.likelihood.estimator=guess"], "estimator 'flow', 'sde', 'bound' or 'all'"),
-        (["--mode", "sample", "--weighting", "v"], "--weighting belongs to --mode train"),
+        (["--mode", "sample", "--weighting", "v"], "--weighting belongs to --mode describe, inspect, suggest and train"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_with_the_reason(flags, words, capsys):

@@ -149,7 +149,7 @@ MISTAKES = [
     (["--resume", "--data", "few.npy"], "has no use for --data"),
     (
         ["--mode", "sample", "--data", "few.npy"],
-        "--data belongs to --mode train and likelihood and describe and suggest and inspect",
+        "--data belongs to --mode describe, inspect, likelihood, suggest and train",
     ),
     (["--config.data=arrays"], "a file is needed: give train='mine.npy'"),
 ]

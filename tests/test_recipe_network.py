@@ -44,7 +44,7 @@ class PatchTransformer(nn.Module):
 def forget(tmp_path, monkeypatch):
     """The package in the current folder, and a function after which it is as it is in a new process: not imported."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evaluation.report.baselines", lambda *_: [])  # which take seconds
+    monkeypatch.setattr("score_sde.runs.report.baselines", lambda *_: [])  # which take seconds
     (tmp_path / "own_networks").mkdir()
     (tmp_path / "own_networks" / "__init__.py").write_text("from .patch import PatchTransformer\n")
     (tmp_path / "own_networks" / "patch.py").write_text(PATCH)

@@ -215,7 +215,7 @@ def test_ctrl_c_when_the_samples_of_a_training_are_drawn_names_the_command_that_
         patch.setattr("score_sde.runs.batches.save_npz", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run.main(TINY) == 130
     said = capsys.readouterr().err
-    assert "0 of 1 batches are kept in" in said and "--mode train --workdir runs/vp-digits --resume" in said
+    assert "0 of 1 batches are kept in" in said and "score-sde train --workdir runs/vp-digits --resume" in said
     assert run.main(["--mode", "train", "--workdir", "runs/vp-digits", "--resume"]) == 0
     assert Path("runs/vp-digits/likelihood.json").exists()
 

@@ -195,7 +195,7 @@ def same_weights(one, other):
     return all(torch.equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.quick("none", "all")
+@pytest.mark.quick("none", "bf16", "channels last", "checkpointing")
 @pytest.mark.parametrize("flags", FLAGS)
 def test_a_resumed_run_is_the_uninterrupted_one_under_every_flag(flags, tmp_path, traced):
     whole, losses = ran(tmp_path / "whole", FLAGS[flags])

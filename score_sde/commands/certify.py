@@ -13,11 +13,11 @@ from score_sde.evaluation.certification import certify, impulse_table, law_table
 from score_sde.flags import add_out, add_process
 from score_sde.runs.report import write_json
 
-SHORT = {"annealed": "annealed(steps=5)"}  # a hundred moves at each time are a hundred times as many draws to follow
+SHORT = {"annealed": "annealed(steps=5)"}  # its 100 moves a time would make 100 times as many draws to follow
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of this command."""
+    """Add the flags of this command."""
     add_process(parser)
     parser.add_argument("--predictor", help=f"{', '.join(NAMES['sampler.predictor'])}, or my_package:Mine (default: all)")
     parser.add_argument("--corrector", help=f"{', '.join(NAMES['sampler.corrector'])}, or my_package:Mine (default: all)")
@@ -25,7 +25,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    """Print both tables of certificates, and fail when a row of them fails."""
+    """Print both tables of certificates.
+
+    Raises:
+        UsageError: when --config.* is given.
+        RunError: when a row of the tables fails.
+    """
     if overrides:
         raise UsageError(f"--config.{overrides[0][0]} is of a run, and --mode certify has none: leave it out")
     start = time.perf_counter()
@@ -47,7 +52,7 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
 
 
 def _built(kind: str, text: str | None) -> list[Any]:
-    """The algorithm that is named, or one of each class that has a short name."""
+    """The algorithm that a text describes, or without a text one of each class that has a short name."""
     once = {path: name for name, path in reversed(NAMES[f"sampler.{kind}"].items())}
     names = [text] if text is not None else [SHORT.get(name, name) for name in reversed(once.values())]
     return [build(f"sampler.{kind}", name) for name in names]

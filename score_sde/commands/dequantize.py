@@ -17,7 +17,7 @@ STEPS = 2000
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of this command."""
+    """Add the flags of this command."""
     add_process(parser)
     add_workdir(parser)
     parser.add_argument("--steps", type=int, default=None, help=f"how many steps of training (default: {STEPS})")

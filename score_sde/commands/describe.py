@@ -13,7 +13,7 @@ from score_sde.flags import add_config, add_dry_run, add_out, add_seed
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of this command."""
+    """Add the flags of this command."""
     add_config(parser)
     add_out(parser, default="describe-NAME.png")
     add_seed(parser)

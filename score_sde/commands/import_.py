@@ -12,7 +12,7 @@ from score_sde.runs.imported import import_run, options_of
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of this command."""
+    """Add the flags of this command."""
     parser.add_argument(
         "--from", dest="source", type=Path, metavar="FILE", help="the checkpoint, or the folder of a diffusers pipeline"
     )
@@ -27,7 +27,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    """Write the folder and say what to do next."""
+    """Write the folder and print the next commands."""
     if overrides:
         raise UsageError(f"--config.{overrides[0][0]} belongs to the commands that use what was imported")
     if arguments.source is None:

@@ -15,14 +15,14 @@ from score_sde.flags import add_config, add_dry_run, add_out
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of this command."""
+    """Add the flags of this command."""
     add_config(parser)
     add_out(parser, default="inspect-NAME.png")
     add_dry_run(parser)
 
 
 def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    """Print what a data set is and draw it; of a data set that is refused, print what its files hold."""
+    """Print a description of a data set and draw it. For a data set that is refused, print what its files hold."""
     config = config_of(arguments, overrides)
     try:
         data = data_set(config.data)
@@ -38,7 +38,11 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
 
 
 def _files(data: Component, refusal: UsageError) -> str:
-    """What the files of a refused data set hold; where they cannot be read either, the refusal is raised."""
+    """What the files of a refused data set hold.
+
+    Raises:
+        UsageError: the refusal itself, when the files cannot be read either.
+    """
     values: dict[str, Any] = {key: data.literal(key) for key in data.arguments}
     try:
         return describe_files(data.name, **values)

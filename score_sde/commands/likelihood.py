@@ -1,4 +1,4 @@
-"""Compute the likelihood of data under a trained model, beside baselines: bits/dim of levels, nats of real numbers."""
+"""Compute the likelihood of data under a trained model and baselines: bits/dim for levels, nats for real numbers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from score_sde.runs.opened import config_of_run
 from score_sde.runs.report import compare_with_baselines, write_json
 from score_sde.runs.samples import strip_ending, with_ending
 from score_sde.runs.scores import draw_scores, load_for_scoring, plan_scoring, save_scores, warn_if_above_target
+from score_sde.runs.side_by_side import summary
 from score_sde.training.ranks import torchrun_ranks
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of this command."""
+    """Add the flags of this command."""
     add_process(parser)
     add_workdir(parser)
     parser.add_argument("--data", help="the data to score: a file, a folder or a data set (default: the run's own)")
@@ -51,7 +52,8 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
             scoring, text = ranks.broadcast(plan)
             say(f"for +-{arguments.target_error:g}: {text}")
         parts = with_ending(stem, ".parts")
-        result = score_set(model, scoring, codes, config.seed, parts, ranks, keep_latents=arguments.out is not None, y=y)
+        results = score_set(model, scoring, codes, config.seed, parts, ranks, keep_latents=arguments.out is not None, y=y)
+        result = summary(results)
         if ranks.rank > 0:
             return
         seconds = time.perf_counter() - start
@@ -64,5 +66,5 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
         print(f"{text}\n{missed}  {seconds:.1f} s")
         if arguments.out is not None:
             written.append(with_ending(stem, ".npz"))
-            save_scores(result, written[2])
+            save_scores(results, written[2])
         print("\n".join(f"  {path.resolve()}" for path in written))

@@ -1,4 +1,4 @@
-"""Draw samples from a trained model; the same command, given again, goes on where it was stopped."""
+"""Draw samples from a trained model. The same command, given again, continues where it was stopped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from score_sde.training.ranks import torchrun_ranks
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of this command."""
+    """Add the flags of this command."""
     add_process(parser)
     add_workdir(parser)
     parser.add_argument("--num", type=int, help="how many samples (default: the config's)")

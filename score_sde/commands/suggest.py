@@ -12,12 +12,12 @@ from score_sde.flags import add_config
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of this command."""
+    """Add the flags of this command."""
     add_config(parser)
 
 
 def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    """Print proposals from the data, and a judgement of the process."""
+    """Print proposals computed from the data, and whether the process of the config fits them."""
     config = config_of(arguments, overrides)
     data = require_rows(data_set(config.data), config.name)
     judgement = judge_process(build("sde", config.sde), data.train, data.transform)

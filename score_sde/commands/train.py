@@ -1,4 +1,4 @@
-"""Train a model, then draw samples, compute its likelihood on the test set, and say what to do next."""
+"""Train a model, draw samples from it, compute its likelihood on the test set, and print the next commands."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from score_sde.runs.folders import existing_run, new_run
 from score_sde.runs.metrics import append_metrics
 from score_sde.runs.report import compare_with_baselines, reverse_strip, write_json
 from score_sde.runs.samples import write_samples
+from score_sde.runs.side_by_side import summary
 from score_sde.training.ranks import torchrun_ranks, world_size
 from score_sde.training.store import CONFIG_NAME
 
-SETTLED = ("config", "data", "objective", "weighting", "parameterization", "schedule")  # when the training began
+FIXED = ("config", "data", "objective", "weighting", "parameterization", "schedule")  # flags that --resume cannot change
 SAMPLER = ("sampler", "predictor", "corrector", "times", "steps")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of this command."""
+    """Add the flags of this command."""
     add_config(parser)
     add_workdir(parser)
     add_seed(parser)
@@ -38,7 +39,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    """Train, sample, score, and say what to do next."""
+    """Train, sample, score, and print the next commands."""
     config = _resumed(arguments, overrides) if arguments.resume else config_of(arguments, overrides)
     experiment = assemble(config)
     experiment.settings.require_processes(world_size())
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
         write_samples(model, experiment.sampling, shape, experiment.seed, folder / "samples", ranks=ranks)
         start = time.perf_counter()
         parts = folder / "likelihood.parts"
-        result = score_set(model, experiment.scoring, data.test, experiment.seed, parts, ranks, y=data.test_y)
+        result = summary(score_set(model, experiment.scoring, data.test, experiment.seed, parts, ranks, y=data.test_y))
         seconds = time.perf_counter() - start
         if ranks.rank > 0:
             return
@@ -77,8 +78,8 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
 
 
 def _resumed(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> Any:
-    """The config of the run to go on with, whose folder becomes --workdir."""
-    for flag in (*SETTLED, *SAMPLER):
+    """The config of the run to resume. Its folder becomes arguments.workdir."""
+    for flag in FIXED + SAMPLER:
         if getattr(arguments, flag) is not None:
             raise UsageError(f"--resume goes on with the config in the run's folder, and has no use for --{flag}")
     arguments.workdir = existing_run(arguments.sde, arguments.workdir, CONFIG_NAME)

@@ -1,1 +1,1 @@
-"""From a config to the objects that it describes."""
+"""Configs: reading and changing them, and building the objects that they describe."""

@@ -21,9 +21,11 @@ __all__ = ["Component", "build", "resolve"]
 def build(kind: str, text: str, *given: Any, **more: Any) -> Any:
     """The object that a component's string describes, "name" or "name(key=value, ...)".
 
-    given arguments come before its own, and more are added where it does not name them itself.
-    Raises UsageError for a name that is not in the table, text that is not of this form, or arguments that the class refuses; a
-    RunError of the class is its own.
+    given are positional arguments before those of the string. more are keyword arguments that the string may override.
+
+    Raises:
+        UsageError: when the name is not known, the text has another form, or the class refuses its arguments.
+        RunError: when the class raises it, for example because the disk is full.
     """
     name, arguments = _parse(kind, text)
     try:
@@ -40,15 +42,15 @@ def build(kind: str, text: str, *given: Any, **more: Any) -> Any:
             raise UsageError(f"{_where(kind)} is {text!r}, but {factory.__name__} has no {key!r}: it takes {', '.join(accepted)}")
     try:
         return factory(*given, **values)
-    except RunError:  # such as a full disk, which is no mistake in the text
+    except RunError:  # such as a full disk: the text is not at fault
         raise
-    except Exception as error:  # whatever a class of one's own raises, too
+    except Exception as error:  # a user's class may raise anything
         raise UsageError(f"{_where(kind)} is {text!r}, which was refused: {first_line(error)}") from error
 
 
 @dataclass(frozen=True)
 class Component:
-    """What a config says of one object, name(key=value, ...): parsed once, changed as a value, written once by str().
+    """The description of one object in a config, name(key=value, ...): a value that `of` parses and str() writes.
 
     kind is the table of configs/names.py in which the name is looked up. The values of arguments are Python text.
 
@@ -65,7 +67,7 @@ class Component:
         """The component that a text describes.
 
         Raises:
-            UsageError: when the text is not of the form name or name(key=value, ...).
+            UsageError: when the text does not have the form name or name(key=value, ...).
         """
         name, found = _parse(kind, text)
         return cls(kind, name, {key: ast.unparse(node) for key, node in found.items()})
@@ -74,27 +76,27 @@ class Component:
         return f"{self.name}({', '.join(f'{k}={v}' for k, v in self.arguments.items())})" if self.arguments else self.name
 
     def but(self, **arguments: object) -> Component:
-        """The same component with other arguments; an argument that is None leaves the old value."""
+        """The same component with some arguments replaced. An argument that is None keeps its old value."""
         return replace(self, arguments={**self.arguments, **{k: str(v) for k, v in arguments.items() if v is not None}})
 
     def part(self, key: str) -> Component | None:
-        """The component that is the value of an argument, with or without quotes; None where the argument is not given."""
+        """The component that is the value of an argument, with or without quotes; None when the argument is not given."""
         return Component.of(f"{self.kind}.{key}", self.literal(key)) if key in self.arguments else None
 
     def literal(self, key: str) -> Any:
-        """The value of an argument where it is a string in quotes; else its text."""
+        """The value of an argument that is a string in quotes; of any other argument, its text."""
         text = self.arguments[key]
         return ast.literal_eval(text) if text[0] in "'\"" else text
 
     @property
     def takes(self) -> dict[str, bool]:
-        """The arguments of the class, and whether each must be given.
+        """The arguments of the class, each with whether it is required.
 
         Raises:
             UsageError: when the name is not known.
 
         >>> Component.of("sampler.times", "karras").takes
-        {'steps': True, 'rho': False, 't_min': False}
+        {'steps': True, 't_min': False, 'rho': False}
         """
         try:
             accepted = inspect.signature(resolve(self.kind, self.name)).parameters.values()
@@ -104,7 +106,7 @@ class Component:
 
 
 def _parse(kind: str, text: str) -> tuple[str, dict[str, ast.expr]]:
-    """The name of a component's string, and its arguments."""
+    """The name and the arguments of a component's string."""
     match = re.fullmatch(r"\s*([\w.]+(?::\w+)?)\s*(\(.*\))?\s*", text, re.DOTALL)
     if match is None:
         raise UsageError(f'{_where(kind)} is {text!r}, and "name" or "name(key=value, ...)" was needed')
@@ -122,11 +124,12 @@ def _parse(kind: str, text: str) -> tuple[str, dict[str, ast.expr]]:
 
 
 def resolve(kind: str, name: str) -> Any:
-    """The class behind a short name of a kind, or behind module:Class, of a module in the current folder too.
+    """The class that a short name or module:Class stands for. The module may be in the current folder.
 
-    Raises UsageError when there is none.
+    Raises:
+        UsageError: when there is no such class, or its module cannot be imported.
     """
-    names = SHORT_NAMES if kind == "network" else NAMES.get(kind, {})  # a network enters its own name
+    names = SHORT_NAMES if kind == "network" else NAMES.get(kind, {})  # a network registers its own name
     path = names.get(name, name)
     if ":" not in path:
         known = ", ".join(names) or "none"
@@ -134,10 +137,10 @@ def resolve(kind: str, name: str) -> Any:
         raise UsageError(f"{kind} {name!r} is not known: use one of {known}, or your own as {own}")
     module, attribute = path.split(":")
     if "" not in sys.path:
-        sys.path.append("")  # the current folder, after all others: the program may stand in another
+        sys.path.append("")  # the current folder comes last: its modules must not hide those of installed packages
     try:
         imported = importlib.import_module(module)
-    except Exception as error:  # whatever the code of a module of one's own raises, too
+    except Exception as error:  # a user's module may raise anything
         raise UsageError(f"{kind} {name!r}: module {module!r} cannot be imported ({first_line(error)})") from error
     if not hasattr(imported, attribute):
         raise UsageError(f"{kind} {name!r}: module {module!r} has no {attribute!r}")
@@ -145,18 +148,18 @@ def resolve(kind: str, name: str) -> Any:
 
 
 def _where(kind: str) -> str:
-    """The key of the config that a component of a kind is in.
+    """The key of the config that holds a component of a kind.
 
     >>> _where("sde"), _where("sampler"), _where("sampler.times")
     ('config.sde', 'config.sample.sampler', 'times in config.sample.sampler')
     """
-    of, *argument = kind.split(".")
-    section = {"sampler": "sample.", "divergence": "likelihood.", "dequantize": "likelihood."}.get(of, "")
-    return f"{'.'.join(argument)}{' in ' if argument else ''}config.{section}{of}"
+    key, *argument = kind.split(".")
+    section = {"sampler": "sample.", "divergence": "likelihood.", "dequantize": "likelihood."}.get(key, "")
+    return f"{'.'.join(argument)}{' in ' if argument else ''}config.{section}{key}"
 
 
 def _value(kind: str, node: ast.expr) -> Any:
-    """A literal, or a component: a bare name, a call, or a string where a component is known to belong."""
+    """The value of an argument: a literal or a component. A component is a bare name, a call, or a string if its kind is known."""
     kind = ALIASES.get(kind, kind)
     plain = node.id if isinstance(node, ast.Name) else node.value if isinstance(node, ast.Constant) else None
     if isinstance(plain, str) and NAMES.get(kind, {}).get(plain) == plain:

@@ -1,4 +1,4 @@
-"""The config of a run: found, overridden, checked, saved; a key that nobody reads is an error."""
+"""The config of a run: finding, overriding, checking, saving and restoring it. A key that nothing reads is an error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Reads", "dump", "find_config", "flat", "override", "require", "resto
 
 CONFIGS = Path(default.__file__).parent
 
-# Keys of the section train that the configs of older runs lack, each with the value that stands for what those runs did.
+# Keys of the section train that the configs of older runs lack, each with the value that reproduces those runs.
 OLDER = {
     "ema_warmup": True,
     "ema_rates": (),
@@ -44,7 +44,7 @@ OLDER = {
 
 
 class Reads:
-    """A config that remembers which of its keys were read.
+    """A config that records which of its keys were read.
 
     >>> config = Reads(ConfigDict({"a": 1, "b": {"c": 2}}))
     >>> config.b.c, config.unread()
@@ -62,15 +62,15 @@ class Reads:
         return value
 
     def unread(self) -> list[str]:
-        """The keys that nobody read."""
+        """The keys that were not read."""
         return [key for key in flat(self._config) if key not in self._seen]
 
 
 def find_config(name: str | None, sde: str | None) -> ConfigDict:
-    """The config of a short name, of a preset, of a file with get_config(), or for a process.
+    """The config named by a short name, a preset or a .py file with get_config(); without a name, the config of a process.
 
     Raises:
-        UsageError: when there is none, or the file fails.
+        UsageError: when there is no such config, or its file fails.
     """
     short = (sde or "vp").split("(")[0]
     if name is None:
@@ -114,7 +114,11 @@ def _module(path: Path) -> ModuleType:
 
 
 def override(config: ConfigDict, key: str, text: str) -> None:
-    """Set one key, a.b.c, from the command line, in the type that it has. Raises UsageError for unknown keys and other types."""
+    """Set one key, a.b.c, to a value given as text. The value keeps the key's type.
+
+    Raises:
+        UsageError: when the key is unknown, or the value has another type.
+    """
     known = flat(config)
     if key not in known:
         raise UsageError(f"--config.{key}: there is no such key; {_hint(key, known)}")
@@ -124,11 +128,11 @@ def override(config: ConfigDict, key: str, text: str) -> None:
         try:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError):
-            raise UsageError(f"--config.{key}={text}: {_a(old)} was needed, such as {old!r}") from None
+            raise UsageError(f"--config.{key}={text}: {_type_of(old)} was needed, such as {old!r}") from None
         if isinstance(old, float) and type(value) is int:
             value = float(value)
         if type(value) is not type(old):
-            raise UsageError(f"--config.{key}={text}: {_a(old)} was needed, such as {old!r}, and got {_a(value)}")
+            raise UsageError(f"--config.{key}={text}: {_type_of(old)} was needed, such as {old!r}, and got {_type_of(value)}")
     *parents, leaf = key.split(".")
     for parent in parents:
         config = config[parent]
@@ -138,30 +142,36 @@ def override(config: ConfigDict, key: str, text: str) -> None:
 def _hint(key: str, known: dict[str, Any]) -> str:
     near = nearest(key, known)
     section = key.rpartition(".")[0]
-    there = [name for name in known if name.rpartition(".")[0] == section] or list(known)
-    return f"did you mean {near!r}?" if near else f"the keys are {', '.join(there)}"
+    siblings = [name for name in known if name.rpartition(".")[0] == section] or list(known)
+    return f"did you mean {near!r}?" if near else f"the keys are {', '.join(siblings)}"
 
 
 def require(config: ConfigDict) -> None:
-    """Refuse a config without a key of the default one, or with a value there of another type. Raises UsageError."""
+    """Refuse a config that lacks a key of the default config, or has a value of another type there.
+
+    Raises:
+        UsageError: when a key is missing, a value has another type, or the seed is out of range.
+    """
     given = flat(config)
     for key, example in flat(default.get_config()).items():
         if key not in given:
-            raise UsageError(f"config.{key} is missing: {_a(example)} is needed, such as {example!r}")
+            raise UsageError(f"config.{key} is missing: {_type_of(example)} is needed, such as {example!r}")
         value = given[key]
         if type(value) is not type(example) and not (isinstance(example, float) and type(value) is int):
-            raise UsageError(f"config.{key} is {value!r}: {_a(example)} was needed, such as {example!r}, and not {_a(value)}")
+            needed = f"{_type_of(example)} was needed, such as {example!r}, and not {_type_of(value)}"
+            raise UsageError(f"config.{key} is {value!r}: {needed}")
     if not 0 <= given["seed"] < 2**32:
         raise UsageError(f"seed is {given['seed']}, and an integer from 0 to 2^32 - 1 was needed")
 
 
-def _a(value: Any) -> str:
+def _type_of(value: Any) -> str:
+    """The name of a value's type, with its article."""
     name = type(value).__name__
     return f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
 
 def flat(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
-    """The keys of a config with their values, nested keys joined by dots."""
+    """The values of a config by key. Nested keys are joined by dots."""
     out: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, ConfigDict):
@@ -172,19 +182,23 @@ def flat(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
 
 
 def dump(config: ConfigDict) -> str:
-    """A config as JSON, to be kept in the run's folder."""
+    """A config as JSON, for the run's folder."""
     return json.dumps(config.to_dict(), indent=2)
 
 
 def _tuples(value: Any) -> Any:
-    """Tuples where JSON has lists."""
+    """A value from JSON with tuples in place of lists."""
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def restore(path: Path) -> ConfigDict:
-    """The config kept in a run's folder. Raises UsageError when it is missing or damaged."""
+    """The config in a file of a run's folder.
+
+    Raises:
+        UsageError: when the file is missing or damaged.
+    """
     try:
         content = json.loads(path.read_text())
         if not isinstance(content, dict):

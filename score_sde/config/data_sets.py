@@ -1,4 +1,4 @@
-"""From what --data and config.data say to a data set."""
+"""Data sets from --data and config.data."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from score_sde.errors import RunError, UsageError, first_line
 
 __all__ = ["data_of", "data_set", "name_of", "require_rows", "with_absolute_paths", "with_shape_of"]
 
-FILES = {"train", "test", "path", "folder", "train_y", "test_y"}  # arguments of data sets that are files or folders
-OF_SHAPE = {"arrays": ("shape", "levels", "low", "high"), "folder": ("size", "low", "high")}  # arguments that a config can ask for
+FILES = {"train", "test", "path", "folder", "train_y", "test_y"}  # arguments that are files or folders
+# Arguments that a config without data can prescribe, by kind of data set; of the other kinds, low and high.
+PRESCRIBED = {"arrays": ("shape", "levels", "low", "high"), "folder": ("size", "low", "high")}
 
 
 def data_set(text: str) -> DataSet:
-    """The data set that a component's text describes, with train, test and transform; a torch Dataset becomes Items.
+    """The data set that a component's text describes. A torch Dataset becomes `Items`.
 
     Raises:
-        UsageError: when the text describes neither, or `build` or `Items` refuses it.
+        UsageError: when the text describes no data set, or `build` or `Items` refuses it.
+        RunError: when data cannot be unpacked, for example because the disk is full.
     """
     source = build("data", text)
     try:
@@ -37,12 +39,12 @@ def data_set(text: str) -> DataSet:
         return DataSet.of(Items(source, text))
     except RunError:
         raise
-    except Exception as error:  # whatever the items raise, too
+    except Exception as error:  # a user's Dataset may raise anything
         raise UsageError(f"config.data is {text!r}, which was refused: {first_line(error)}") from error
 
 
 def require_rows(data: DataSet, name: str) -> DataSet:
-    """The data set, unless it has a shape and no rows, as those of published experiments.
+    """The data set itself, when it has rows. Presets have a data set with a shape and no rows.
 
     Raises:
         UsageError: when the data set has no rows.
@@ -54,7 +56,7 @@ def require_rows(data: DataSet, name: str) -> DataSet:
 
 
 def data_of(text: str) -> str:
-    """The component that reads what --data names: a folder, a file, or a component as it is.
+    """The text of the component for the value of --data: a folder, a file, or a component itself.
 
     Raises:
         UsageError: when there is no such file, folder or data set.
@@ -64,8 +66,8 @@ def data_of(text: str) -> str:
         batches = any((folder / "data_batch_1").is_file() for folder in (path, path / "cifar-10-batches-py"))
         return f"cifar10(path={text!r})" if batches else f"folder(path={text!r})"
     if path.exists():
-        named = "cifar10" if path.name.startswith("cifar-10") else "idx" if "idx" in path.name else "arrays"
-        kind = "arrays" if path.suffix in ENDINGS else named
+        by_name = "cifar10" if path.name.startswith("cifar-10") else "idx" if "idx" in path.name else "arrays"
+        kind = "arrays" if path.suffix in ENDINGS else by_name
         return f"{kind}({'path' if kind == 'cifar10' else 'train'}={text!r})"
     if path.suffix in ENDINGS or "/" in text.split("(")[0]:
         raise UsageError(f"--data {text}: there is no such file or folder")
@@ -76,7 +78,7 @@ def data_of(text: str) -> str:
 
 
 def name_of(text: str) -> str:
-    """The name of a run on what --data names.
+    """The name of a run that is trained on the value of --data.
 
     >>> name_of("photos/cats/"), name_of("mine.npy"), name_of("toy(name=ring)"), name_of("my_package:MyData")
     ('cats', 'mine', 'toy', 'MyData')
@@ -85,7 +87,7 @@ def name_of(text: str) -> str:
 
 
 def with_shape_of(asked: str, given: str) -> str:
-    """The data that are given, read in the shape and levels of a config that asks for them and has no data itself."""
+    """The given data set, with the shape and levels of asked, the data set of a config that prescribes them."""
     wanted = dict(Component.of("data", asked).arguments) if asked.split("(")[0] == "arrays" else {}
     kind = given.split("(")[0]
     if "shape" not in wanted or kind not in ("arrays", "folder", "idx", "cifar10"):
@@ -93,16 +95,16 @@ def with_shape_of(asked: str, given: str) -> str:
     if kind == "folder":
         wanted["size"] = str(ast.literal_eval(wanted["shape"])[1:])
     own = Component.of("data", given)
-    return str(own.but(**{k: wanted[k] for k in OF_SHAPE.get(kind, ("low", "high")) if k in wanted and k not in own.arguments}))
+    return str(own.but(**{k: wanted[k] for k in PRESCRIBED.get(kind, ("low", "high")) if k in wanted and k not in own.arguments}))
 
 
 def with_absolute_paths(text: str) -> str:
-    """A data set of ours with absolute paths of its files, so that a run can be resumed from any folder."""
+    """The text of a data set with a short name, its files by absolute paths, so that a run can be resumed from any folder."""
     if text.split("(")[0] not in NAMES["data"]:
         return text
     data = Component.of("data", text)
     for key in FILES & data.arguments.keys():
-        with suppress(ValueError):  # for what is no literal: build says what is wrong with it
+        with suppress(ValueError):  # not a literal: `build` reports it
             value = ast.literal_eval(data.arguments[key])
             if isinstance(value, str) and Path(value).exists():
                 data = data.but(**{key: repr(os.path.abspath(value))})

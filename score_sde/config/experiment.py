@@ -1,4 +1,4 @@
-"""Everything a config describes, built at once, so that a mistake is found before any work is done."""
+"""Everything that a config describes, built and tried at once, so that a mistake is found before the training."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from score_sde.config.config import Reads, flat, require
 from score_sde.config.data_sets import data_set
 from score_sde.data.data_set import DataSet
 from score_sde.errors import UsageError, first_line
+from score_sde.protocols import arguments_of, is_of_levels, streams
 from score_sde.training.augmentation import Augmentation
 from score_sde.training.settings import Settings
 from sde_lib import LinearSDE, RowNoise, ScoreModel
@@ -27,7 +28,7 @@ __all__ = ["Experiment", "Sampling", "Scoring", "assemble", "parts_of_model", "r
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample: the sampler, how many, and in batches of which size."""
+    """How to sample: the sampler, the number of samples, and the size of a batch."""
 
     sampler: Any
     num: int
@@ -38,7 +39,11 @@ class Sampling:
 
     @classmethod
     def of(cls, config: Any) -> Sampling:
-        """What the section `sample` of a config describes. Raises UsageError for what cannot be built."""
+        """The sampling that the section `sample` of a config describes.
+
+        Raises:
+            UsageError: when the sampler cannot be built, or a number is not positive.
+        """
         try:
             return cls(build("sampler", config.sampler), config.num, config.batch_size)
         except ValueError as error:
@@ -47,7 +52,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Scoring:
-    """How to compute bits/dim."""
+    """How to compute likelihoods: the estimator and its options.
+
+    divergence, tolerance and method are options of the flow, variance of the bound on levels, and dequantize of all but that bound.
+    """
 
     divergence: Any
     dequantize: Any
@@ -67,7 +75,11 @@ class Scoring:
 
     @classmethod
     def of(cls, config: Any) -> Scoring:
-        """What the section `likelihood` of a config describes. Raises UsageError for what cannot be built."""
+        """The scoring that the section `likelihood` of a config describes.
+
+        Raises:
+            UsageError: when a component cannot be built, or a value is out of range.
+        """
         built = {kind: build(kind, getattr(config, kind)) for kind in ("divergence", "dequantize")}
         try:
             return cls(**built | {f.name: getattr(config, f.name) for f in fields(cls) if f.name not in built})
@@ -77,7 +89,7 @@ class Scoring:
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """The objects of a config."""
+    """The objects that a config describes."""
 
     name: str
     seed: int
@@ -90,8 +102,8 @@ class Experiment:
 
     def __str__(self) -> str:
         network, train = self.model.network, self.data.train
-        arguments = ", ".join(f"{key}={value!r}" for key, value in getattr(network, "arguments", {}).items())
-        parameters = sum(p.numel() for p in network.parameters()) if isinstance(network, torch.nn.Module) else 0
+        arguments = ", ".join(f"{key}={value!r}" for key, value in arguments_of(network).items())
+        parameters = sum(p.numel() for p in network.parameters())
         count = self.data.classes
         names = self.data.class_names or map(str, range(count))
         classes = f", {count} classes: {', '.join(names)}" if count else ""
@@ -116,14 +128,15 @@ def _require_positive(section: str, **values: float) -> None:
 
 
 def assemble(config: ConfigDict) -> Experiment:
-    """Build the objects of a config, and try them on one image.
+    """Build the objects of a config, and try them on one row of the data.
 
-    Raises UsageError for a component that is refused or does not work with the others, and for a key that nothing reads.
+    Raises:
+        UsageError: when a component is refused or does not work with the others, or nothing reads a key.
     """
     require(config)
     reads = Reads(config)
     if not reads.data:
-        raise UsageError(f"{reads.name} was imported, without data of its own: give --data")
+        raise UsageError(f"{reads.name} was imported, and has no data of its own: give --data")
     data = data_set(reads.data)
     seed = reads.seed
     torch.manual_seed(seed)  # the initial weights
@@ -135,10 +148,10 @@ def assemble(config: ConfigDict) -> Experiment:
         raise UsageError(f"config.{error}") from None
     sampling, scoring = Sampling.of(reads.sample), Scoring.of(reads.likelihood)
     objective = build("objective", reads.objective)
-    if data.transform.levels is None and getattr(objective, "of_levels", False):
+    if data.transform.levels is None and is_of_levels(objective):
         raise UsageError(f"{objective!r} is about integers, and these data are real numbers: use dsm")
     require_estimator(scoring, model, classes=data.train_y is not None)
-    if settings.dequantize and getattr(objective, "of_levels", False):
+    if settings.dequantize and is_of_levels(objective):
         raise UsageError(f"{objective!r} is about integer data as they are: set train.dequantize=False")
     try:
         Augmentation(settings, shape, model.network)
@@ -164,7 +177,11 @@ def assemble(config: ConfigDict) -> Experiment:
 
 
 def require_estimator(scoring: Scoring, model: ScoreModel, classes: bool) -> None:
-    """Raise UsageError for an estimator that the model's data, which may have classes, or its process do not have."""
+    """Refuse an estimator that is not defined for a model's process or data. classes says whether the data have classes.
+
+    Raises:
+        UsageError: when the estimator needs levels, data without classes, or a process with a table of levels.
+    """
     given = f"likelihood.estimator={scoring.estimator!r}"
     if scoring.estimator != "flow" and model.data.levels is None:
         raise UsageError(f"{given} gives bits/dim, and these data are real numbers: use 'flow'")
@@ -175,7 +192,11 @@ def require_estimator(scoring: Scoring, model: ScoreModel, classes: bool) -> Non
 
 
 def _classes_of(data: DataSet) -> int:
-    """How many classes the rows of a data set have; a class that test rows alone have is refused."""
+    """The number of classes of a data set.
+
+    Raises:
+        UsageError: when a test row has a class that no training row has.
+    """
     classes = data.classes
     if data.test_y is not None and int(data.test_y.max()) >= classes:
         raise UsageError(
@@ -186,37 +207,46 @@ def _classes_of(data: DataSet) -> int:
 
 
 def parts_of_model(config: Any, shape: tuple[int, ...], classes: int = 0) -> tuple[torch.nn.Module, LinearSDE, Parameterization]:
-    """The network for data of a shape and their classes, process and parameterization of a config.
+    """The network, process and parameterization of a config, for data of a shape and a number of classes.
 
-    Raises UsageError for what cannot be built.
+    Raises:
+        UsageError: when one of them cannot be built.
     """
-    parameterization = _a(Parameterization, "parameterization", config.parameterization)
+    parameterization = _build_as(Parameterization, "parameterization", config.parameterization)
     more = {"outputs": parameterization.outputs} if parameterization.outputs > 1 else {}
     more |= {"condition": classes} if classes else {}
-    return _a(torch.nn.Module, "network", config.network, shape, **more), _a(LinearSDE, "sde", config.sde), parameterization
+    network = _build_as(torch.nn.Module, "network", config.network, shape, **more)
+    return network, _build_as(LinearSDE, "sde", config.sde), parameterization
 
 
-def _a(kind: type, name: str, text: str, *given: Any, **more: Any) -> Any:
-    thing = build(name, text, *given, **more)
-    if not isinstance(thing, kind):
-        raise UsageError(f"config.{name} is {text!r}, which makes a {type(thing).__name__}, and a {kind.__name__} was needed")
-    return thing
+def _build_as(base: type, kind: str, text: str, *given: Any, **more: Any) -> Any:
+    """Build a component, and refuse what is not an instance of a base class."""
+    built = build(kind, text, *given, **more)
+    if not isinstance(built, base):
+        raise UsageError(f"config.{kind} is {text!r}, which makes a {type(built).__name__}, and a {base.__name__} was needed")
+    return built
 
 
 def try_sampler(model: ScoreModel, sampler: Any, shape: tuple[int, ...]) -> None:
-    """The first steps of a sampler; of one's own that shows none, no more is known than that it has a method `sample`."""
+    """Take the first steps of a sampler, so that it raises here what it would raise later.
+
+    A user's sampler may have no `stream`. It is then tried no further than that it has a method `sample`.
+    """
     model.sde.valid_t_min(getattr(sampler, "t_min", None))
-    device = next(model.parameters()).device
-    frames = sampler.stream(model.sde, model, shape, device=device) if hasattr(sampler, "stream") else ()
-    for _ in islice(frames, 2):
-        pass
+    if streams(sampler):
+        device = next(model.parameters()).device
+        for _ in islice(sampler.stream(model.sde, model, shape, device=device), 2):
+            pass
     sampler.sample  # noqa: B018
 
 
 @torch.no_grad()
 def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
-    """Use each component once, on the first image, or a black one where there is none: what they refuse is told now, not after
-    the training. Raises UsageError."""
+    """Use each component once, on the first row of the data, or on zeros when there is none, so that a mistake shows early.
+
+    Raises:
+        UsageError: when a component fails.
+    """
     model, sampler, scoring = experiment.model.eval(), experiment.sampling.sampler, experiment.scoring
     train = experiment.data.train
     codes = train[:1] if len(train) else train.new_zeros(1, *train.shape[1:])

@@ -1,4 +1,4 @@
-"""From the flags of the command line to a config."""
+"""A config from the flags of the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["choose_sampler", "config_of", "override_free"]
 
 
 def config_of(arguments: Any, overrides: list[tuple[str, str]]) -> Any:
-    """The config that the flags name, with their changes.
+    """The config that the flags name, changed by the flags and the overrides.
 
     Raises:
         UsageError: when a flag or a key is refused.
@@ -43,10 +43,10 @@ def config_of(arguments: Any, overrides: list[tuple[str, str]]) -> Any:
 
 
 def _schedule_of(sde: Component, asked: str) -> str:
-    """The argument of a process that is its schedule."""
+    """The name of the argument of a process that is its schedule."""
     takes = {name: {"schedule", "beta"} & replace(sde, name=name).takes.keys() for name in (*NAMES["sde"], sde.name)}
     if not takes[sde.name]:
-        those = [name for name, some in takes.items() if some]
+        those = [name for name, arguments in takes.items() if arguments]
         raise UsageError(
             f"--schedule {asked} is of {', '.join(those[:-1])} and {those[-1]}, and the process is {sde.name!r}: leave it out"
         )
@@ -54,7 +54,7 @@ def _schedule_of(sde: Component, asked: str) -> str:
 
 
 def override_free(config: Any, overrides: list[tuple[str, str]], free: tuple[str, ...]) -> None:
-    """Set keys of a trained run's config in the sections that may change after the training began.
+    """Set keys of a run's config. Only the sections named in free may change after the training began.
 
     Raises:
         UsageError: when a key belongs to another section.
@@ -66,12 +66,12 @@ def override_free(config: Any, overrides: list[tuple[str, str]], free: tuple[str
 
 
 def choose_sampler(config: Any, asked: Any) -> None:
-    """Set sample.sampler from --sampler, or from --predictor and --corrector, with --times and --steps of the grid.
+    """Set sample.sampler from --sampler, or from --predictor and --corrector, and its grid from --times and --steps.
 
-    A predictor or corrector that is named stands alone, without the other one that the config has; the grid stays.
+    A predictor or corrector that is named replaces both of the config. The grid of the config stays.
 
     Raises:
-        UsageError: when the flags contradict each other, or name something that the sampler does not have.
+        UsageError: when the flags contradict each other, or the sampler does not have what they set.
     """
     if asked.sampler and (asked.predictor or asked.corrector):
         raise UsageError("--sampler is the whole sampler: give it alone, or --predictor and --corrector")
@@ -93,7 +93,7 @@ def _quoted(part: Component | None) -> str | None:
 
 
 def _grid(sampler: Component, text: str, steps: int | None) -> Component:
-    """The grid that --times names, if the sampler has one and the grid knows how many steps."""
+    """The grid that --times names, when the sampler takes a grid and the number of steps is known."""
     if "times" not in sampler.takes:
         raise UsageError(f"--times {text} is of pc, and the sampler is {str(sampler)!r}, which has no grid: leave it out")
     times = Component.of("sampler.times", text)
@@ -103,7 +103,7 @@ def _grid(sampler: Component, text: str, steps: int | None) -> Component:
 
 
 def _with_steps(sampler: Component, steps: int) -> Component:
-    """A sampler with another number of steps: of its grid, or its own where it has no grid."""
+    """A sampler with another number of steps, set in its grid, or in the sampler itself when it has no grid."""
     if steps < 1:
         raise UsageError(f"--steps {steps}: at least one step is needed")
     takes = sampler.takes

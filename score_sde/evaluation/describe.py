@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from torch import Tensor
 
 from models.files import write_atomically
-from score_sde.evaluation.figures import image_grid, is_drawable
+from score_sde.evaluation.figures import image_grid, is_drawable, standardized
 from sde_lib import LinearSDE, RowNoise, ScoreModel
 
 __all__ = ["equations", "picture"]
@@ -65,9 +65,7 @@ def _strip(sde: LinearSDE, shown: Tensor, data: Any, seed: int, axes: Any, colum
     z = RowNoise(seed, len(shown))(x0)
     states = []
     for time in stops:
-        level = sde.at(time)
-        x = sde.kernel(x0, time).sample(z) / torch.sqrt(level.alpha**2 + level.sigma**2)
-        states.append(data.decode(x))
+        states.append(data.decode(standardized(sde, sde.kernel(x0, time).sample(z), time)))
     strip = image_grid(torch.stack(states, 1).flatten(0, 1), data.levels, columns)
     axes.imshow(strip, cmap="gray", vmin=0, vmax=255)
     width = strip.shape[1] / columns

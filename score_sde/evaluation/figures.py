@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from models.files import write_atomically
+from sde_lib import LinearSDE
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-__all__ = ["image_grid", "is_drawable", "loss_curve", "save_picture", "scatter"]
+__all__ = ["image_grid", "is_drawable", "loss_curve", "save_picture", "scatter", "standardized"]
 
 WHY_LOWER = "held out: averaged weights and no dropout, so it is often below the training loss"
 FEW = 30  # points of a curve that are marked
@@ -42,6 +43,12 @@ def image_grid(codes: Tensor, levels: int | None, columns: int) -> np.ndarray:
     sheet = sheet.reshape(channels, rows * (height + 1), columns * (width + 1))[:, :-1, :-1]
     picture = sheet.round().to(torch.uint8).permute(1, 2, 0).numpy()
     return picture[..., 0] if channels == 1 else picture
+
+
+def standardized(sde: LinearSDE, x: Tensor, t: Tensor | float) -> Tensor:
+    """x / sqrt(alpha^2 + sigma^2): a state at time t in units of its own standard deviation, for data of unit variance."""
+    alpha, sigma, _ = sde.at(t)
+    return x / torch.sqrt(alpha**2 + sigma**2)
 
 
 def save_picture(picture: np.ndarray, path: Path, scale: int = 6) -> None:

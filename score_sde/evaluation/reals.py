@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ class LogDensity(PerRowResult):
     probe_error: Tensor
     latents: Tensor | None
     nfe: int
-    unit = "nats"
+    unit: ClassVar[str] = "nats"
 
     @property
     def probe(self) -> float:

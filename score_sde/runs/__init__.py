@@ -1,1 +1,1 @@
-"""The folder of a run: its files, and what is done with a trained model."""
+"""Runs: the folder of a run, training in it, and sampling and scoring the trained model."""

@@ -1,4 +1,4 @@
-"""Work in batches that outlives a kill: each batch a file, done by one process or several, read again when all are there."""
+"""Work in batches that survives an interruption: each batch is a file, and processes share the batches."""
 
 from __future__ import annotations
 
@@ -20,18 +20,22 @@ __all__ = ["do_batches", "read_batches", "save_npz"]
 def do_batches(
     folder: Path, job: dict[str, Any], starts: range, make: Callable[[int], dict[str, Any]], ranks: Ranks, what: str
 ) -> None:
-    """Have make(start) called for each start whose file is not in folder yet, and its arrays written there.
+    """Call make(start) for each start without a readable file in folder, and write its arrays there.
 
-    job says, in JSON, on what the results depend: a folder that holds a part of another job is refused with UsageError. Processes
-    share the starts, and leave together when all are done. A KeyboardInterrupt on the way says what is kept.
+    job describes, in JSON, what the results depend on. Ranks share the starts, and wait for each other at the end.
+
+    Raises:
+        UsageError: when the folder holds batches of another job.
+        KeyboardInterrupt: when it is interrupted, with the number of batches that are kept.
     """
     folder = folder.resolve()
     _claim(folder, job)
     mine = starts[ranks.rank :: ranks.world]
-    left = [start for start in mine if not _is_whole(_file(folder, start))]
-    options: Any = {"initial": len(mine) - len(left), "leave": False, "disable": ranks.rank > 0}
+    left = [start for start in mine if not _is_readable(_file(folder, start))]
+    done_before, silent = len(mine) - len(left), ranks.rank > 0
+    bar = progress_bar(left, total=len(mine), description=what, unit=" batches", initial=done_before, leave=False, disable=silent)
     try:
-        for start in progress_bar(left, total=len(mine), description=what, unit=" batches", **options):
+        for start in bar:
             save_npz(_file(folder, start), **make(start))
     except KeyboardInterrupt:
         done = sum(_file(folder, start).exists() for start in starts)
@@ -40,14 +44,14 @@ def do_batches(
 
 
 def read_batches(folder: Path, starts: range) -> Iterator[dict[str, np.ndarray]]:
-    """The arrays of each start, in order."""
+    """The arrays of each batch, in the order of the starts."""
     for start in starts:
         with np.load(_file(folder, start)) as part:
             yield dict(part)
 
 
 def save_npz(path: Path, **arrays: Any) -> None:
-    """Write named arrays, whole or not at all."""
+    """Write named arrays to a .npz file atomically."""
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as file:
@@ -60,16 +64,17 @@ def _file(folder: Path, start: int) -> Path:
     return folder / f"{start:09d}.npz"
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a batch is there to be read; one that was damaged is done again."""
+def _is_readable(path: Path) -> bool:
+    """Whether the file of a batch exists and is undamaged."""
     try:
         with open(path, "rb") as file, np.load(file) as part:
-            return all(part[name] is not None for name in part.files)  # each with its checksum
-    except Exception:  # whatever damage makes numpy and zipfile say
+            return all(part[name] is not None for name in part.files)  # reading an array verifies its checksum
+    except Exception:  # numpy and zipfile raise many types for a damaged file
         return False
 
 
 def _claim(folder: Path, job: dict[str, Any]) -> None:
+    """Record the job in its folder, and refuse a folder that holds another job."""
     record = folder / "job.json"
     if record.exists():
         try:

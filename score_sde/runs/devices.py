@@ -1,4 +1,4 @@
-"""Which device a command runs on."""
+"""The device that a command runs on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ __all__ = ["choose_device"]
 
 
 def choose_device(name: str | None) -> str:
-    """The named device, or this process's GPU if there is one, or the CPU. Raises UsageError for one that cannot be used here."""
+    """The named device; without a name, this process's GPU if there is one, else the CPU.
+
+    Raises:
+        UsageError: when the device does not exist, or has no float64.
+    """
     name = name or (f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
     try:
         torch.ones(1, device=name, dtype=torch.float64).item()  # times and noise are float64

@@ -1,4 +1,4 @@
-"""Where runs are: runs/<process>-<name>, and -2, -3, ... where that is taken."""
+"""The folders of runs: runs/<process>-<name>, with -2, -3, ... appended when the name is taken."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ __all__ = ["existing_run", "new_run"]
 
 
 def new_run(name: str, workdir: Path | None) -> Path:
-    """The folder for a new run: the given one, or one in runs/, made here, so that trainings begun at once have one each.
+    """The folder for a new run: the given one, or a new one in runs/.
 
-    Raises UsageError when the given one holds a run, or is not a folder.
+    The new folder is made here, so that two trainings that start at the same time get different folders.
+
+    Raises:
+        UsageError: when the given folder holds a run, or is a file.
     """
     if workdir is not None:
         if workdir.exists() and not workdir.is_dir():
@@ -39,11 +42,14 @@ def new_run(name: str, workdir: Path | None) -> Path:
 
 
 def existing_run(sde: str | None, workdir: Path | None, holding: str = FILE_NAME) -> Path:
-    """The given run, or the newest in runs/, of the process if one is named: by its name, and its arguments if it has any.
+    """The folder of the given run, or of the newest run in runs/.
 
-    Only runs that hold a file are looked at: a checkpoint to be used, a config to be trained on. The newest is that whose
-    checkpoint, or config, was written last by the machine's clock; one from the future is said on stderr.
-    Raises UsageError when there is none, or the given one is of another process.
+    sde is the name of a process, perhaps with arguments: runs of other processes are left out. holding is a file that the run
+    must have. The newest run is the one whose checkpoint or config was written last. A warning on stderr says when its time
+    stamp lies in the future.
+
+    Raises:
+        UsageError: when there is no such run, or the given run is of another process.
     """
     if workdir is not None:
         if not (workdir / CONFIG_NAME).is_file():
@@ -69,7 +75,7 @@ def _written(run: Path) -> float:
 
 
 def _readable(run: Path) -> ConfigDict:
-    """The config of one run among others, of which a damaged one is none of this command's business."""
+    """The config of a run; empty when it is damaged, so that the other runs can still be found."""
     try:
         return restore(run / CONFIG_NAME)
     except UsageError:

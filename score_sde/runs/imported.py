@@ -1,4 +1,4 @@
-"""Another project's checkpoint as the folder of a run, to be sampled and scored as one's own."""
+"""Another project's checkpoint as the folder of a run, which can be sampled and scored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ SAMPLER = "pc(predictor=dpm_solver(order=2), times=log_snr(steps=30))"
 
 
 def options_of(text: str | None) -> Any:
-    """What --options says: a JSON object as it stands, or the file that holds one. Raises UsageError for what is neither."""
+    """The value of --options: a JSON object, or the name of a file that holds one.
+
+    Raises:
+        UsageError: when a text that begins with { is not a JSON object.
+    """
     if text is None or not text.lstrip().startswith("{"):
         return text
     try:
@@ -34,15 +38,18 @@ def options_of(text: str | None) -> Any:
 
 
 def import_run(source: Path, out: Path | None, family: str | None, options: Any) -> tuple[Path, str]:
-    """Write source's model, its own and its averaged weights, into the folder of a run; the folder, and what it is in words.
+    """Write the model of a checkpoint, with its raw and its averaged weights, into the folder of a run.
 
-    The folder is one in runs/ unless given. Raises UsageError for what `import_checkpoint` refuses, and for a folder with files.
+    The folder is a new one in runs/ unless out is given. The result is the folder and a description of the model.
+
+    Raises:
+        UsageError: when `import_checkpoint` refuses the checkpoint, or the folder has files in it.
     """
     try:
         model, averaged = (import_checkpoint(source, family, options, weights) for weights in ("raw", "ema"))
     except (FileNotFoundError, ValueError) as error:
         said = first_line(error)
-        raise UsageError(f"--from {source}: {said}{'; ranks config is --options' if 'config' in said else ''}") from error
+        raise UsageError(f"--from {source}: {said}{'; here config is --options' if 'config' in said else ''}") from error
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out} is there already: name a folder that is empty or not there")
     network: Any = model.network

@@ -1,4 +1,4 @@
-"""What a run logs: metrics.jsonl, the same for TensorBoard where it is wanted, and the curve of its losses."""
+"""The metrics of a run: metrics.jsonl, the same for TensorBoard if that is set, and the curve of the losses."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ METRICS_NAME, CURVE_NAME, BOARD_NAME = "metrics.jsonl", "loss.png", "tensorboard
 
 
 def log_to(folder: Path, tensorboard: bool, step: int) -> Callable[[int, dict[str, Any]], None]:
-    """A function that logs the numbers of a step, if there are any, of a run that goes on from step; what was after it is dropped.
+    """A function that logs the numbers of a step. A run that resumes at step drops the numbers of later steps.
 
-    With each look at the model the curve is drawn. Raises UsageError where TensorBoard is wanted and not installed.
+    The curve is drawn with each preview.
+
+    Raises:
+        UsageError: when tensorboard is True and the package is not installed.
     """
     forget_after(folder, step)
     board = _board(folder, step) if tensorboard else None
@@ -47,13 +50,13 @@ def _board(folder: Path, step: int) -> Any:
 
 
 def append_metrics(folder: Path, row: dict[str, Any]) -> None:
-    """Add a line to the run's metrics."""
+    """Append a line to the run's metrics."""
     with open(folder / METRICS_NAME, "a") as file:
         file.write(json.dumps(row) + "\n")
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the run's metrics, if it has any; what is not one, such as a line cut short by a crash, is left out."""
+    """The lines of the run's metrics. Damaged lines, such as one that a crash cut short, are left out."""
     path, rows = folder / METRICS_NAME, []
     for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
         try:
@@ -66,7 +69,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def forget_after(folder: Path, step: int) -> None:
-    """Drop what was logged after the step that a run goes on from: it will be logged again."""
+    """Drop the metrics after the step at which a run resumes, because they will be logged again."""
     path = folder / METRICS_NAME
     if path.exists():
         kept = [json.dumps(row) + "\n" for row in read_metrics(folder) if row["step"] <= step]
@@ -74,7 +77,7 @@ def forget_after(folder: Path, step: int) -> None:
 
 
 def draw_curve(folder: Path) -> None:
-    """Draw what has been logged, if there is a loss in it."""
+    """Draw the losses that have been logged, if there are any."""
     rows = read_metrics(folder)
     if any(row.get("loss") is not None for row in rows):
         loss_curve(rows, folder / CURVE_NAME)

@@ -1,4 +1,4 @@
-"""A run's model and the way it is sampled, from its folder alone: without the data it was trained on."""
+"""Opening a run from its folder alone, without the data that it was trained on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Run", "config_of_run", "open_run"]
 
 
 class Run(NamedTuple):
-    """The model of a run, the shape of one sample, and how to sample."""
+    """A run: its model, the shape of one sample, and how to sample."""
 
     model: ScoreModel
     shape: tuple[int, ...]
@@ -46,15 +46,19 @@ def config_of_run(arguments: Any, overrides: list[tuple[str, str]]) -> tuple[Pat
 
 
 def open_run(folder: Path, config: Any, device: torch.device | str) -> Run:
-    """What a run's folder holds; a network or process of one's own is built as the config says.
+    """Load a run from its folder. A user's network or process is built from the config.
 
-    A checkpoint that is damaged is told of on stderr, and the one before it used, if that was kept.
-    Raises UsageError for a sampler that does not work with the model, RunError for a checkpoint without the shape of its data.
+    When the checkpoint is damaged, the newest readable one before it is used, with a warning on stderr.
+
+    Raises:
+        UsageError: when the sampler of the config does not work with the model.
+        RunError: when the checkpoint does not have the shape of a sample.
+        ValueError: when no checkpoint can be read.
     """
 
     def read(path: Path) -> tuple[ScoreModel, tuple[int, ...]]:
         header = read_header(path)
-        named = (header["network"]["arguments"] or {}).get("shape")  # a network of ours knows it, and one of one's own may not
+        named = (header["network"]["arguments"] or {}).get("shape")  # our networks record their shape; a user's may not
         found = header.get("shape") or named
         if found is None:
             raise RunError(f"the checkpoint in {folder} does not say what shape a sample has: write it with save(..., shape=...)")
@@ -62,7 +66,7 @@ def open_run(folder: Path, config: Any, device: torch.device | str) -> Run:
         network, sde, _ = parts_of_model(config, tuple(found)) if own else (None, None, None)
         return load(path, network=network, sde=sde, device=device), tuple(found)
 
-    folder = folder.resolve()  # as sentences have it
+    folder = folder.resolve()  # messages name folders from the root
     sampling = Sampling.of(config.sample)
     _, (model, shape) = newest_readable(folder / FILE_NAME, read)
     try:

@@ -1,4 +1,4 @@
-"""How a model does while it trains: a few samples, and the likelihood of a few rows that it is not trained on."""
+"""Previews of a model in training: a few samples, and the likelihood of a few test rows."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FOLDER, SAMPLES, ROWS, TOLERANCE = "looks", 16, 64, 1e-2
 
 
 def preview(experiment: Experiment, trainer: Trainer, folder: Path) -> dict[str, Any]:
-    """Every look_every steps samples 0 to 15 of the seed as looks/<step>, and the bits/dim, or nats, of the first 64 test rows.
+    """Every look_every steps: draw samples 0 to 15 of the seed as looks/<step>, and score the first 64 test rows.
 
-    Rows, noise and probes are the same at every look, so that what changes is the model; the tolerance is a loose one. The numbers
-    are for the metrics, and their names begin with look_, since the run's own number is another; none for steps between. Training
-    goes on as if nobody had looked. Processes share the work.
+    Rows, noise and probes are the same in every preview, so that only the model changes. The tolerance is loose. The result is
+    empty for the steps between; else it holds the bits/dim or nats for the metrics, under names that begin with look_.
+    Training is not affected. Ranks share the work.
     """
     step, every = trainer.step, experiment.settings.look_every
     if not every or step % every:
@@ -35,6 +35,6 @@ def preview(experiment: Experiment, trainer: Trainer, folder: Path) -> dict[str,
     scoring = dataclasses.replace(experiment.scoring, tolerance=loose, estimator="flow")
     y = data.test_y
     parts = stem.with_name(f"{step}.likelihood.parts")
-    found = score_set(model, scoring, data.test[:ROWS], experiment.seed, parts, trainer.ranks, y=None if y is None else y[:ROWS])
-    number = "nats" if model.data.levels is None else "bits_per_dim"
-    return {f"look_{number}": found.mean, "look_error": found.standard_error}
+    y = None if y is None else y[:ROWS]
+    (result,) = score_set(model, scoring, data.test[:ROWS], experiment.seed, parts, trainer.ranks, y=y).values()
+    return {f"look_{result.unit}": result.mean, "look_error": result.standard_error}

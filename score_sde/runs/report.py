@@ -1,4 +1,4 @@
-"""The way from noise and the bits/dim of a trained model, as files in its folder and as text."""
+"""Reports on a trained model: the picture of its samples on their way, and its likelihood beside baselines."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from likelihood.results import with_error
 from models.files import write_atomically
 from samplers import EulerMaruyama, LogSNR, Sampler
 from score_sde.evaluation.baselines import baselines
-from score_sde.evaluation.figures import image_grid, is_drawable, save_picture
-from score_sde.evaluation.reals import LogDensity, real_baselines
+from score_sde.evaluation.figures import image_grid, is_drawable, save_picture, standardized
+from score_sde.evaluation.reals import real_baselines
 from score_sde.runs.samples import classes_of, conditioned_score
-from score_sde.runs.side_by_side import Estimate, SideBySide
+from score_sde.runs.side_by_side import Result, SideBySide
 from sde_lib import ScoreModel
 
 __all__ = ["compare_with_baselines", "reverse_strip", "write_json"]
@@ -26,26 +26,25 @@ __all__ = ["compare_with_baselines", "reverse_strip", "write_json"]
 def reverse_strip(model: ScoreModel, shape: tuple[int, ...], seed: int, path: Path, rows: int = 4, columns: int = 12) -> None:
     """Draw samples on their way from noise to data, left to right, each state in units of its own standard deviation.
 
-    Nothing is drawn of data that are no images.
+    Data that are not images are not drawn.
     """
     if not is_drawable(shape):
         return
     sampler = Sampler(EulerMaruyama(), times=LogSNR(110, t_min=1e-3 if model.sde.t_min <= 1e-3 < model.sde.T else None))
     device = next(model.parameters()).device
-    steps = len(sampler.times(model.sde)) - 1  # fewer than asked for where times fall together in a table
+    steps = len(sampler.times(model.sde)) - 1  # fewer than 110 when times coincide in a table
     chosen = {round(i * steps / (columns - 1)) for i in range(columns)}
     shown = []
     score_fn = conditioned_score(model, classes_of(model, range(rows)), slice(None))
     for frame in sampler.stream(model.sde, score_fn, (rows, *shape), seed=seed, device=device):
         if frame.i in chosen:
-            alpha, sigma, _ = model.sde.at(frame.t)
-            shown.append(model.data.decode(frame.mean / torch.sqrt(alpha**2 + sigma**2)).cpu())
+            shown.append(model.data.decode(standardized(model.sde, frame.mean, frame.t)).cpu())
     strip = torch.stack(shown, dim=1).flatten(0, 1)
     save_picture(image_grid(strip, model.data.levels, len(chosen)), path)
 
 
 def compare_with_baselines(
-    result: Estimate | SideBySide | LogDensity,
+    result: Result | SideBySide,
     model: ScoreModel,
     seed: int,
     train: Tensor | None,
@@ -53,9 +52,10 @@ def compare_with_baselines(
     what: str,
     truth: Any = None,
 ) -> tuple[str, dict[str, Any]]:
-    """A model's number beside those of baselines of the training set, if it is given: as text, and as a record for keep.
+    """A table of a model's likelihood and those of baselines, and the same as a record for `write_json`.
 
-    truth is the oracle of real data whose density is known.
+    The baselines are fitted to train, if it is given. what names the data in the title. truth is the oracle of real data whose
+    density is known.
     """
     if model.data.levels is not None:
         others = [] if train is None else baselines(train, codes, model.data, seed)
@@ -78,14 +78,15 @@ def compare_with_baselines(
 
 
 def write_json(record: dict[str, Any], path: Path) -> None:
-    """Write a record as JSON, which has no NaN: null stands for it."""
-    text = json.dumps(_known(record), indent=2, allow_nan=False)
+    """Write a record as JSON. JSON has no NaN or infinity: null is written for them."""
+    text = json.dumps(_finite(record), indent=2, allow_nan=False)
     write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
 
 
-def _known(value: Any) -> Any:
+def _finite(value: Any) -> Any:
+    """A value with None in place of numbers that are not finite."""
     if isinstance(value, dict):
-        return {key: _known(item) for key, item in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_known(item) for item in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

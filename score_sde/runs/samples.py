@@ -1,4 +1,4 @@
-"""Samples as files: in batches that outlive a kill, by one process or several, in the formats that people ask for."""
+"""Samples as files: drawn in batches that survive an interruption, by one process or several, and written in several formats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from torch import Tensor
 from models.files import write_atomically
 from score_sde.config.experiment import Sampling
 from score_sde.errors import UsageError
-from score_sde.evaluation.figures import image_grid, is_drawable, save_picture, scatter
+from score_sde.evaluation.figures import image_grid, is_drawable, save_picture, scatter, standardized
+from score_sde.protocols import arguments_of, streams
 from score_sde.runs.batches import do_batches, read_batches, save_npz
 from score_sde.training.ranks import Ranks
 from sde_lib import ScoreModel
@@ -36,18 +37,21 @@ __all__ = [
 ]
 
 FORMATS = ("npy", "npz", "grid", "png", "gif")
-GRID, FILM = 256, 64  # images that they show at most
+GRID, FILM = 256, 64  # the most images in a grid and in a film
 
 
 class Written(NamedTuple):
-    """What was written, and the largest number of network calls that a batch took."""
+    """The paths that were written, and the largest number of network calls of a batch."""
 
     paths: list[Path]
     nfe: int
 
 
 def strip_ending(path: Path) -> Path:
-    """A path without the ending of a format; another ending stays. Raises UsageError for a path without a name, such as a dot.
+    """A path without the ending of one of our formats. Any other ending stays.
+
+    Raises:
+        UsageError: when the path has no name, as "." has none.
 
     >>> str(strip_ending(Path("runs/at1.5"))), str(strip_ending(Path("runs/mine.png")))
     ('runs/at1.5', 'runs/mine')
@@ -68,15 +72,21 @@ def write_samples(
     ranks: Ranks = Ranks(),  # noqa: B008  (a value)
     classes: tuple[int, ...] = (),
 ) -> Written:
-    """Draw sampling.num samples, rows 0 to num - 1 of the seed, and write them beside stem.
+    """Draw sampling.num samples, rows 0 to num - 1 of the seed, and write them to files that are named after stem.
 
-    Formats: npy, the array (num, *shape); npz, the same as `samples`, with `seed` and `nfe`; grid, stem.png of the first 256
-    images, or of all points of a plane; png, a folder stem/ of one picture each; gif, a film of the first 64 on their way from
-    noise. Without formats: npy, and grid of what can be drawn. Each batch is kept in stem.parts/ once it is done, and the folder
-    goes when all are: the same command, given again after a kill, draws the rest. Several processes, on one file system, share
-    the batches; rank 0 writes. classes take turns, those of the model unless given.
+    formats (default: npy, and grid if the samples can be drawn):
+        npy: the array (num, *shape).
+        npz: the same array as `samples`, with `seed` and `nfe`.
+        grid: stem.png, with the first 256 images or all points of a plane.
+        png: a folder stem/ with one picture a sample.
+        gif: a film of the first 64 images on their way from noise.
 
-    Raises UsageError when the samples are no pictures, or stem.parts/ belongs to another command.
+    classes are assigned to the rows in turn; they are all classes of the model unless given. Each batch is kept in stem.parts/
+    until all are drawn, so that the same command after an interruption draws the rest. Ranks on one file system share the
+    batches, and rank 0 writes.
+
+    Raises:
+        UsageError: when a format needs pictures and the samples are none, or stem.parts/ belongs to another command.
     """
     drawable = is_drawable(shape) and model.data is not None
     formats = formats or (("npy", "grid") if drawable or shape == (2,) else ("npy",))
@@ -108,8 +118,12 @@ def write_samples(
 
 
 def classes_of(model: ScoreModel, rows: range, classes: tuple[int, ...] = ()) -> Tensor | None:
-    """Which class each of the rows gets: the classes in turn, or all of the model's; None for a model that knows none."""
-    known = (getattr(model.network, "arguments", None) or {}).get("condition", 0)
+    """The class of each row: the given classes in turn, or all classes of the model; None for a model without classes.
+
+    Raises:
+        UsageError: when the model does not know a class.
+    """
+    known = arguments_of(model.network).get("condition", 0)
     wrong = [c for c in classes if not 0 <= c < known]
     if wrong:
         raise UsageError(f"--classes {wrong[0]}: the model knows {f'classes 0 to {known - 1}' if known else 'no classes'}")
@@ -118,26 +132,27 @@ def classes_of(model: ScoreModel, rows: range, classes: tuple[int, ...] = ()) ->
 
 
 def conditioned_score(model: ScoreModel, y: Tensor | None, rows: slice) -> Any:
-    """The model's score function, given the classes of these rows if there are any."""
+    """The model's score function, conditioned on the classes y[rows] if there are classes."""
     return model if y is None else model.bind(y=y[rows].to(next(model.parameters()).device))
 
 
 def _check(formats: tuple[str, ...], sampler: Any, shape: tuple[int, ...], drawable: bool) -> None:
+    """Refuse formats that the samples or the sampler cannot have."""
     pictures = [name for name in formats if name in ("grid", "png", "gif") and (name, shape) != ("grid", (2,))]
     if pictures and not drawable:
         raise UsageError(f"--format {pictures[0]} needs images (1 or 3, height, width), and samples are {shape}: use npy or npz")
-    if "gif" in formats and not hasattr(sampler, "stream"):
+    if "gif" in formats and not streams(sampler):
         raise UsageError(f"--format gif needs a sampler that shows its way, such as pc(...), and {type(sampler).__name__} does not")
 
 
 def fingerprint(model: ScoreModel) -> str:
-    """A model down to its last weight, as a short text."""
+    """A checksum of a model: its process, parameterization and data, and all of its weights."""
     parts = repr((model.sde, model.parameterization, model.data))
     return digest(*model.network.state_dict().values(), text=parts)
 
 
 def digest(*arrays: Tensor | None, text: str = "") -> str:
-    """The bytes of arrays, and a text before them, as a short text."""
+    """The SHA-256 of a text and the bytes of arrays. Arrays that are None are left out."""
     found = hashlib.sha256(text.encode())
     for value in arrays:
         if value is not None:
@@ -150,7 +165,7 @@ def _decoded(model: ScoreModel, x: Tensor) -> Tensor:
 
 
 def _gather(parts: Path, starts: range) -> tuple[np.ndarray, int]:
-    """All rows, in a file of the folder that need not fit into memory, and the largest number of calls."""
+    """All rows, mapped from a file so that they need not fit into memory, and the largest number of calls of a batch."""
     codes, calls, index = None, 0, 0
     for part in read_batches(parts, starts):
         rows = part["codes"]
@@ -173,7 +188,7 @@ def _write(
     stem: Path,
     score_fn: Callable[[range], Any],
 ) -> list[Path]:
-    """The files beside stem; npy is renamed into its place last."""
+    """Write the files, and give their paths. The caller renames the file of npy into its place last."""
     levels: Any = None if model.data is None else model.data.levels
     paths = []
     for name in sorted(set(formats), key=FORMATS.index):
@@ -197,14 +212,14 @@ def _write(
 
 
 def with_ending(stem: Path, ending: str) -> Path:
-    """The file that a stem and an ending name, whatever dots the stem has."""
+    """A path with an ending appended. Dots in its name stay, which Path.with_suffix would cut."""
     return stem.with_name(stem.name + ending)
 
 
 def _film(
     model: ScoreModel, sampling: Sampling, shape: tuple[int, ...], seed: int, path: Path, score_fn: Callable[[range], Any]
 ) -> None:
-    """The first samples on their way, each state in units of its own standard deviation, the end of it for two seconds."""
+    """Write a film of the first samples, each state in units of its own standard deviation. The last frame stays two seconds."""
     rows = min(sampling.num, FILM)
     device = next(model.parameters()).device
     every = max(1, len(sampling.sampler.times(model.sde)) // 40)
@@ -218,8 +233,7 @@ def _film(
 
     for frame in sampling.sampler.stream(model.sde, score_fn(range(rows)), (rows, *shape), seed=seed, device=device):
         if frame.i % every == 0:
-            alpha, sigma, _ = model.sde.at(frame.t)
-            show(frame.mean / torch.sqrt(alpha**2 + sigma**2))
+            show(standardized(model.sde, frame.mean, frame.t))
     show(frame.mean)
     times = [60] * (len(pictures) - 1) + [2000]  # milliseconds
     write_atomically(path, lambda t: pictures[0].save(t, "GIF", save_all=True, append_images=pictures[1:], duration=times, loop=0))

@@ -1,8 +1,9 @@
-"""What is to be scored and how, what a wanted error costs, and the pictures and files of the result."""
+"""Scoring a run: loading the model and the data, planning for a target error, and writing the result as arrays and a picture."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,19 +21,24 @@ from score_sde.data.arrays import read_like
 from score_sde.data.reading import ENDINGS
 from score_sde.errors import UsageError
 from score_sde.evaluation.figures import image_grid, is_drawable
+from score_sde.protocols import arguments_of
 from score_sde.runs.batches import save_npz
 from score_sde.runs.opened import open_run
 from score_sde.runs.samples import conditioned_score
+from score_sde.runs.side_by_side import Result
 from score_sde.training.kept import newest_readable
 from sde_lib import ScoreModel
 
 __all__ = ["draw_scores", "load_for_scoring", "plan_scoring", "save_scores", "warn_if_above_target"]
 
-PLANNED = 32  # images on which a plan is made
+PLANNED = 32  # images from which a plan is computed
 
 
 class ScoringInput(NamedTuple):
-    """A run's model, how to score, and the data to be scored; of the run's set its training rows, known truth and classes too."""
+    """A run's model, how to score, and the data to score, with their classes y if they have any.
+
+    train and truth are the training rows and the known oracle of the run's own data set; None for other data.
+    """
 
     model: ScoreModel
     scoring: Scoring
@@ -43,16 +49,18 @@ class ScoringInput(NamedTuple):
 
 
 def load_for_scoring(folder: Path, config: Any, device: str, data: str | None, split: str | None) -> ScoringInput:
-    """What a run's folder holds and the data that are asked for: a part of its own data set or of another one, or a file.
+    """Load a run's model and the data to score: a split of the run's own data set or of another one, or a file.
 
-    Raises UsageError for data that are not of the kind and shape of the model's, and for a part of a file.
+    Raises:
+        UsageError: when the data have another kind or shape than the model's, or a split of a file is asked for.
+        ValueError: when no checkpoint can be read.
     """
     if split is not None and data is not None and Path(data).suffix in ENDINGS:
         raise UsageError(
             f"--split {split} is a part of a data set, and --data {data} is a file, of which all is scored: leave one out"
         )
     split = split or "test"
-    folder = folder.resolve()  # as sentences have it
+    folder = folder.resolve()  # messages name folders from the root
     if data is None:
         experiment = assemble(config)
         own_parts = {"network": experiment.model.network, "sde": experiment.model.sde}
@@ -63,7 +71,7 @@ def load_for_scoring(folder: Path, config: Any, device: str, data: str | None, s
     model, shape, _ = open_run(folder, config, device)
     other = None if Path(data).suffix in ENDINGS else data_set(data_of(data))
     found, y = (None, None) if other is None else other.part(split)
-    arguments = getattr(model.network, "arguments", None) or {}
+    arguments = arguments_of(model.network)
     if y is None and arguments.get("condition") and not arguments.get("condition_dropout"):
         raise UsageError(f"--data {data} has no classes, and the model knows data of a class alone: give a set with classes=True")
     try:
@@ -83,9 +91,10 @@ def load_for_scoring(folder: Path, config: Any, device: str, data: str | None, s
 def plan_scoring(
     model: ScoreModel, scoring: Scoring, codes: Tensor, y: Tensor | None, target_error: float, seed: int
 ) -> tuple[Scoring, str]:
-    """The scoring that leaves target_error of noise and solver error in the mean, at the least cost, and what it spends.
+    """The cheapest scoring whose mean has a noise and solver error of target_error, and a description of the plan.
 
-    Raises UsageError for data without levels, another estimator than the flow, and a target that cannot be reached.
+    Raises:
+        UsageError: when the data have no levels, the estimator is not the flow, or the target cannot be reached.
     """
     device = next(model.parameters()).device
     if model.data.levels is None:
@@ -95,41 +104,48 @@ def plan_scoring(
     if scoring.estimator != "flow":
         raise UsageError(f"--target-error is spent on the flow, and likelihood.estimator is {scoring.estimator!r}: leave one out")
     try:
-        options: Any = {"images": model.data, "dequantize": scoring.dequantize, "method": scoring.method, "seed": seed}
-        score_fn = conditioned_score(model, y, slice(0, PLANNED))
-        budget = plan(model.sde, score_fn, codes[:PLANNED].to(device), len(codes), target_error, **options)
+        images: Any = model.data
+        budget = plan(
+            model.sde,
+            conditioned_score(model, y, slice(0, PLANNED)),
+            codes[:PLANNED].to(device),
+            len(codes),
+            target_error,
+            images=images,
+            dequantize=scoring.dequantize,
+            method=scoring.method,
+            seed=seed,
+        )
     except ValueError as error:
         raise UsageError(f"--target-error {target_error}: {error}") from None
-    bought: Any = {"tolerance": budget.tolerance, "dequantize": budget.dequantize}
-    return dataclasses.replace(scoring, divergence=budget.divergence, **bought), str(budget)
+    planned = dataclasses.replace(scoring, divergence=budget.divergence, tolerance=budget.tolerance, dequantize=budget.dequantize)
+    return planned, str(budget)
 
 
 def warn_if_above_target(result: Any, target_error: float) -> str:
-    """A sentence where the noise in the mean is found to be above what was wanted; nothing where it is not."""
+    """A warning when the noise in the mean is above target_error; else an empty text."""
     noise = result.parts.noise or 0.0
     if noise <= target_error:
         return ""
     return f"  the noise in the mean came out at {noise:.2g}, above the {target_error:g} that was wanted: ask for less\n"
 
 
-def save_scores(result: Any, path: Path) -> None:
-    """The values of each image as arrays: bits_per_dim, or nats, and what else is known of each; of several estimators, by name."""
-    arrays: dict[str, Any] = {"nfe": result.nfe}
-    for prefix, one in _named(result):
-        values = {f.name: getattr(one, f.name) for f in dataclasses.fields(one) if f.name != "per_image"}
-        arrays |= {prefix + name: value.cpu().numpy() for name, value in values.items() if isinstance(value, Tensor)}
-        arrays[prefix + getattr(one, "unit", "bits_per_dim")] = one.per_image.cpu().numpy()
+def save_scores(results: Mapping[str, Result], path: Path) -> None:
+    """Write the values of each row as arrays: bits_per_dim or nats, and the other values that a result has for each row.
+
+    results are by the names of their estimators. Names of arrays begin with the estimator's name, except for the first one's.
+    """
+    arrays: dict[str, Any] = {"nfe": sum(result.nfe for result in results.values())}
+    for i, (name, result) in enumerate(results.items()):
+        prefix = "" if i == 0 else f"{name}_"
+        values = {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name != "per_image"}
+        arrays |= {prefix + key: value.cpu().numpy() for key, value in values.items() if isinstance(value, Tensor)}
+        arrays[prefix + result.unit] = result.per_image.cpu().numpy()
     save_npz(path, **arrays)
 
 
-def _named(result: Any) -> list[tuple[str, Any]]:
-    """Each estimator's result, and what stands before the names of its arrays: nothing for the first, which stands for all."""
-    results = getattr(result, "results", {"": result})
-    return [("" if i == 0 else f"{name}_", one) for i, (name, one) in enumerate(results.items())]
-
-
 def draw_scores(result: Any, codes: Tensor, data: Any, path: Path) -> None:
-    """A histogram of the bits/dim of images, or the nats of real data; of what can be drawn, the ten most and ten least likely."""
+    """Draw a histogram of the bits/dim or nats of each row, and the ten most and ten least likely images."""
     levels = data.levels
     unit, better = ("nats", "higher") if levels is None else ("bits/dim", "lower")
     order = result.per_image.argsort(descending=levels is None).tolist()

@@ -1,10 +1,11 @@
-"""A run in its folder: training with progress, interruption and resuming, and what is written on the way."""
+"""The training of a run in its folder: progress, interruption, resuming, metrics and previews."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -33,14 +34,14 @@ __all__ = ["train"]
 
 
 class _StopRequest:
-    """Turns Ctrl-C, SIGTERM and a closed terminal into a flag while it is entered; a second Ctrl-C stops at once."""
+    """Turns Ctrl-C, SIGTERM and a closed terminal into the flag asked while it is entered. A second Ctrl-C stops at once."""
 
     def __enter__(self) -> _StopRequest:
         self.asked = False
         self._terminals = [number for number in (1, 2) if os.isatty(number)]
         asking = [signal.SIGINT, signal.SIGTERM]
         hangup = getattr(signal, "SIGHUP", None)  # not on Windows
-        if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # nohup has it ignored
+        if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # nohup ignores it
             asking.append(hangup)
         self._before = {which: signal.signal(which, self._ask) for which in asking}
         return self
@@ -48,7 +49,7 @@ class _StopRequest:
     def _ask(self, which: int, frame: FrameType | None) -> None:
         self.asked = True
         for number in self._terminals:
-            if not os.isatty(number):  # it was closed: to write to it would fail, before the run has saved
+            if not os.isatty(number):  # a closed terminal: a write would fail before the run has saved
                 os.dup2(os.open(os.devnull, os.O_WRONLY), number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -66,12 +67,14 @@ def train(
     resume: bool,
     ranks: Ranks = Ranks(),  # noqa: B008  (a value)
 ) -> None:
-    """Train to the end of the config's steps; of several processes the first writes and speaks.
+    """Train to the last step of the config. Rank 0 writes and prints.
 
-    Raises Interrupted after saving when stopped; RunError when the loss diverges, the disk is full or cannot be written, or the
-    memory does not suffice; UsageError when a run is already beyond these steps, or another process is training in the folder.
+    Raises:
+        Interrupted: when training was stopped, after saving.
+        RunError: when the loss diverges, the folder cannot be written, or there is not enough memory.
+        UsageError: when the run is already beyond these steps, or another process is training in the folder.
     """
-    folder = folder.resolve()  # as sentences have it
+    folder = folder.resolve()  # messages name folders from the root
     with explain_faults(folder, config), ExitStack() as held:
         if ranks.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
@@ -82,9 +85,34 @@ def train(
 
 
 def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str, resume: bool, ranks: Ranks) -> None:
-    model, data, settings, first_one = experiment.model.to(device), experiment.data, experiment.settings, ranks.rank == 0
-    conditions: Any = {"y": data.train_y, "test_y": data.test_y}
-    trainer = Trainer(model, data.train, experiment.objective, settings, experiment.seed, folder, data.test, ranks, **conditions)
+    """Train, and leave the averaged weights in the experiment's model, ready to be used."""
+    trainer = _trainer_of(experiment, folder, device, resume, ranks)
+    if ranks.rank == 0:
+        log = log_to(folder, experiment.settings.tensorboard, trainer.step)
+        write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
+        _run(trainer, experiment, folder, log)
+        draw_curve(folder)
+    else:
+        _run(trainer, experiment, folder, lambda *_: None)
+    experiment.model.network = trainer.averaged().network
+    experiment.model.eval()
+
+
+def _trainer_of(experiment: Experiment, folder: Path, device: str, resume: bool, ranks: Ranks) -> Trainer:
+    """The trainer of an experiment, at the start or where the run in the folder ended."""
+    data, settings = experiment.data, experiment.settings
+    trainer = Trainer(
+        experiment.model.to(device),
+        data.train,
+        experiment.objective,
+        settings,
+        experiment.seed,
+        folder,
+        data.test,
+        ranks,
+        y=data.train_y,
+        test_y=data.test_y,
+    )
     if resume:
         trainer.resume()
         if trainer.step > settings.steps:
@@ -93,15 +121,21 @@ def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str
                 "give a larger --config.train.steps to go on"
             )
         trainer.rewrite_checkpoint()
-    elif first_one:
-        new_run(experiment.name, folder)  # another process may have trained there since this one looked
-    if first_one:
-        log = log_to(folder, settings.tensorboard, trainer.step)
-        write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
-    batch = settings.batch_size
+    elif ranks.rank == 0:
+        new_run(experiment.name, folder)  # another process may have trained there since the folder was chosen
+    return trainer
+
+
+def _run(trainer: Trainer, experiment: Experiment, folder: Path, log: Callable[[int, dict[str, Any]], None]) -> None:
+    """Take the steps that are left, with a progress bar, logging and previews.
+
+    Raises:
+        Interrupted: when training was stopped, after saving.
+    """
+    steps, batch, ranks = experiment.settings.steps, experiment.settings.batch_size, trainer.ranks
     started, first = time.perf_counter(), trainer.step
-    total, initial = settings.steps * batch, first * batch
-    bar = progress_bar(total=total, initial=initial, description="training", unit=" images", disable=not first_one)
+    total, initial, silent = steps * batch, first * batch, ranks.rank > 0
+    bar = progress_bar(total=total, initial=initial, description="training", unit=" images", disable=silent)
     with bar, _StopRequest() as stop:
         asked = False
         for progress in trainer.run():
@@ -109,25 +143,18 @@ def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str
             if progress.loss is not None:
                 skipped = {"skipped": progress.skipped} if progress.skipped else {}
                 bar.set_postfix(step=progress.step, loss=f"{progress.loss:.4g}", refresh=False, **skipped)
-            row = _row(progress, (progress.step - first) * batch, time.perf_counter() - started) | preview(
-                experiment, trainer, folder
-            )
-            if first_one:
-                log(progress.step, row)  # before the save: what is saved has been logged
+            row = _row(progress, (progress.step - first) * batch, time.perf_counter() - started)
+            log(progress.step, row | preview(experiment, trainer, folder))  # before the save: every saved step has been logged
             asked = ranks.any(stop.asked)
-            if asked and progress.step < settings.steps and trainer.guard.last_step_taken():
+            if asked and progress.step < steps and trainer.guard.last_step_taken():
                 trainer.save()
                 break
         if asked:
             raise Interrupted(trainer.step)
-    if first_one:
-        draw_curve(folder)
-    experiment.model.network = trainer.averaged().network
-    experiment.model.eval()
 
 
 def _row(progress: Progress, images: int, seconds: float) -> dict[str, Any]:
-    """What is logged of a step: nothing of most."""
+    """The numbers of a step for the metrics; empty for steps without a report."""
     row: dict[str, Any] = {}
     if progress.loss is not None:
         row |= {"loss": progress.loss, "skipped": progress.skipped}

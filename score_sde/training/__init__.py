@@ -1,1 +1,1 @@
-"""The training loop, and the files from which a training resumes."""
+"""Training: the loop, and the files from which it resumes."""

@@ -1,4 +1,4 @@
-"""Pictures mirrored, turned and moved: exact symmetries of the grid, of each row its own, without interpolation."""
+"""Data augmentation by exact symmetries of the pixel grid: mirroring, quarter turns and shifts, without interpolation."""
 
 from __future__ import annotations
 
@@ -9,28 +9,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from score_sde.protocols import arguments_of
 from score_sde.training.settings import Settings
 from sde_lib import RowNoise
 from sde_lib.noise import Stream
 
 __all__ = ["AUGMENT", "Augmentation", "mirrored", "moved", "turned"]
 
-AUGMENT = 9  # numbers that EDM's networks are told: x-flip, y-flip, scale, cos - 1 and sin of the turn, anisotropy (2), x, y
-FARTHEST = 8  # EDM moves a picture by up to its size over this
+AUGMENT = 9  # labels of EDM's networks: x-flip, y-flip, scale, cos - 1 and sin of the turn, anisotropy (2), x, y
+FARTHEST = 8  # EDM moves a picture by up to 1/8 of its size
 
 Noises = Callable[[Stream], RowNoise]
 
 
 class Augmentation:
-    """What settings ask to be done to the rows of a batch, (B, channels, *space), before they are dequantized.
+    """The augmentation that settings describe, applied to a batch (B, channels, *space) before it is dequantized.
 
-    flip, rotate and shift are not told to the network, which learns the density of what comes out: the mean of the data's density
-    over all that may be done, each a permutation of the entries. augment is told, in a vector (B, 9) by the name augment, laid out
-    as EDM's; the network learns the density given each vector, and that given 0, as in sampling, is the data's own. Each of four
-    kinds, mirroring in x, in y, quarter turns, moves by whole pixels, happens with that probability, and its parameter is then
-    uniform, nothing included: a picture is mirrored with probability augment / 2.
+    flip, rotate and shift: the network is not conditioned on the transformation. It learns the mean of the data's density over all
+    transformations, each a permutation of the entries.
 
-    Raises ValueError for data without such a symmetry, and for a network that cannot be told.
+    augment: the network is conditioned on the transformation, by an input (B, 9) named augment in EDM's layout. Given 0, as in
+    sampling, it learns the density of the data themselves. The four kinds of transformation are mirroring in x, mirroring in y,
+    quarter turns and shifts by whole pixels. Each is applied with probability augment, and its parameter is then uniform over all
+    values, the identity included. So a picture is mirrored with probability augment / 2.
+
+    Raises:
+        ValueError: when the data do not have the symmetry, or the network lacks the input augment.
 
     Reference: Karras, Aittala, Aila, Laine, 2022, arXiv 2206.00364, appendix F.2.
     """
@@ -47,15 +51,15 @@ class Augmentation:
                 f"train.shift={self.shift} moves data (channels, *space) by less than their size, and the data are {shape}: "
                 "give a smaller one, or leave it out"
             )
-        if self.augment and not _can_be_told(network):
+        if self.augment and not _takes_labels(network):
             raise ValueError(
-                f"train.augment={self.augment} tells the network a vector of {AUGMENT} numbers by the name augment, and "
+                f"train.augment={self.augment} gives the network {AUGMENT} numbers as its input augment, and "
                 f"{type(network).__name__} was built without that input: use song_unet(augment={AUGMENT}) or "
                 f"dhariwal_unet(augment={AUGMENT}), or leave it out"
             )
 
     def __call__(self, x: Tensor, noise: Noises) -> tuple[Tensor, dict[str, Tensor]]:
-        """The rows with what this step does to them, and what the network is told of it; noise gives a stream of this step."""
+        """The augmented rows, and the conditions of the network. noise gives the random numbers of this step by stream."""
         if self.flip:
             x = mirrored(x, _uniform(noise(Stream.FLIP), x, 1)[:, 0] < 0.5, -1)
         if self.rotate:
@@ -64,10 +68,10 @@ class Augmentation:
             places = 2 * self.shift + 1
             by = (places * _uniform(noise(Stream.SHIFT), x, x.ndim - 2)).long() - self.shift
             x = moved(x, by, around=True)
-        return self._told(x, noise(Stream.AUGMENT)) if self.augment else (x, {})
+        return self._with_labels(x, noise(Stream.AUGMENT)) if self.augment else (x, {})
 
-    def _told(self, x: Tensor, noise: RowNoise) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mirror, then turn, then move, and the parameters of it all."""
+    def _with_labels(self, x: Tensor, noise: RowNoise) -> tuple[Tensor, dict[str, Tensor]]:
+        """The rows mirrored, then turned, then moved, and the labels (B, 9) of these transformations."""
         u = _uniform(noise, x, 9)
         happens, u = u[:, :4] < self.augment, u[:, 4:]
         in_x, in_y = (happens[:, :2] & (u[:, :2] < 0.5)).unbind(1)
@@ -82,16 +86,16 @@ class Augmentation:
         return x, {"augment": torch.cat([turn, by * FARTHEST / size], 1).float()}
 
 
-def _can_be_told(network: Any) -> bool:
-    """By the size that a network of ours was built with, by the signature of another."""
-    arguments = getattr(network, "arguments", None) or {}
+def _takes_labels(network: Any) -> bool:
+    """Whether a network has the input augment: by its arguments if it is registered, else by its signature."""
+    arguments = arguments_of(network)
     if "augment" in arguments:
         return bool(arguments["augment"] == AUGMENT)
     return "augment" in inspect.signature(getattr(network, "forward", network)).parameters
 
 
 def _uniform(noise: RowNoise, x: Tensor, count: int) -> Tensor:
-    """count numbers for each row, (B, count), below 1, to which they would be rounded in float32."""
+    """count uniform numbers below 1 for each row, (B, count), in float64: float32 would round some of them to 1."""
     return noise.uniform(torch.empty(len(x), count, dtype=torch.float64, device=x.device))
 
 
@@ -100,7 +104,7 @@ def _by_row(values: Tensor, x: Tensor) -> Tensor:
 
 
 def mirrored(x: Tensor, which: Tensor, axis: int) -> Tensor:
-    """Rows of x (B, ...) for which it is so, (B,), from end to end along an axis.
+    """Rows of x (B, ...), reversed along an axis where which (B,) is True.
 
     >>> mirrored(torch.tensor([[1, 2], [3, 4]]), torch.tensor([True, False]), -1)
     tensor([[2, 1],
@@ -110,7 +114,7 @@ def mirrored(x: Tensor, which: Tensor, axis: int) -> Tensor:
 
 
 def turned(x: Tensor, quarters: Tensor) -> Tensor:
-    """Square pictures (B, C, n, n), each turned counter-clockwise by so many quarters, (B,), 0 to 3.
+    """Square pictures (B, C, n, n), each turned counter-clockwise by 0 to 3 quarters (B,).
 
     >>> turned(torch.tensor([[[[1, 2], [3, 4]]]]), torch.tensor([1]))
     tensor([[[[2, 4],
@@ -121,9 +125,9 @@ def turned(x: Tensor, quarters: Tensor) -> Tensor:
 
 
 def moved(x: Tensor, by: Tensor, around: bool) -> Tensor:
-    """Data (B, C, *space), each moved by whole entries along each axis of space, (B, axes), towards larger indices.
+    """Data (B, C, *space), each row moved by (B, axes) entries along the axes of space, towards larger indices.
 
-    What leaves at one end comes in at the other, around, or what comes in is what is there seen in a mirror on the last entry.
+    With around, entries that leave at one end come in at the other. Else the edge is filled by reflection about the last entry.
 
     >>> x = torch.tensor([[[1, 2, 3, 4]]])
     >>> moved(x, torch.tensor([[1]]), around=True), moved(x, torch.tensor([[1]]), around=False)

@@ -1,4 +1,4 @@
-"""A learned dequantizer for a trained model: fitted with the model held fixed, and kept in a file of its own."""
+"""A learned dequantizer for a trained model. It is fitted with the model fixed, and saved in a file of its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILE_NAME = "dequantizer.safetensors"
 
 
 class Fit(NamedTuple):
-    """After a step: how many are done, and the bound's estimate in bits/dim, but for a constant, over the last of them."""
+    """Progress: the steps taken, and the bound in bits/dim, up to a constant, averaged since the last report."""
 
     step: int
     bits: float
@@ -38,7 +38,8 @@ def fit(
 ) -> Iterator[Fit]:
     """Train the network of a Variational on integer images: minimise E[log q(x | k)] + (T - t_min)/2 L(x), in nats an entry.
 
-    L is denoising score matching with the likelihood weighting, which bounds -log p(x) up to a constant. A Fit every 50 steps.
+    L is denoising score matching with the likelihood weighting, which bounds -log p(x) up to a constant. data are (N, *shape).
+    A Fit is yielded every 50 steps.
 
     Reference: Song, Durkan, Murray, Ermon, 2021, arXiv 2101.09258, equation 8 and appendix C.
     """
@@ -70,7 +71,7 @@ def fit(
 
 
 def fit_in_folder(model: ScoreModel, codes: Tensor, folder: Path, steps: int, seed: int) -> Path:
-    """Fit a small network to a run's model, with a progress bar, and write it to the run's folder; its path."""
+    """Fit a small network to a run's model, write it to the run's folder, and give the path of the file."""
     shape = tuple(codes.shape[1:])
     torch.manual_seed(seed)  # the initial weights
     network: nn.Module = UNet(shape, channels=16, blocks=1, outputs=2) if len(shape) == 3 else MLP(shape, outputs=2)
@@ -84,13 +85,17 @@ def fit_in_folder(model: ScoreModel, codes: Tensor, folder: Path, steps: int, se
 
 
 def save_dequantizer(network: nn.Module, path: Path) -> None:
-    """Write the network of a Variational: a network of models, to one file that `variational` reads."""
+    """Write the network of a Variational to a file that `variational` reads. It must be one of our networks."""
     described = {"name": type(network).__name__, "arguments": network.arguments}
     write_tensors(path, network.state_dict(), {"format": "sde-dequantizer", "network": json.dumps(described)})
 
 
 def variational(file: str, draws: int = 1) -> Variational:
-    """The Variational in a file of save_dequantizer. Raises ValueError for another file, or a damaged one."""
+    """The Variational in a file that `save_dequantizer` wrote.
+
+    Raises:
+        ValueError: when there is no such file, or it is damaged.
+    """
     if not Path(file).is_file():
         raise ValueError(f"there is no dequantizer at {file}: fit one with --mode dequantize")
     try:

@@ -1,4 +1,4 @@
-"""Averages of a network's weights over training, by a rate or by a width relative to the training so far."""
+"""Moving averages of a network's weights, by a rate or by a width relative to the length of the training."""
 
 from __future__ import annotations
 
@@ -15,27 +15,31 @@ from score_sde.training.sharding import local_shard
 
 __all__ = ["Average", "averages_of", "exponent_of", "power_decay", "warm_decay"]
 
-WIDEST = 1 / math.sqrt(12)  # of a power function: that of the mean of all steps
+WIDEST = 1 / math.sqrt(12)  # the width of the mean of all steps
 
 
 def warm_decay(updates: int, rate: float) -> float:
-    """min(rate, n / (n + 10)) after n updates: the average is the weights themselves at first, and forgets the start fast."""
+    """min(rate, n / (n + 10)) after n updates, so that the initial weights are forgotten fast."""
     return min(rate, updates / (updates + 10))
 
 
 def power_decay(updates: int, width: float) -> float:
-    """(1 - 1 / (n + 1))^(gamma + 1) after n updates: the average over steps s is weighted by s^gamma, however long training is.
+    """(1 - 1 / (n + 1))^(gamma + 1) after n updates: the average weighs step s by s^gamma, at any length of the training.
 
-    width is the standard deviation of that weight over the length of training. Reference: Karras et al., 2024, arXiv 2312.02696,
-    section 3.1.
+    width is the standard deviation of that weight, relative to the length of the training.
+
+    Reference: Karras et al., 2024, arXiv 2312.02696, section 3.1.
     """
     return (updates / (updates + 1)) ** (exponent_of(width) + 1)
 
 
 def exponent_of(width: float) -> float:
-    """The gamma of a width = sqrt(gamma + 1) / ((gamma + 2) sqrt(gamma + 3)), which is 1 / sqrt(12) for the mean of all steps.
+    """The gamma of width = sqrt(gamma + 1) / ((gamma + 2) sqrt(gamma + 3)). The mean of all steps has width 1 / sqrt(12).
 
-    Raises ValueError outside. Reference: Karras et al., 2024, arXiv 2312.02696, section 3.1.
+    Raises:
+        ValueError: when width is not in (0, 1 / sqrt(12)].
+
+    Reference: Karras et al., 2024, arXiv 2312.02696, section 3.1.
 
     >>> round(exponent_of(0.1), 2)
     6.94
@@ -47,9 +51,9 @@ def exponent_of(width: float) -> float:
 
 
 class Average(nn.Module):
-    """A copy of a network, in module, whose weights are averages of the network's.
+    """A copy of a network, module, whose weights are averages of the network's weights.
 
-    decay gives the part of the average that is kept after so many updates.
+    decay(n) is the factor of the old average in the update that follows n updates.
 
     >>> layer = nn.Linear(1, 1, bias=False)
     >>> average = Average(layer, lambda updates: updates / (updates + 1))
@@ -64,18 +68,18 @@ class Average(nn.Module):
         super().__init__()
         self.module = copy.deepcopy(network).requires_grad_(False)
         self._decay = decay
-        self._of = (network,)  # in a tuple, so that it is no part of this
+        self._source = (network,)  # in a tuple, so that the network is not registered as a submodule
 
     @cached_property
     def _both(self) -> tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:
-        """Weights, which may be in shards by now, of average and network, and their buffers."""
-        (network,) = self._of
-        own, current = ([local_shard(p) for p in of.parameters()] for of in (self.module, network))
+        """The weights of the average and of the network, which may be in shards by now, and the pairs of their buffers."""
+        (network,) = self._source
+        own, current = ([local_shard(p) for p in module.parameters()] for module in (self.module, network))
         return own, current, list(zip(self.module.buffers(), network.buffers(), strict=True))
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
-        """Move towards the weights that the network has now; updates is how often this was done before."""
+        """Move the average towards the network's current weights. updates is the number of updates before."""
         own, current, buffers = self._both
         torch._foreach_lerp_(own, current, 1 - self._decay(updates))
         for buffer, now in buffers:
@@ -85,9 +89,12 @@ class Average(nn.Module):
 def averages_of(
     network: nn.Module, rate: float, rates: tuple[float, ...], widths: tuple[float, ...], warmup: bool = True
 ) -> dict[str, Average]:
-    """The average that is used, "ema", and others by the names "ema_0.9999" and "power_0.1". Raises ValueError as exponent_of.
+    """The averages by name: "ema", which is used, and others such as "ema_0.9999" and "power_0.1".
 
-    Without warmup rates are constant: after n steps rate^n of the initial weights is left.
+    With warmup, `warm_decay` gives the rates. Without, they are constant: after n steps rate^n of the initial weights is left.
+
+    Raises:
+        ValueError: when a width is out of range.
     """
     decay: Callable[[int, float], float] = warm_decay if warmup else lambda _, rate: rate
     decays: dict[str, Callable[[int], float]] = {"ema": lambda n: decay(n, rate)}

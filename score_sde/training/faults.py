@@ -1,4 +1,4 @@
-"""What can go wrong on a machine while a run trains, each told in a sentence."""
+"""Failures of the machine while a run trains, each explained in one sentence."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from score_sde.errors import RunError, first_line
 
 __all__ = ["WRITING", "explain_faults"]
 
-# What is said of a place that is full or cannot be written.
+# Errors of a disk that is full or cannot be written.
 WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 @contextlib.contextmanager
 def explain_faults(folder: Path, config: Any) -> Iterator[None]:
-    """Turn a disk that is full or cannot be written, and memory that does not suffice, into a RunError that says what to do."""
+    """Turn errors of a full or read-only disk and of too little memory into a RunError that says what to do.
+
+    Raises:
+        RunError: when the folder cannot be written, or there is not enough memory.
+    """
     try:
         yield
-    except (OSError, SafetensorError) as error:  # what safetensors says while it reads has been told by those who read
+    except (OSError, SafetensorError) as error:  # safetensors errors of reading have been handled before
         if isinstance(error, OSError) and error.errno not in WRITING:
             raise
         raise RunError(

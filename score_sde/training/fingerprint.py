@@ -1,4 +1,4 @@
-"""By what a run knows that its data are those that it was begun with."""
+"""A short text that identifies a data set, so that a resumed run can detect other data."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from torch import Tensor
 
 __all__ = ["fingerprint"]
 
-BYTES = 1 << 24  # about as many are looked at
+BYTES = 1 << 24  # about as many bytes enter the checksum
 
 
 def fingerprint(data: Tensor, transform: Any, y: Tensor | None = None) -> str:
-    """Rows, (N, *shape), their type, what 0 and 1 mean, and a CRC-32 of rows spread over the set and of their conditions y.
+    """The number of rows (N, *shape), their type, the meaning of 0 and 1, and a CRC-32 of rows and of their conditions y.
 
-    All rows where they are 16 MiB or less. What numbers mean is given to six digits: sums of real numbers depend on the machine.
+    The checksum is of all rows of up to 16 MiB, and of evenly spaced rows of larger data. The meaning has six digits, because sums
+    of real numbers differ between machines.
 
     >>> from sde_lib import Images
     >>> fingerprint(torch.zeros(20, 3, dtype=torch.uint8), Images(2)).split(", checksum")[0]

@@ -1,4 +1,4 @@
-"""Training from Python, in a notebook for instance."""
+"""Training from Python, for example in a notebook."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sde_lib.data import chunks
 
 __all__ = ["fit"]
 
-OF_RUNS = ("look_every", "tensorboard")  # settings that run.py alone follows
+OF_RUNS = ("look_every", "tensorboard")  # settings of the program alone
 
 
 def fit(
@@ -40,19 +40,19 @@ def fit(
     callback: Callable[[Progress], object] | None = None,
     **settings: Any,
 ) -> ScoreModel:
-    """Train a model on data, and give it back with averaged weights, ready to be used.
+    """Train a model on data, and return it with averaged weights, ready to be used.
 
-    data (N, *shape) are integers or real numbers, as model.data says. The objective is denoising score matching with the
-    likelihood's weighting unless given. settings are the keys of the section train of configs/default.py, such as steps=5000,
-    batch_size=128 or autocast="bf16". y and test_y are conditions of the rows, which the network gets by the name y.
+    data (N, *shape) are integers or real numbers, as model.data says. objective is denoising score matching with the likelihood
+    weighting unless given. settings are the keys of the section train of configs/default.py, such as steps=5000, batch_size=128
+    or autocast="bf16". y and test_y are conditions of the rows, which the network gets as its argument y.
 
-    callback gets a Progress after each step; its loss is None except every log_every steps. An exception of the callback ends
-    the training. test are rows that are not trained on: their loss is in the Progress of a save, and the weights with the least
-    loss are kept as best.safetensors.
+    callback gets a Progress after each step. Its loss is None except every log_every steps. An exception of the callback ends
+    the training. test are rows that are not trained on. Their loss is in the Progress before a save, and the weights with the
+    smallest one are saved as best.safetensors.
 
-    With a folder, the model and the state of the training are written there every save_every steps, and resume=True goes on from
-    them, to the same weights. Without a folder nothing is written. The result depends on the seed and the model alone, and
-    torch's random state is left as it was.
+    With a folder, the model and the state of the training are saved there every save_every steps, and resume=True continues from
+    them to the same weights. Without a folder nothing is saved. The result depends on the model, the data, the settings and the
+    seed alone, and torch's random state is left as it was.
 
     Raises:
         TypeError: when a setting is not known, data are not a tensor, or the model has no data.
@@ -76,7 +76,7 @@ def fit(
     chosen = _settings(settings)
     chosen.require_processes(1)
     where = None if folder is None else Path(folder).resolve()
-    for rows in (data, *(() if test is None else (test,))):
+    for rows in [data] if test is None else [data, test]:
         for part in chunks(rows):
             model.data.check(part)
     objective = objective or DenoisingScoreMatching("likelihood", ImportanceTime())
@@ -104,7 +104,7 @@ def _settings(given: dict[str, Any]) -> Settings:
     known = [field.name for field in fields(Settings) if field.name not in OF_RUNS]
     for name in given:
         if name in OF_RUNS:
-            raise TypeError(f"fit has no setting {name!r}, which is of runs of run.py: look at what a callback gets")
+            raise TypeError(f"fit has no setting {name!r}, which belongs to runs of the program: use a callback")
         if name not in known:
             near = nearest(name, known)
             raise TypeError(
@@ -114,7 +114,7 @@ def _settings(given: dict[str, Any]) -> Settings:
 
 
 def _random_state_of(device: torch.device) -> AbstractContextManager[None]:
-    """Puts torch's random state back at its end, of the CPU and of one device: left to itself torch warns of all the others."""
+    """A context that restores torch's random state of the CPU and of one device. By default torch would save all devices."""
     if device.type == "cpu":
         return torch.random.fork_rng(devices=[])
     return torch.random.fork_rng(devices=[device], device_type=device.type)

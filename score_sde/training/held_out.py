@@ -1,4 +1,4 @@
-"""The loss on rows that are not trained on, with times and noise that are the same at every look."""
+"""The held-out loss, with the same times and noise each time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ LEVELS = 5
 
 
 class HeldOut(NamedTuple):
-    """Mean loss and its standard error (None for one row); and (log-SNR, loss) of five parts, from the least noise to the most.
+    """The mean loss, its standard error (None for one row), and five pairs (log-SNR, loss) from the least noise to the most.
 
-    Two looks share rows, times and noise: the error of their difference is far smaller than that of either.
+    Two values share rows, times and noise. So the error of their difference is far smaller than the error of each value.
     """
 
     mean: float
@@ -31,9 +31,9 @@ class HeldOut(NamedTuple):
 def held_out(
     model: ScoreModel, objective: Any, codes: Tensor, *, batch_size: int, dequantize: bool, seed: int, y: Tensor | None = None
 ) -> HeldOut:
-    """The objective's loss of each row of data (N, *shape), once, at its own time and noise, from the seed alone.
+    """The objective's loss on data (N, *shape), with one time and one noise a row that depend on the seed alone.
 
-    Touches no generator and no memory of training; the model is left in evaluation mode.
+    No random state and no state of the training changes. The model is left in evaluation mode.
     """
     transform: Any = model.data
     sde = model.sde

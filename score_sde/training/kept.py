@@ -1,4 +1,4 @@
-"""The files of a run that are kept: the newest under its own name, those before it under their steps."""
+"""Versions of a run's files: the newest under its own name, older ones with their steps in their names."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ T = TypeVar("T")
 
 
 def replace_and_keep(path: Path, step: int | None, keep: int, write: Callable[[Path], object]) -> None:
-    """Have a file written anew, the old one kept as <name>-<step>.<ending>, and all but the newest keep - 1 of these dropped.
+    """Write a new version of a file, keep the old one as <name>-<step>.<ending>, and delete all but keep - 1 old versions.
 
-    A file whose step is None, not known, is not worth keeping. At every moment a whole file is there under the name itself.
+    step is the step of the old file. When it is None, the old file is not kept. At every moment a whole file has the name itself.
     """
     if step is not None and keep > 1 and path.exists():
         aside = path.with_name(f"{path.stem}-{step}{path.suffix}")
         aside.unlink(missing_ok=True)
         try:
             os.link(path, aside)
-        except OSError:  # a file system without second names
+        except OSError:  # a file system without hard links
             write_atomically(aside, lambda temporary: shutil.copy(path, temporary))
     write(path)
     for old in older_versions(path)[keep - 1 :]:
@@ -34,15 +34,16 @@ def replace_and_keep(path: Path, step: int | None, keep: int, write: Callable[[P
 
 
 def older_versions(path: Path) -> list[Path]:
-    """What is kept of the times before of a file, the newest first: by the step in its name, never by a clock."""
+    """The older versions of a file, newest first, by the steps in their names: time stamps may be wrong."""
     found = {p.stem.removeprefix(f"{path.stem}-"): p for p in path.parent.glob(f"{path.stem}-*{path.suffix}")}
     return [found[step] for step in sorted(filter(str.isdecimal, found), key=int, reverse=True)]
 
 
 def newest_readable(path: Path, read: Callable[[Path], T]) -> tuple[Path, T]:
-    """What read gives of a file, or, where that raises ValueError, of the newest before it that is sound, with a word on stderr.
+    """The newest version of a file that read can read, and the result of read. A warning on stderr says when it is an older one.
 
-    Raises the ValueError of the first when none is.
+    Raises:
+        ValueError: when read raises it for every version; the error is that of the newest.
     """
     found = [p for p in (path, *older_versions(path)) if p.exists()]
     errors: list[ValueError] = []
@@ -60,7 +61,7 @@ def newest_readable(path: Path, read: Callable[[Path], T]) -> tuple[Path, T]:
 
 
 def remove_partial_files(folder: Path, *names: str) -> None:
-    """Remove what a killed process left half written of files with such names; the caller has to be alone in the folder."""
+    """Remove the partial files of such names that a killed process left. The caller must hold the folder's lock."""
     for name in names:
         for path in folder.glob(f".{name}*.tmp"):
             shutil.rmtree(path, ignore_errors=True)

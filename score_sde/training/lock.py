@@ -1,4 +1,4 @@
-"""One training at a time in a folder, and one maker of a file."""
+"""Locks: one training at a time in a folder, and one process at a time that makes a file."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ LOCK_NAME = ".lock"
 
 @contextlib.contextmanager
 def exclusive_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the kernel releases it when the process ends, however it ends, so that none is ever left behind.
+    """Hold the folder's lock. The kernel releases it when the process ends, also when it is killed.
 
-    Where the file system has no locks there is none. Raises UsageError when another process holds it.
+    A file system without locks gives no protection.
+
+    Raises:
+        UsageError: when another process holds the lock.
     """
     with open(folder / LOCK_NAME, "ab") as file:
         if fcntl is not None:
@@ -37,7 +40,7 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def wait_for_lock(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which is made if it is not there, after whoever holds it: as exclusive_lock, but waiting."""
+    """Wait for the lock of a file, and hold it. The file is created if it does not exist."""
     with open(path, "ab") as file:
         if fcntl is not None:
             with contextlib.suppress(OSError):

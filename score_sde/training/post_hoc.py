@@ -1,4 +1,4 @@
-"""The average of a width that is chosen after training, from snapshots of averages of other widths."""
+"""Post-hoc averages: averaged weights of any width after training, from snapshots of averages of other widths."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOLDER, PREFIX = "averages", "power_"
 
 
 def write_snapshot(folder: Path, step: int, contents: Mapping[str, Tensor]) -> None:
-    """Keep the power-function averages in a state's contents, if there are any, in the run's folder averages."""
+    """Write the power-function averages of a state, if there are any, to the folder averages/ of the run."""
     tensors = {key.replace("/module.", "/", 1): value for key, value in contents.items() if key.startswith(PREFIX)}
     if tensors:
         widths = {name: float(name.removeprefix(PREFIX)) for name in sorted({key.split("/")[0] for key in tensors})}
@@ -30,10 +30,11 @@ def write_snapshot(folder: Path, step: int, contents: Mapping[str, Tensor]) -> N
 
 
 def mixture(steps: list[int], widths: list[float], step: int, width: float) -> np.ndarray:
-    """The coefficients of averages (step_i, width_i) whose sum is nearest to the average of a width over the first steps.
+    """The coefficients c_i with which averages (step_i, width_i) add up to nearly the average of a width at a step.
 
-    An average over n steps weighs step s by p(s) = (gamma + 1) s^gamma / n^(gamma + 1); nearest is in the mean square of the
-    difference of these weights, int (sum_i c_i p_i - p)^2 ds, with coefficients that sum to 1.
+    An average over n steps weighs step s by p(s) = (gamma + 1) s^gamma / n^(gamma + 1). The c_i sum to 1 and minimise
+    int (sum_i c_i p_i - p)^2 ds.
+
     Reference: Karras et al., 2024, arXiv 2312.02696, section 3.2 and appendix C.
 
     >>> mixture([50, 100, 100], [0.1, 0.1, 0.2], 100, 0.2).round(6).tolist()[2]
@@ -41,20 +42,23 @@ def mixture(steps: list[int], widths: list[float], step: int, width: float) -> n
     """
     n = np.array([*steps, step], dtype=np.float64) / step
     gamma = np.array([exponent_of(w) for w in (*widths, width)])
-    part = np.minimum(n / n[:, None], 1.0)  # of the first's length that the second has too
+    part = np.minimum(n / n[:, None], 1.0)  # [i, j]: the part of average i's steps that average j covers
     powers = part ** gamma[:, None] * part.T**gamma
     products = np.outer(gamma + 1, gamma + 1) / (gamma[:, None] + gamma + 1) * powers / np.maximum(n[:, None], n)
-    system = np.ones((len(n), len(n)))  # with a multiplier for the sum
+    system = np.ones((len(n), len(n)))  # the last row and column: a Lagrange multiplier for the sum
     system[:-1, :-1], system[-1, -1] = products[:-1, :-1], 0.0
     return np.linalg.lstsq(system, np.append(products[:-1, -1], 1.0), rcond=1e-13)[0][:-1]
 
 
 def average_of_width(folder: str | Path, width: float, step: int | None = None) -> ScoreModel:
-    """The model of a run with its weights averaged by a power function of any width, as if they had been averaged so in training.
+    """The model of a run with its weights averaged by a power function of any width, as training would have averaged them.
 
-    The run has to have been trained with train.ema_widths, of two widths such as (0.05, 0.1) at best; step is that of its end,
-    or of any save before. The more saves there were, the nearer this is.
-    Raises UsageError for a run without snapshots, or without one of that step; ValueError for a width out of range.
+    The run must have been trained with train.ema_widths, best with two widths such as (0.05, 0.1). step is the step of a save,
+    and the last one unless given. More saves give a smaller error.
+
+    Raises:
+        UsageError: when the run has no snapshots, or none of that step.
+        ValueError: when the width is out of range.
     """
     folder = Path(folder)
     files = sorted((folder / FOLDER).glob("*.safetensors"), key=lambda path: int(path.stem))

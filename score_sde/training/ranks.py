@@ -1,4 +1,4 @@
-"""Several processes at one job: who we are among those that torchrun started."""
+"""The ranks of a torchrun job."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["Ranks", "torchrun_ranks", "world_size"]
 
 
 class Ranks(NamedTuple):
-    """This process among so many: rank 0 is the one that writes and speaks."""
+    """The rank of this process among world processes. Rank 0 writes and prints. Every rank must call each method."""
 
     rank: int = 0
     world: int = 1
 
     def barrier(self) -> None:
-        """Until every process has come here."""
+        """Wait until every rank has reached this point."""
         if self.world > 1:
             distributed.barrier()
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in one of the processes at least; all must ask."""
+        """Whether the flag is True on at least one rank."""
         if self.world == 1:
             return flag
         flags = torch.tensor(float(flag))
@@ -34,7 +34,7 @@ class Ranks(NamedTuple):
         return bool(flags > 0)
 
     def mean(self, value: Tensor) -> Tensor:
-        """Of the values that the processes have; all must ask."""
+        """The mean of the ranks' values."""
         if self.world == 1:
             return value
         total = value.clone()
@@ -42,7 +42,7 @@ class Ranks(NamedTuple):
         return total / self.world
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The rows of all processes, of which this one has rows rank, rank + world, ..., in order; all must ask."""
+        """The rows of all ranks in order, where this rank has rows rank, rank + world, ..."""
         if self.world == 1:
             return rows
         parts = [torch.empty_like(rows) for _ in range(self.world)]
@@ -50,32 +50,32 @@ class Ranks(NamedTuple):
         return torch.stack(parts, 1).flatten(0, 1)
 
     def broadcast(self, value: Any) -> Any:
-        """What the first process says."""
+        """The value of rank 0."""
         if self.world == 1:
             return value
-        said = [value]
-        distributed.broadcast_object_list(said)
-        return said[0]
+        values = [value]
+        distributed.broadcast_object_list(values)
+        return values[0]
 
 
 def world_size() -> int:
-    """As torchrun says by its environment variables, before they have met."""
+    """The number of ranks, from torchrun's environment variables, before the ranks have connected."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
 def torchrun_ranks() -> Iterator[Ranks]:
-    """The processes of torchrun, as its environment variables describe them; without it, this one alone.
+    """The ranks that torchrun started, connected; without torchrun, this process alone.
 
-    >>> with processes() as here:
-    ...     here.world
+    >>> with torchrun_ranks() as ranks:
+    ...     ranks.world
     1
     """
     if world_size() == 1:
         yield Ranks()
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and distributed.is_nccl_available() else "gloo"
-    distributed.init_process_group(backend, timeout=timedelta(days=7))  # one may have much more to do than another
+    distributed.init_process_group(backend, timeout=timedelta(days=7))  # one rank may have much more work than another
     try:
         yield Ranks(distributed.get_rank(), distributed.get_world_size())
     finally:

@@ -1,4 +1,4 @@
-"""The rows of each step of training, in an order that depends on the seed alone, read while the step before is computed."""
+"""The rows of each training step, in an order that depends on the seed alone, read one step ahead."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sde_lib.noise import Stream
 
 __all__ = ["Rows"]
 
-SMALL = 1 << 31  # bytes of a data set that is moved to the device whole
+SMALL = 1 << 31  # a data set of fewer bytes is moved to the device as a whole
 
 
 class Rows:
-    """Batches of data (N, *shape), which may be mapped from a file: every epoch is a new order of the whole set.
+    """Batches of data (N, *shape), which may be mapped from a file. Every epoch is a new order of the whole set.
 
-    Of several processes each has the rows rank, rank + world, ... of a batch.
+    Each rank gets rows rank, rank + world, ... of a batch.
 
     >>> rows = Rows(torch.arange(10)[:, None], seed=0, batch_size=5, device="cpu")
     >>> sorted(torch.cat([rows.take(0), rows.take(1)]).flatten().tolist())

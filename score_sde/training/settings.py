@@ -1,4 +1,4 @@
-"""How to train."""
+"""The settings of a training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. configs/default.py has the value of each setting that is not given.
+    """The settings of a training. `of` takes each one that is not given from configs/default.py.
 
     steps: how many updates of the weights.
     batch_size: rows of one update.
@@ -24,13 +24,13 @@ class Settings:
     schedule: "constant", or "cosine": the learning rate falls to 0 at the last step.
     clip: the largest norm of the gradient.
     micro_batch: rows that pass the network at once, to save memory; 0: all of a batch.
-    ema: the rate of the average of the weights that is used.
-    ema_warmup: the rate is n / (n + 10) after n steps, while that is less.
-    ema_rates: the rates of other averages, which are kept beside it.
-    ema_widths: the widths of power-function averages; from two of them `post_hoc` makes one of any width.
+    ema: the rate of the moving average of the weights, which is the model that is used.
+    ema_warmup: the rate is n / (n + 10) after n steps, while that is smaller.
+    ema_rates: the rates of further averages, which are saved beside it.
+    ema_widths: the widths of power-function averages; from two of them `post_hoc` makes an average of any width.
     log_every, save_every: steps between reports and between saves.
     keep: how many states and checkpoints are kept.
-    held_out: test rows whose loss, at each save, decides which weights are the best; 0: none.
+    held_out: the number of test rows whose loss, at each save, decides which weights are the best; 0: none.
     look_every: steps between previews; 0: none.
     tensorboard: the metrics are written for TensorBoard, too.
     dequantize: each level is spread over its bin.
@@ -38,7 +38,7 @@ class Settings:
     autocast: "none", "bf16" or "fp16": the network runs in 16 bits, while loss and weights stay in float32. "fp16" is for
         accelerators without bfloat16, and its loss is scaled (`StepGuard`).
     channels_last, checkpointing, compile: the network's time and memory; the result is the same.
-    shard: of several processes each keeps a part of the weights, gradients, moments and averages.
+    shard: each rank keeps a part of the weights, gradients, moments and averages.
     """
 
     steps: int
@@ -71,7 +71,7 @@ class Settings:
 
     @classmethod
     def of(cls, **given: Any) -> Settings:
-        """The settings of configs/default.py, but for those that are given.
+        """The settings of configs/default.py, with the given ones replaced.
 
         Raises:
             TypeError: when a setting is not known.
@@ -80,13 +80,17 @@ class Settings:
         return cls(**{**default.get_config().train.to_dict(), **given})
 
     def rate_at(self, step: int) -> float:
-        """The learning rate of a step over learning_rate: it rises for warmup steps, and may fall to 0 at the end as a cosine."""
+        """The learning rate of a step as a fraction of learning_rate, by warmup and schedule."""
         rising = min(1.0, (step + 1) / max(self.warmup, 1))
         falling = 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.schedule == "cosine" else 1.0
         return rising * falling
 
     def require_processes(self, world: int) -> None:
-        """Raise UsageError for what so many processes cannot do."""
+        """Refuse settings that do not work with world processes.
+
+        Raises:
+            UsageError: when the batch cannot be divided among the processes, or a single process is to shard.
+        """
         if self.batch_size % world:
             raise UsageError(f"train.batch_size is {self.batch_size}, and {world} processes need a multiple of {world}")
         if self.shard and world == 1:

@@ -1,4 +1,4 @@
-"""Weights in shards, one in each process, for networks that do not fit into one: their gradients and moments are too."""
+"""Sharding: each rank keeps a part of the weights, gradients and moments of a network that does not fit on one device."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ __all__ = ["gather_full", "local_shard", "shard", "shard_like"]
 
 
 def shard(network: nn.Module, ranks: Ranks) -> None:
-    """Have each process keep its part of each weight, and gather the rest of a block's when the block is called.
+    """Keep a part of each weight on each rank, and gather the weights of a block when the block is called.
 
-    What is outside of blocks is gathered with the network.
+    Weights outside of blocks are gathered when the network is called.
+
     Reference: Zhao et al., 2023, arXiv 2304.11277.
     """
-    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")  # none is changed in place
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")  # no view is changed in place
     mesh = init_device_mesh(next(network.parameters()).device.type, (ranks.world,))
     for block in blocks_of(network):
         fully_shard(block, mesh=mesh)
@@ -29,17 +30,17 @@ def shard(network: nn.Module, ranks: Ranks) -> None:
 
 
 def local_shard(value: Tensor) -> Tensor:
-    """This process's part of a tensor; all of one that is not in shards."""
+    """This rank's part of a tensor; a tensor that is not sharded as it is."""
     return value.to_local() if isinstance(value, DTensor) else value
 
 
 def gather_full(value: Tensor) -> Tensor:
-    """A tensor, put together from its shards if it is in some; all processes must ask."""
+    """The full tensor, gathered from its shards if it is sharded. Every rank must call this."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def shard_like(own: Tensor, value: Tensor) -> Tensor:
-    """A whole tensor, which every process has, in shards if one's own is."""
+    """The shards of a full tensor that every rank has, if own is sharded; else the full tensor."""
     if not isinstance(own, DTensor):
         return value
     return distribute_tensor(value.to(own.device), own.device_mesh, own.placements, src_data_rank=None)

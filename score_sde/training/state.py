@@ -1,4 +1,4 @@
-"""What a run needs to go on as if it had never stopped, in one file."""
+"""The state of a training in one file, from which a run resumes as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ STATE_NAME = "state.safetensors"
 
 
 def contents_of(parts: Mapping[str, nn.Module], optimizer: Optimizer) -> dict[str, Tensor]:
-    """The parts by name (weights, averages, what the law of times remembers, counters) and the optimizer's moments.
+    """The tensors of a state: the parts by name (weights, averages, law of times, counters) and the optimizer's moments.
 
-    All else follows from the seed and the step. What is in shards is put together: all processes must ask.
+    All else follows from the seed and the step. Shards are gathered, so every rank must call this.
     """
     tensors = {
         f"{part}/{name}": gather_full(value) for part, module in parts.items() for name, value in module.state_dict().items()
@@ -34,10 +34,14 @@ def contents_of(parts: Mapping[str, nn.Module], optimizer: Optimizer) -> dict[st
 
 
 def read_state(path: Path, parts: Mapping[str, nn.Module], optimizer: Optimizer, data: str) -> int:
-    """Put everything back where contents_of took it from, and give the step.
+    """Load a state into the parts and the optimizer, and return its step.
 
-    Raises ValueError when the file is missing, damaged or none of its kind, RunError when it is of another network or objective,
-    UsageError when it is of data with another fingerprint; older versions kept none.
+    data is the fingerprint of the data. States of older versions have none, and are not checked.
+
+    Raises:
+        ValueError: when the file is missing, damaged or of another kind.
+        RunError: when the state is of another network or objective.
+        UsageError: when the state is of other data.
     """
     groups: dict[str, dict[str, Any]] = {name: {} for name in (*parts, "optimizer")}
     try:
@@ -58,8 +62,8 @@ def read_state(path: Path, parts: Mapping[str, nn.Module], optimizer: Optimizer,
             moments.setdefault(int(i), {})[name] = value
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}, from which the run would go on, cannot be read ({first_line(error)})") from error
-    groups.get("ema", {}).pop("n_averaged", None)  # which older versions kept
-    groups["guard"] = {name: value for name, value in parts["guard"].state_dict().items()} | groups["guard"]  # which they did not
+    groups.get("ema", {}).pop("n_averaged", None)  # states of older versions have it
+    groups["guard"] = dict(parts["guard"].state_dict()) | groups["guard"]  # states of older versions lack some counters
     if groups.keys() != parts.keys():
         odd = ", ".join(sorted(groups.keys() ^ parts.keys()))
         raise RunError(
@@ -74,7 +78,7 @@ def read_state(path: Path, parts: Mapping[str, nn.Module], optimizer: Optimizer,
             f"the state in {path} does not fit the network and objective of the config: go on with the config it was made with"
         ) from None
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for place, own in moments.items():  # in the weights' order in memory, which the file does not keep
+    for place, own in moments.items():  # in the memory format of the weights, which the file does not keep
         like = parameters[place]
         moments[place] = {
             name: torch.empty_like(like).copy_(shard_like(like, m)) if m.shape == like.shape else m for name, m in own.items()

@@ -1,4 +1,4 @@
-"""The files of a training: its state, from which it goes on, its checkpoint, and the best one."""
+"""The files of a training: the state from which it resumes, the checkpoint, and the best checkpoint."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ BEST_NAME, CONFIG_NAME = "best.safetensors", "config.json"
 
 
 class Store:
-    """A folder of a training: the newest files under their own names, keep - 1 of those before under their steps.
+    """The folder of a training: the newest files under their own names, and keep - 1 older versions.
 
-    parts are modules by name, of which "raw" is the network and averages have their names, and the optimizer; checkpoint writes a
-    checkpoint of what contents_of says of them to a path; data is the fingerprint of what is trained on. Of several processes the
-    first one writes.
+    parts are modules by name ("raw" is the network, and each average has its own name) and the optimizer. checkpoint writes a
+    checkpoint to a path, from the result of `contents_of`. data is the fingerprint of the data. Rank 0 writes.
     """
 
     def __init__(
@@ -48,10 +47,13 @@ class Store:
         self._saved: int | None = None  # the step of the state in the folder
 
     def save(self, step: int, *, best: bool) -> None:
-        """Write the state and the checkpoint, and the best if this is it, each whole or not at all, the old ones kept.
+        """Write the state, the checkpoint and, if best, the best checkpoint, each atomically. Old versions are kept.
 
-        A kill in between leaves a state from which the run goes on to the same files: the best before the state that knows of
-        it, the checkpoint after the state that it can be had from. Raises RunError rather than write weights that are not finite.
+        The order makes every interruption safe: the best checkpoint is written before the state that records its loss, and the
+        checkpoint after the state from which it can be rewritten.
+
+        Raises:
+            RunError: when the weights are not finite. They are not written.
         """
         parts = self._parts[0]
         averages = {name: part for name, part in parts.items() if isinstance(part, Average)}
@@ -72,9 +74,9 @@ class Store:
         self._saved = step
 
     def resume(self) -> int:
-        """Go on from the folder's newest state that is sound, or from the start if none was saved before the run was stopped.
+        """Load the newest readable state of the folder, and return its step; 0 when the run stopped before its first save.
 
-        Gives the step; a message on stderr says what was missing or damaged.
+        A warning on stderr says what was missing or damaged.
 
         Raises:
             RunError: when no state can be read.
@@ -94,14 +96,14 @@ class Store:
                     found, step = newest_readable(path, lambda path: read_state(path, *self._parts, self.data))
                 except ValueError as error:
                     raise RunError(f"{error}: train anew in another folder") from error
-        found = self.ranks.broadcast(found)  # the others read what the first one could
+        found = self.ranks.broadcast(found)  # the other ranks read the file that rank 0 could read
         if self.ranks.rank > 0 and found is not None:
             step = read_state(found, *self._parts, self.data)
         self._saved = step if found == path else None
         return step
 
     def rewrite_checkpoint(self, step: int) -> None:
-        """Write the checkpoint of the newest state, from which the run was resumed: that in the folder may be older, or damaged."""
+        """Write the checkpoint of the state from which the run resumed. The one in the folder may be older, or damaged."""
         if self._saved is None or self.folder is None:
             return
         contents = contents_of(*self._parts)
@@ -116,6 +118,6 @@ class Store:
         )
 
     def kept(self) -> str:
-        """What there is to go back to, for a sentence."""
+        """A part of a sentence that names the last checkpoint, for error messages."""
         path = None if self.folder is None else self.folder / FILE_NAME
         return f"the last good checkpoint is {path}" if path is not None and path.exists() else "no checkpoint had been saved"

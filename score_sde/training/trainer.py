@@ -1,4 +1,4 @@
-"""The training loop: step k depends on (seed, k) and on the weights before it, and on nothing else."""
+"""The training loop. Step k depends on (seed, k) and on the weights before it, and on nothing else."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from models import autocast, channels_last, recompute
 from models.checkpoint import save
 from score_sde.errors import RunError
+from score_sde.protocols import learns_from_losses
 from score_sde.training.augmentation import Augmentation
 from score_sde.training.ema import averages_of
 from score_sde.training.fingerprint import fingerprint
@@ -32,9 +33,10 @@ __all__ = ["Progress", "Trainer"]
 
 
 class Progress(NamedTuple):
-    """After a step: how many are done, and every log_every steps the mean loss since the last report (else None).
+    """Progress after a step: the number of steps taken, and every log_every steps the mean loss since the last report.
 
-    skipped counts the steps so far whose loss or gradient was not finite; held_out is there before a save.
+    loss and skipped are set in a report: loss is None in other steps, and skipped counts all steps so far whose loss or gradient
+    was not finite. held_out is set before a save.
     """
 
     step: int
@@ -44,13 +46,17 @@ class Progress(NamedTuple):
 
 
 class Trainer:
-    """A model in training on integers or real numbers, with its optimizer and average, and the folder where they are kept.
+    """A model in training on integers or real numbers, with its optimizer, its averages, and the folder of its files.
 
-    test are rows that it is not trained on, if there are any: what they lose decides which weights are kept as the best. y, of
-    which test_y is a part for test, are conditions of the rows, (N,) or (N, size), which the network gets by that name. Of
-    several processes each has every so many rows of a batch, and the first one writes: the weights are those of one process, to
-    rounding. The same is true of micro-batches. Raises ValueError for conditions that are not as many as the rows, and as
-    Augmentation.
+    data (N, *shape) are the training rows. test are rows that are not trained on: their loss decides which weights are saved as
+    the best. y and test_y, (N,) or (N, size), are conditions of the rows, which the network gets as its argument y.
+
+    Ranks share the rows of a batch, and rank 0 writes. Up to rounding, the weights are those of a single process. The same holds
+    for micro-batches.
+
+    Raises:
+        ValueError: when the number of conditions is not the number of rows, or `Augmentation` refuses the settings.
+        UsageError: when the settings do not work with so many ranks.
     """
 
     def __init__(
@@ -77,7 +83,7 @@ class Trainer:
         device = next(model.parameters()).device
         self.rows = Rows(data, seed, settings.batch_size, device, ranks)
         self.test = (data[:0] if test is None else test[: settings.held_out]).to(device)
-        self.conditions = None if y is None else Rows(y, seed, settings.batch_size, device, ranks)  # in the order of the rows
+        self.conditions = None if y is None else Rows(y, seed, settings.batch_size, device, ranks)  # the same order as rows
         self.test_y = None if test_y is None else test_y[: settings.held_out].to(device)
         self.seed, self.ranks = seed, ranks
         self.times: Any = objective.times
@@ -89,30 +95,34 @@ class Trainer:
         rates, widths = tuple(settings.ema_rates), tuple(settings.ema_widths)
         self.averages = averages_of(model.network, settings.ema, rates, widths, settings.ema_warmup)
         self.average = self.averages["ema"]
-        self.bare_network = model.network  # which can be called by one process alone
+        self.bare_network = model.network  # not sharded: one rank alone can call it
         if settings.shard:
             self.bare_network = copy.deepcopy(model.network).requires_grad_(False)
-            for network in (model.network, *(average.module for average in self.averages.values())):
-                shard(network, ranks)
-        self.training_model = ScoreModel(_fast(model.network, settings, ranks), model.sde, model.parameterization, model.data)
-        # fused: it can leave a step out without being waited for
+            shard(model.network, ranks)
+            for average in self.averages.values():
+                shard(average.module, ranks)
+        network = _training_network(model.network, settings, ranks)
+        self.training_model = ScoreModel(network, model.sde, model.parameterization, model.data)
+        # fused: it can skip a step without a synchronization
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
         self.guard = StepGuard(scaled=settings.autocast == "fp16").to(device)
         self.step = 0
-        memory = self.times if isinstance(self.times, nn.Module) else nn.Module()  # what the law of times remembers of the losses
+        memory = self.times if isinstance(self.times, nn.Module) else nn.Module()  # a law of times may have buffers
         parts = {"raw": model.network, **self.averages, "times": memory, "guard": self.guard}
         known = fingerprint(data, model.data, y)
         self.store = Store(folder, settings.keep, ranks, (parts, self.optimizer), self._write_checkpoint, known)
-        self._best = False  # whether the weights are the best so far, and not yet saved as such
+        self._best = False  # whether the current weights are the best so far
         self._sources: dict[Stream, RowNoise] = {}
-        self._all = RowNoise(seed, settings.batch_size, Stream.TRAIN_TIME)  # of all processes
+        self._time_noise = RowNoise(seed, settings.batch_size, Stream.TRAIN_TIME)  # of the whole batch
 
     def run(self) -> Iterator[Progress]:
-        """Train to the last step, a Progress after each; saves after that of every save_every steps, and of the last.
+        """Train to the last step. A Progress follows each step, and a save follows it every save_every steps and at the end.
 
-        A step whose loss or gradient is not finite is skipped, and nothing is saved right after one, but at the end: weights are
-        good when they have been seen to give a finite loss. The average takes a step towards the unchanged weights all the same.
-        Raises RunError when PATIENCE steps in a row are skipped, which is looked for when there is a report or a save.
+        A step whose loss or gradient is not finite is skipped, and the averages still move towards the unchanged weights. Except
+        at the end, nothing is saved after a skipped step: only a finite loss shows that the weights are good.
+
+        Raises:
+            RunError: when PATIENCE steps in a row were skipped, at the next report or save.
         """
         self.training_model.train()
         while self.step < self.settings.steps:
@@ -127,7 +137,7 @@ class Trainer:
                 )
             due = due and (last or self.guard.last_step_taken())
             loss, skipped = (self.guard.report(), int(self.guard.skipped)) if report else (None, 0)
-            yield Progress(self.step, loss, skipped, self._look() if due else None)
+            yield Progress(self.step, loss, skipped, self._held_out() if due else None)
             if due:
                 self.save()
 
@@ -138,7 +148,7 @@ class Trainer:
         x0, t, z, cond = self._batch()
         self.optimizer.zero_grad(set_to_none=True)
         losses = self._backward(x0, t, z, cond)
-        if hasattr(self.times, "observe"):
+        if learns_from_losses(self.times):
             t, everyone = self.ranks.gather(t), self.ranks.gather(losses)
             self.times.observe(self.model.sde, t, everyone / self.times.weight(self.model.sde, t))
         self.guard.step(self.optimizer, self.ranks.mean(losses.mean()), self.settings.clip)
@@ -147,23 +157,23 @@ class Trainer:
         self.step += 1
 
     def _reseed(self) -> None:
-        """For dropout, and what else a network draws, in each process its own; torch.manual_seed looks up its caller, slowly."""
+        """Seed torch for dropout, differently on each rank. torch.manual_seed would be slow: it inspects its caller."""
         seed = (self.seed * 1_000_003 + self.step + (self.ranks.rank << 48)) % 2**63
         torch.default_generator.manual_seed(seed)
         if self.rows.device.type != "cpu":
             torch.get_device_module(self.rows.device).manual_seed(seed)
 
     def _backward(self, x0: Tensor, t: Tensor, z: Tensor, cond: dict[str, Tensor]) -> Tensor:
-        """Put the gradient of the mean loss into the weights, in micro-batches; the loss of each row."""
+        """Compute the gradient of the mean loss in micro-batches, and return the loss of each row."""
         network: Any = self.training_model.network
         size = self.settings.micro_batch or len(x0)
         losses = []
         for start in range(0, len(x0), size):
             part = slice(start, start + size)
-            alone = start + size < len(x0) and self.ranks.world > 1  # processes meet at the last of them
+            local = start + size < len(x0) and self.ranks.world > 1  # ranks reduce gradients in the last micro-batch alone
             if self.settings.shard:
-                self.model.network.set_requires_gradient_sync(not alone)
-            with network.no_sync() if alone and not self.settings.shard else nullcontext():
+                self.model.network.set_requires_gradient_sync(not local)
+            with network.no_sync() if local and not self.settings.shard else nullcontext():
                 given = {name: value[part] for name, value in cond.items()}
                 loss = self.objective(self.training_model, x0[part], t=t[part], z=z[part], **given)
                 (loss.sum() * (self.guard.scale / len(x0))).backward()
@@ -171,7 +181,7 @@ class Trainer:
         return torch.cat(losses)
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-        """Dequantized data, times, noise and conditions of this step."""
+        """The dequantized data, times, noise and conditions of this step."""
         codes, cond = self.augmentation(self.rows.take(self.step), self._noise)
         if self.conditions is not None:
             cond["y"] = self.conditions.take(self.step)
@@ -179,32 +189,41 @@ class Trainer:
         if self.settings.dequantize:
             u = self._noise(Stream.DEQUANTIZE).uniform(u)
         x0 = self.transform.dequantize(codes, u)
-        self._all.draw = self.step
-        u = self._all.uniform(torch.empty(self.settings.batch_size, 1, dtype=torch.float64, device=codes.device))[:, 0]
+        self._time_noise.draw = self.step
+        u = torch.empty(self.settings.batch_size, 1, dtype=torch.float64, device=codes.device)
+        u = self._time_noise.uniform(u)[:, 0]
         t = self.times.sample(self.model.sde, u)[self.ranks.rank :: self.ranks.world]  # times of a batch may depend on each other
         return x0, t, self._noise(Stream.TRAIN_NOISE)(x0), cond
 
     def _noise(self, stream: Stream) -> RowNoise:
-        """The noise of this step: that of a batch is new at each step, and replayed when a run goes on."""
+        """The noise of a stream in this step. It depends on the seed and the step, so that a resumed run draws the same."""
         if stream not in self._sources:
             rows = torch.arange(self.ranks.rank, self.settings.batch_size, self.ranks.world)
             self._sources[stream] = RowNoise(self.seed, rows, stream)
         self._sources[stream].draw = self.step
         return self._sources[stream]
 
-    def _look(self) -> HeldOut | None:
-        """What rows that are not trained on lose under the averaged weights, which are remembered if they are the best."""
+    def _held_out(self) -> HeldOut | None:
+        """The held-out loss of the averaged weights; None without test rows. It decides whether they are the best so far."""
         if not len(self.test):
             return None
-        settings, averaged = self.settings, self.averaged()
-        options: Any = {"batch_size": settings.batch_size, "dequantize": settings.dequantize, "seed": self.seed, "y": self.test_y}
-        found = held_out(averaged, self.objective, self.test, **options) if self.ranks.rank == 0 else None
-        found = self.ranks.broadcast(found)
-        self._best = self.guard.improved(found.mean)
-        return found
+        averaged, loss = self.averaged(), None
+        if self.ranks.rank == 0:
+            loss = held_out(
+                averaged,
+                self.objective,
+                self.test,
+                batch_size=self.settings.batch_size,
+                dequantize=self.settings.dequantize,
+                seed=self.seed,
+                y=self.test_y,
+            )
+        loss = self.ranks.broadcast(loss)
+        self._best = self.guard.improved(loss.mean)
+        return loss
 
     def averaged(self) -> ScoreModel:
-        """The model with its averaged weights; if they are in shards, all processes must ask."""
+        """The model with its averaged weights. With shards, every rank must call this."""
         network = self.average.module
         if self.settings.shard:
             self.bare_network.load_state_dict({name: gather_full(value) for name, value in network.state_dict().items()})
@@ -212,16 +231,25 @@ class Trainer:
         return ScoreModel(network, self.model.sde, self.model.parameterization, self.model.data)
 
     def save(self) -> None:
-        """Write what the store writes. Raises RunError rather than write weights that are not finite."""
+        """Save the state and the checkpoint.
+
+        Raises:
+            RunError: when the weights are not finite. They are not saved.
+        """
         self.store.save(self.step, best=self._best)
         self._best = False
 
     def resume(self) -> None:
-        """Go on from where the store's files end. Raises RunError when none can be read, UsageError when they are of other data."""
+        """Continue from the newest readable state in the folder.
+
+        Raises:
+            RunError: when no state can be read.
+            UsageError: when the state is of other data.
+        """
         self.step = self.store.resume()
 
     def rewrite_checkpoint(self) -> None:
-        """Have the checkpoint be that of the state from which this was resumed."""
+        """Write the checkpoint of the state from which this run resumed."""
         self.store.rewrite_checkpoint(self.step)
 
     def _write_checkpoint(self, contents: dict[str, Tensor], path: Path) -> None:
@@ -237,8 +265,8 @@ class Trainer:
         save(model, path, ema=states.pop("ema"), more=states, step=self.step, shape=tuple(self.rows.data.shape[1:]))
 
 
-def _fast(network: nn.Module, settings: Settings, ranks: Ranks) -> nn.Module:
-    """The network as it is called in training, with the same weights; of several processes, which share their gradients."""
+def _training_network(network: nn.Module, settings: Settings, ranks: Ranks) -> nn.Module:
+    """The network as training calls it, with the same weights: compiled, in autocast and data-parallel, as settings ask."""
     called: Any = torch.compile(network) if settings.compile else network
     if settings.autocast != "none":
         called = autocast(called, torch.bfloat16 if settings.autocast == "bf16" else torch.float16)

@@ -119,7 +119,7 @@ def test_signals_images_and_volumes_of_any_size(make, space):
     assert padded(x, LABELS[:2]).shape == x.shape
     strict = make(x.shape[1:], **arguments, pad=False).eval()
     strict.load_state_dict(padded.state_dict())
-    with pytest.raises(ValueError, match=r"cannot be halved 1 times: give sizes that 2 divides"):
+    with pytest.raises(ValueError, match=r"cannot be halved 1 times: 2 must divide them"):
         strict(x, LABELS[:2])
     whole = torch.zeros(2, 3, *(n + n % 2 for n in space))
     corner = (..., *(slice(n) for n in space))
@@ -231,7 +231,7 @@ REFUSED = [
     (lambda: DDPM(SHAPE, activation="gelu"), "use one of 'swish'"),
     (lambda: NCSNpp(SHAPE, embedding="sine"), "'positional' or 'fourier'"),
     (lambda: SongUNet(SHAPE, embedding="sine"), "'positional' or 'fourier'"),
-    (lambda: NCSNpp(SHAPE, conditional=False, condition=3), "told nothing has no condition"),
+    (lambda: NCSNpp(SHAPE, conditional=False, condition=3), "a network that does not read the label reads no condition"),
     (lambda: DDPM(SHAPE, resample="mean"), "use one of 'block', 'conv', 'pool'"),
     (lambda: NCSNpp(SHAPE, block="ddpm", resample="mean"), "use one of 'block', 'conv', 'pool'"),
     (lambda: ADM(SHAPE, modulation="film"), "use 'add' or 'scale_shift'"),
@@ -243,7 +243,7 @@ REFUSED = [
     (lambda: ADM(SHAPE, channels=32, multipliers=(1, 1)), "levels go from"),
     (lambda: ADM(SHAPE, channels=96, multipliers=(1, 1), attention=(0,)), "64 must divide"),
     (lambda: NCSNv2(SHAPE, dilations=(1, 2)), "a dilation for each multiplier"),
-    (lambda: ADMClassifier((3, 8, 9), 5, **SMALL, head_channels=8), "give sizes that 2 divides"),
+    (lambda: ADMClassifier((3, 8, 9), 5, **SMALL, head_channels=8), "2 must divide them"),
     (
         lambda: ADMClassifier(SHAPE, 5, **SMALL, head_channels=8)(torch.zeros(1, 3, 8, 8), torch.zeros(1)),
         "24 positions were needed",

@@ -26,6 +26,7 @@ def certified(x):
     return min(p_values(high_mixture(), SDE, x, T_MIN).values()) >= FAIL
 
 
+@pytest.mark.quick("DPMSolver(2, True, True, *", "UniPC(3)*")
 @pytest.mark.parametrize("predictor", [p for p in PREDICTORS if p.order > 1], ids=name)
 def test_samples_have_their_exact_law(predictor):
     x = samples(predictor, 200)

@@ -134,6 +134,7 @@ def test_another_law_s_exact_score_gives_that_law_s_density_by_both():
     assert mismatch < 4 * bound.standard_error.square().sum().sqrt().item() / 100 + sde.prior_mismatch(x).mean().item()
 
 
+@pytest.mark.slow
 def test_the_variational_bound_of_a_fine_table_tends_to_it():
     """L_0 + ... + L_T -> E[bound at x_1] - H(x_1 | x_0) + L_0 for a table cut finer between fixed ends, half the gap at twice
     the levels, from above (Kingma et al., 2021, arXiv 2107.00630, section 4.2)."""

@@ -134,6 +134,7 @@ def above(values, floor):
     return (gap.mean() / (gap.std() / len(gap) ** 0.5)).item()
 
 
+@pytest.mark.quick("1.0")
 @pytest.mark.parametrize("factor", [1.0, 1.25, 0.8])
 def test_the_three_numbers_of_one_table_bracket_each_other_on_an_oracle(factor):
     """entropy <= E -log2 of each of the model's three laws; the flow's number is its law's, the two bounds are above theirs.

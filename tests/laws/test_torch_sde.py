@@ -55,6 +55,7 @@ def test_its_euler_is_our_euler_maruyama(sde):
     assert steps <= theirs.nfe <= steps + 2  # a call to look at the shapes, and a last step of round-off
 
 
+@pytest.mark.slow
 def test_finer_grids_see_the_same_path():
     """The distance to a fine solution falls as h for Euler-Maruyama (additive noise), and as h^1.5 or faster for srk."""
     sde = VPSDE()
