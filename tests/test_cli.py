@@ -51,7 +51,7 @@ def small(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("evaluation.report.baselines", lambda *_: [])
+        patch.setattr("score_sde.runs.report.baselines", lambda *_: [])
         assert run.main(["--sde", "vp", "--mode", "train", *TINY]) == 0
     return folder
 
