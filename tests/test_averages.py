@@ -117,7 +117,7 @@ def test_any_width_can_be_had_afterwards(tmp_path):
     torch.testing.assert_close(exact, t.averages["power_0.1"].module.state_dict(), rtol=1e-5, atol=1e-6)
     before = average_of_width(tmp_path, 0.1, step=48)
     assert not torch.equal(before.network.state_dict()["first.weight"], exact["first.weight"])
-    with pytest.raises(UsageError, match="has no snapshot of step 50: there are those of 8, 16"):
+    with pytest.raises(UsageError, match="has no snapshot of step 50: its snapshots are of steps 8, 16"):
         average_of_width(tmp_path, 0.1, step=50)
 
 

@@ -74,7 +74,7 @@ def certify(predictor, *more):
         ("own_steps:Mine(score=0.5)", "and at most 0.0"),
         ("own_steps:Mine(late=True)", "VESDE            Mine                   100   200   1.2e-01    7.2e-02"),
         ("own_steps:Mine(frozen=True)", "FAIL"),
-        ("own_steps:Coupled", "a row's result depends on the rows beside it"),
+        ("own_steps:Coupled", "the result of a row depends on the other rows"),
         ("own_steps:Lost", "KeyError: 'lost'"),
         ("own_steps:Overrated", "and at most 0.005"),
     ],

@@ -60,7 +60,7 @@ def test_folders_are_classes_in_the_order_of_their_names():
     with pytest.raises(ValueError, match="tenth has a class 'zebra', and those to train on are 0, 1"):
         Folder("tenth", classes=True)
     Image.new("L", (8, 8)).save("pictures/alone.png")
-    with pytest.raises(ValueError, match="alone.png is in no folder of its own in pictures"):
+    with pytest.raises(ValueError, match="alone.png is in no subfolder of pictures"):
         Folder("pictures", classes=True)
     assert not hasattr(Folder("pictures"), "train_y")
 
@@ -75,7 +75,7 @@ def test_classes_of_digits_and_of_files():
     np.save("short.npy", target[:5])
     with pytest.raises(ValueError, match=r"short.npy holds torch.int64 of shape \(5,\), and classes 0, 1, ... of \(1797,\)"):
         Arrays(train="x.npy", train_y="short.npy")
-    with pytest.raises(ValueError, match="test_y goes with a file test"):
+    with pytest.raises(ValueError, match="test_y and a test file belong together"):
         Arrays(train="x.npy", test="x.npy", train_y="y.npy")
 
 
@@ -145,7 +145,7 @@ def test_what_classes_cannot_do_is_told(capsys):
     assert run.main([*classes, "--sde", "ncsn", "--config.network=ncsnv2(channels=4)", "--dry-run"]) == 2
     assert "NCSNv2 has no 'condition'" in capsys.readouterr().err
     assert run.main([*classes, "--config.likelihood.estimator=sde", "--dry-run"]) == 2
-    assert "knows no classes, and these data have some: use 'flow'" in capsys.readouterr().err
+    assert "does not support classes, and these data have classes: use 'flow'" in capsys.readouterr().err
     assert run.main([*classes, *TINY, "--workdir", "run", "--config.likelihood.tolerance=1.0"]) == 0
     assert "10 classes: 0, 1, 2" in capsys.readouterr().out
     assert run.main(["--mode", "sample", "--workdir", "run", "--classes", "10"]) == 2
@@ -155,4 +155,4 @@ def test_what_classes_cannot_do_is_told(capsys):
     assert "the test rows have a class 9, and those to train on have 9 classes" in capsys.readouterr().err
     np.save("mine.npy", np.zeros((2, 8, 8), dtype=np.uint8))
     assert run.main(["--mode", "likelihood", "--workdir", "run", "--data", "mine.npy"]) == 2
-    assert "mine.npy has no classes, and the model knows data of a class alone" in capsys.readouterr().err
+    assert "mine.npy has no classes, and the model needs the class of each row" in capsys.readouterr().err

@@ -317,10 +317,10 @@ USAGE = [
     (["--data", "folder(path=photos)"], "data.path 'photos' is not known"),
     (["--config.sample.sampler=pc(predictor=leap)"], "sampler.predictor 'leap' is not known"),
     (["--config.sample.sampler=pc(predictor='nowhere:Leap')"], "cannot be imported"),
-    (["--times", "karras"], "--times karras needs --steps N, or the number in itself, as 'karras(steps=18)'"),
+    (["--times", "karras"], "--times karras needs a number of steps: give --steps N, or 'karras(steps=18)'"),
     (["--times", "karras(rho=5.0)"], "--times karras(rho=5.0) needs --steps N"),
     (["--times", "spiral"], "sampler.times 'spiral' is not known"),
-    (["--sampler", "flow", "--times", "karras"], "--times karras is of pc, and the sampler is 'flow', which has no grid"),
+    (["--sampler", "flow", "--times", "karras"], "--times karras belongs to pc, and the sampler is 'flow', which has no grid"),
     (["--sampler", "flow", "--steps", "3"], "--steps 3: the sampler 'flow' chooses its own: leave it out"),
     (["--steps", "0"], "--steps 0: at least one step is needed"),
     (["--times", "karras", "--steps", "-1"], "--steps -1: at least one step is needed"),
@@ -328,7 +328,10 @@ USAGE = [
     (["--config.sample.sampler=pc(predictor=heun, times=karras)"], "times in config.sample.sampler is 'karras', which was refused"),
     (["--config.sample.sampler=flow(steps=3)"], "config.sample.sampler is 'flow(steps=3)', but FlowSampler has no 'steps'"),
     (["--config.likelihood.divergence=exact(probes=3)"], "config.likelihood.divergence is 'exact(probes=3)', but Exact has no"),
-    (["--schedule", "cosine", "--sde", "ve"], "--schedule cosine is of vp, subvp and ddpm, and the process is 've': leave it out"),
+    (
+        ["--schedule", "cosine", "--sde", "ve"],
+        "--schedule cosine belongs to vp, subvp and ddpm, and the process is 've': leave it out",
+    ),
     (["--schedule", "spiral"], "sde.beta 'spiral' is not known"),
     (["--mode", "sample"], "there is no run"),
     (["--mode", "sample", "--workdir", "nowhere"], "is not the folder of a run"),
@@ -338,7 +341,7 @@ USAGE = [
         "--device belongs to --mode dequantize, likelihood, sample and train, and --mode suggest has no use for it",
     ),
     (["--mode", "certify", "--dry-run"], "--mode certify has no use for it"),
-    (["--mode", "certify", "--config.seed=3"], "--config.seed is of a run, and --mode certify has none: leave it out"),
+    (["--mode", "certify", "--config.seed=3"], "--config.seed belongs to a run, and --mode certify uses none: leave it out"),
     (["--num", "3"], "--num belongs to --mode sample"),
     (["--num", "0"], "--num belongs to --mode sample"),
     (["--mode", "sample", "--resume"], "--resume belongs to --mode train"),
@@ -368,7 +371,7 @@ def test_a_key_that_nothing_reads_is_an_error(capsys):
         "from configs import default\ndef get_config():\n    c = default.get_config()\n    c.train.speed = 3\n    return c\n"
     )
     assert run.main(["--config", "own.py", "--dry-run"]) == 2
-    assert "config.train.speed is read by nothing" in capsys.readouterr().err
+    assert "config.train.speed is not used" in capsys.readouterr().err
 
 
 OWN_CONFIGS = [
@@ -432,9 +435,9 @@ SETTLED = [
     (["--config.train.steps=29"], "is at step 30, and train.steps is 29"),
     (["--config.sde=ve"], "settled when the run was trained"),
     (["--config.objective=dsm"], "settled when the run was trained"),
-    (["--config", "ve_digits"], "has no use for --config"),
-    (["--steps", "0"], "has no use for --steps"),
-    (["--seed", "5"], "begun with seed 0"),
+    (["--config", "ve_digits"], "leave out --config"),
+    (["--steps", "0"], "leave out --steps"),
+    (["--seed", "5"], "began with seed 0"),
 ]
 
 

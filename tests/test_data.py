@@ -110,7 +110,7 @@ def test_what_is_compressed_and_large_is_unpacked_once(monkeypatch):
         (b"PK\x03\x04 and no more", "a.npz", "a.npz is damaged"),
         (b"nonsense", "a.pt", "a.pt is damaged"),
         (b"nonsense", "a.h5", "a.h5 is damaged"),
-        (b"nonsense", "a.csv", "a.csv is of no kind that is known here"),
+        (b"nonsense", "a.csv", "a.csv has an unknown ending"),
     ],
 )
 def test_files_that_cannot_be_read_are_told_by_name(content, path, words):
@@ -469,7 +469,7 @@ def test_suggestions_look_at_so_many_numbers(monkeypatch, capsys):
     monkeypatch.setattr("score_sde.data.suggest.ENTRIES", 160)
     np.save("a.npy", np.concatenate([np.zeros((10, 16)), np.ones((50, 16))]))
     assert run.main(["--mode", "suggest", "--data", "a.npy"]) == 2
-    assert "the first 10 data are all alike" in capsys.readouterr().err
+    assert "the first 10 rows are all equal" in capsys.readouterr().err
     np.save("a.npy", RNG.normal(size=(60, 16)))
     assert run.main(["--mode", "suggest", "--data", "a.npy"]) == 0
     assert "the first 10 of 54 data" in capsys.readouterr().out

@@ -287,7 +287,7 @@ def test_memory_that_does_not_suffice_is_told_with_what_helps(allocate, tmp_path
     """The knobs that are named are there to be set."""
     experiment, config = experiment_of(0)
     broken = dataclasses.replace(experiment, objective=Broken(lambda losses: allocate(), at=(3,), of=experiment.objective))
-    with pytest.raises(RunError, match="the memory does not suffice to train") as explain_faults:
+    with pytest.raises(RunError, match="there is not enough memory to train") as explain_faults:
         session.train(broken, config, tmp_path / "run", "cpu", resume=False)
     knobs = [word for word in str(explain_faults.value).split() if word.startswith("--")]
     assert knobs[-1] == "--device," and len(knobs) == 4

@@ -67,11 +67,11 @@ def test_mistakes():
     with pytest.raises(TypeError, match="fit has no setting 'look_every', which belongs to runs of the program"):
         fit(model(data, Images(17)), data, look_every=1)
     for wrong in ({"y": torch.zeros(9)}, {"y": torch.zeros(len(data)), "test": data[:9], "test_y": torch.zeros(10)}):
-        with pytest.raises(ValueError, match="conditions, and as many were needed"):
+        with pytest.raises(ValueError, match="conditions, and one condition a row was needed"):
             fit(model(data, Images(17)), data, **wrong)
     with pytest.raises(ValueError, match="values from 0 to 16, and 0..3 was needed"):
         fit(model(data, Images(4)), data)
-    with pytest.raises(RunError, match="there is no folder to go on from"):
+    with pytest.raises(RunError, match="there is no folder to resume from"):
         fit(model(data, Images(17)), data, resume=True)
 
 

@@ -49,11 +49,14 @@ def test_it_is_sampled_and_scored_by_the_same_commands_as_a_run():
     [
         (["--mode", "import"], "--mode import needs --from, another project's checkpoint"),
         (["--mode", "import", "--from", "none.pth"], "--from none.pth: there is no checkpoint at none.pth"),
-        (TINY, "here config is --options"),
+        (TINY, "give the config with --options"),
         ([*TINY, *OPTIONS, "--family", "gan"], "family='gan' is not known: use one of 'score_sde'"),
         ([*TINY, "--options", "{1"], "give a JSON object, or a file with one"),
         ([*TINY, *OPTIONS, "--out", "full"], "--out full is there already: name a folder that is empty or not there"),
-        ([*TINY, *OPTIONS, "--config.train.steps=3"], "--config.train.steps belongs to the commands that use what was imported"),
+        (
+            [*TINY, *OPTIONS, "--config.train.steps=3"],
+            "--config.train.steps belongs to the commands that use the imported run: leave it out",
+        ),
         (["--mode", "train", "--from", "x.pth"], "--from belongs to --mode import, and --mode train has no use for it"),
     ],
 )

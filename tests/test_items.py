@@ -125,7 +125,7 @@ def test_random_items_are_refused():
         def __getitem__(self, i):
             return torch.randn(3)
 
-    with pytest.raises(ValueError, match="its first item is another each time"):
+    with pytest.raises(ValueError, match="its first item changes each time it is read"):
         Items(Random(), "mine")
 
 

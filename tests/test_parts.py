@@ -87,7 +87,7 @@ def test_every_objective_trains_on_levels(flags, capsys):
         (["--sde", "vp", "--parameterization", "previous"], "use Tabulated"),
         (["--sde", "vp", "--parameterization", "epsilon(label='index')"], "label='time'"),
         (["--sde", "vp", "--weighting", "nonsense"], "use one of sigma2, likelihood"),
-        (["--sde", "ve", "--schedule", "cosine"], "--schedule cosine is of vp, subvp and ddpm"),
+        (["--sde", "ve", "--schedule", "cosine"], "--schedule cosine belongs to vp, subvp and ddpm"),
         (["--sde", "ddpm", "--schedule", "cubic"], "use one of linear, quadratic, sigmoid, cosine"),
         (["--sde", "vp", "--config.likelihood.estimator=bound"], "needs a process with levels"),
         (["--sde", "vp", "--config.likelihood.estimator=guess"], "estimator 'flow', 'sde', 'bound' or 'all'"),

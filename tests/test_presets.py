@@ -131,7 +131,7 @@ def test_a_preset_trains_on_images_of_one_s_own(tmp_path, monkeypatch, capsys):
 MISTAKES = [
     (
         ["--config", "vp_ddpm_cifar10", "--config.network=mlp"],
-        "comes without its data: give --data, pictures or arrays (N, 3, 32, 32)",
+        "has no data of its own: give --data, pictures or arrays (N, 3, 32, 32)",
     ),
     (["--config", "cifar10_ddpmpp_continuous"], "but there is vp_cifar10_ddpmpp_continuous: use one of ddpm_digits, default"),
     (["--config", "nothing"], "or a published experiment, of ddpm_bedroom, ddpm_bedroom_large, ddpm_cat"),
@@ -144,9 +144,9 @@ MISTAKES = [
         ["--config", "vp_ddpm_cifar10", "--data", "pictures"],
         "--data pictures: there is no such file or folder, and no data set of that",
     ),
-    (["--mode", "suggest", "--config", "vp_ddpm_cifar10", "--config.network=mlp"], "comes without its data"),
-    (["--mode", "describe", "--config", "vp_ddpm_cifar10", "--config.network=mlp"], "comes without its data"),
-    (["--resume", "--data", "few.npy"], "has no use for --data"),
+    (["--mode", "suggest", "--config", "vp_ddpm_cifar10", "--config.network=mlp"], "has no data of its own"),
+    (["--mode", "describe", "--config", "vp_ddpm_cifar10", "--config.network=mlp"], "has no data of its own"),
+    (["--resume", "--data", "few.npy"], "leave out --data"),
     (
         ["--mode", "sample", "--data", "few.npy"],
         "--data belongs to --mode describe, inspect, likelihood, suggest and train",

@@ -104,7 +104,7 @@ MISTAKES = [
     (["--predictor", "leap"], "sampler.predictor 'leap' is not known"),
     (["--predictor", "ddim", "--steps", "0"], "at least one step"),
     (["--corrector", "metropolis"], "which does not work here"),
-    (["--sampler", "flow", "--format", "gif"], "--format gif needs a sampler that shows its way"),
+    (["--sampler", "flow", "--format", "gif"], "--format gif needs a sampler that yields its states"),
     (["--num", "-1"], "at least one sample"),
     (["--seed", "-1"], "seed is -1"),
 ]

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
         RunError: when a row of the tables fails.
     """
     if overrides:
-        raise UsageError(f"--config.{overrides[0][0]} is of a run, and --mode certify has none: leave it out")
+        raise UsageError(f"--config.{overrides[0][0]} belongs to a run, and --mode certify uses none: leave it out")
     start = time.perf_counter()
     predictors = _built("predictor", arguments.predictor)
     correctors: list[Any] = [None] if arguments.corrector is None else []

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
     folder, config = config_of_run(arguments, overrides)
     model, _, codes, *_ = load_for_scoring(folder, config, choose_device(arguments.device), None, "train")
     if model.data.levels is None:
-        raise UsageError("dequantization is of levels, and the data of this run are real numbers: there is nothing to learn")
+        raise UsageError("dequantization is for levels, and the data of this run are real numbers: there is nothing to learn")
     steps = STEPS if arguments.steps is None else arguments.steps
     if steps < 1:
         raise UsageError(f"--steps {steps}: at least one step is needed")

@@ -29,7 +29,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Write the folder and print the next commands."""
     if overrides:
-        raise UsageError(f"--config.{overrides[0][0]} belongs to the commands that use what was imported")
+        raise UsageError(f"--config.{overrides[0][0]} belongs to the commands that use the imported run: leave it out")
     if arguments.source is None:
         raise UsageError("--mode import needs --from, another project's checkpoint")
     folder, text = import_run(arguments.source, arguments.out, arguments.family, options_of(arguments.options))

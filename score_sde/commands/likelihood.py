@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
     device = choose_device(arguments.device)
     model, scoring, codes, train, truth, y = load_for_scoring(folder, config, device, arguments.data, arguments.split)
     if arguments.out is not None and arguments.out.is_dir():
-        raise UsageError(f"--out {arguments.out} is a folder: a file's name was needed, to which the endings are added")
+        raise UsageError(f"--out {arguments.out} is a folder: the name of a file, without an ending, was needed")
     stem = folder / "likelihood" if arguments.out is None else strip_ending(arguments.out)
     with torchrun_ranks() as ranks:
         say = print if ranks.rank == 0 else (lambda *_: None)

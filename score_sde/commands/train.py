@@ -81,10 +81,12 @@ def _resumed(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) ->
     """The config of the run to resume. Its folder becomes arguments.workdir."""
     for flag in FIXED + SAMPLER:
         if getattr(arguments, flag) is not None:
-            raise UsageError(f"--resume goes on with the config in the run's folder, and has no use for --{flag}")
+            raise UsageError(f"--resume continues with the config in the run's folder: leave out --{flag}")
     arguments.workdir = existing_run(arguments.sde, arguments.workdir, CONFIG_NAME)
     config = restore(arguments.workdir / CONFIG_NAME)
     override_free(config, overrides, ("train", "sample", "likelihood"))
     if arguments.seed not in (None, config.get("seed")):
-        raise UsageError(f"--seed {arguments.seed}: the run was begun with seed {config.get('seed')}, and can only go on with that")
+        raise UsageError(
+            f"--seed {arguments.seed}: the run began with seed {config.get('seed')}, and resumes only with it: leave out --seed"
+        )
     return config

@@ -51,7 +51,7 @@ def require_rows(data: DataSet, name: str) -> DataSet:
     """
     shape = tuple(data.train.shape)
     if not shape[0]:
-        raise UsageError(f"{name} comes without its data: give --data, pictures or arrays (N, {str(shape[1:])[1:]}")
+        raise UsageError(f"{name} has no data of its own: give --data, pictures or arrays (N, {str(shape[1:])[1:]}")
     return data
 
 

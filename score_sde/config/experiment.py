@@ -149,16 +149,18 @@ def assemble(config: ConfigDict) -> Experiment:
     sampling, scoring = Sampling.of(reads.sample), Scoring.of(reads.likelihood)
     objective = build("objective", reads.objective)
     if data.transform.levels is None and is_of_levels(objective):
-        raise UsageError(f"{objective!r} is about integers, and these data are real numbers: use dsm")
+        raise UsageError(f"{objective!r} is defined for integer data, and these data are real numbers: use dsm")
     require_estimator(scoring, model, classes=data.train_y is not None)
     if settings.dequantize and is_of_levels(objective):
-        raise UsageError(f"{objective!r} is about integer data as they are: set train.dequantize=False")
+        raise UsageError(f"{objective!r} is defined for integer data that are not dequantized: set train.dequantize=False")
     try:
         Augmentation(settings, shape, model.network)
     except ValueError as error:
         raise UsageError(str(error)) from None
     if Path(f"-{reads.name}").name != f"-{reads.name}":
-        raise UsageError(f"config.name is {reads.name!r}, and the end of a folder's name was needed, without a slash")
+        raise UsageError(
+            f"config.name is {reads.name!r}, and a name without a slash was needed: the run's folder is named after it"
+        )
     experiment = Experiment(
         name=f"{reads.sde.split('(')[0].split(':')[-1].lower()}-{reads.name}",
         seed=seed,
@@ -171,7 +173,7 @@ def assemble(config: ConfigDict) -> Experiment:
     )
     unread = reads.unread()
     if unread:
-        raise UsageError(f"config.{unread[0]} is read by nothing: remove it, or correct its name")
+        raise UsageError(f"config.{unread[0]} is not used: remove it, or correct its name")
     _rehearse(experiment, flat(config))
     return experiment
 
@@ -186,7 +188,7 @@ def require_estimator(scoring: Scoring, model: ScoreModel, classes: bool) -> Non
     if scoring.estimator != "flow" and model.data.levels is None:
         raise UsageError(f"{given} gives bits/dim, and these data are real numbers: use 'flow'")
     if scoring.estimator != "flow" and classes:
-        raise UsageError(f"{given} knows no classes, and these data have some: use 'flow'")
+        raise UsageError(f"{given} does not support classes, and these data have classes: use 'flow'")
     if scoring.estimator == "bound" and not model.sde.has_table:
         raise UsageError(f"{given} needs a process with levels, and got {model.sde!r}: use 'flow', 'sde' or 'all'")
 
@@ -260,7 +262,7 @@ def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
         x0 = model.data.dequantize(codes, torch.tensor(0.5))
         loss = copy.deepcopy(experiment.objective)(model, x0, t=t, z=noise(x0), **cond)
         if not bool(loss.isfinite().all()):
-            raise ValueError(f"a loss of {loss.item()} at t = {t.item():g}, before any training")
+            raise ValueError(f"the loss is {loss.item()} at t = {t.item():g}, before any training")
 
     def differentiate() -> None:
         x = model.data.dequantize(codes, torch.tensor(0.5))

@@ -48,7 +48,7 @@ def _schedule_of(sde: Component, asked: str) -> str:
     if not takes[sde.name]:
         those = [name for name, arguments in takes.items() if arguments]
         raise UsageError(
-            f"--schedule {asked} is of {', '.join(those[:-1])} and {those[-1]}, and the process is {sde.name!r}: leave it out"
+            f"--schedule {asked} belongs to {', '.join(those[:-1])} and {those[-1]}, and the process is {sde.name!r}: leave it out"
         )
     return takes[sde.name].pop()
 
@@ -61,7 +61,7 @@ def override_free(config: Any, overrides: list[tuple[str, str]], free: tuple[str
     """
     for key, value in overrides:
         if key.split(".")[0] not in free:
-            raise UsageError(f"--config.{key} was settled when the run was trained: only {'.*, '.join(free)}.* can be set now")
+            raise UsageError(f"--config.{key} was fixed when the run was trained: only {'.*, '.join(free)}.* can be set now")
         override(config, key, value)
 
 
@@ -95,10 +95,10 @@ def _quoted(part: Component | None) -> str | None:
 def _grid(sampler: Component, text: str, steps: int | None) -> Component:
     """The grid that --times names, when the sampler takes a grid and the number of steps is known."""
     if "times" not in sampler.takes:
-        raise UsageError(f"--times {text} is of pc, and the sampler is {str(sampler)!r}, which has no grid: leave it out")
+        raise UsageError(f"--times {text} belongs to pc, and the sampler is {str(sampler)!r}, which has no grid: leave it out")
     times = Component.of("sampler.times", text)
     if steps is None and times.takes.get("steps") and "steps" not in times.arguments:
-        raise UsageError(f"--times {text} needs --steps N, or the number in itself, as '{times.name}(steps=18)'")
+        raise UsageError(f"--times {text} needs a number of steps: give --steps N, or '{times.name}(steps=18)'")
     return times
 
 

@@ -1,4 +1,4 @@
-"""Data sets: each a class that says what its numbers mean."""
+"""Data sets. Each is a class with train and test rows and a transform that says what their numbers mean."""
 
 from score_sde.data.arrays import Arrays
 from score_sde.data.cifar import CIFAR10

@@ -1,4 +1,4 @@
-"""Arrays of one's own: integers that are levels, or real numbers."""
+"""Data sets from array files: integers, which are levels, or real numbers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,21 @@ Channels = Literal["auto", "first", "last", "none"]
 
 
 class Arrays:
-    """An array (N, *shape) of a .npy, .npz, .pt, .h5 or .zarr file; without a test file the last tenth of it is the test set.
+    """The array (N, *shape) in a .npy, .npz, .pt, .h5 or .zarr file. Without a test file, its last tenth is the test set.
 
-    Integers are levels 0..levels-1, as many as they have unless given, 2, or a power of two for bytes that use it (Images);
-    real numbers are made to have mean 0 and standard deviation 1 (Standardize). key names one array of several. channels says
-    where they stand: "first" (N, C, *space), "last" (N, *space, C), "none", where an axis of length 1 is put in; "auto" is
-    "none" for integers (N, height, width), "last" for integers (N, height, width, 1 to 4), else "first". low and high are the ends
-    of what levels mean, as in Images. shape is what a row must have; without a file it is a data set of no rows: enough to build
-    a model, and no more. Raises ValueError, naming the file, for what cannot be read, NaN, fewer than ten rows, values outside
-    the levels, and a test set of another shape. train_y and test_y are files with the class of each row, integers (N,) from 0.
+    Integers are levels 0..levels-1 (`Images`), and real numbers are scaled to mean 0 and standard deviation 1 (`Standardize`).
+
+    levels: the number of levels; unless given, `levels_of` finds it from the data.
+    key: the name of the array in a file that holds several.
+    channels: the axis of the channels: "first" (N, C, *space), "last" (N, *space, C), or "none", which inserts an axis of length 1.
+        "auto" is "none" for integers (N, height, width), "last" for integers (N, height, width, 1 to 4), else "first".
+    low, high: the ends of the range of the levels, as in `Images`.
+    shape: the shape that a row must have. Without a file, the data set has this shape and no rows: enough to build a model.
+    train_y, test_y: files with the class of each row, integers (N,) from 0.
+
+    Raises:
+        ValueError: when a file cannot be read, has fewer than ten rows, NaN or values outside the levels, or the test set has
+            another shape. The message names the file.
 
     >>> Arrays(train="nowhere.npy")
     Traceback (most recent call last):
@@ -64,11 +70,13 @@ class Arrays:
         if train_y is not None:
             y = _classes(train_y, len(data))
             if (test is None) != (test_y is None):
-                raise ValueError(f"{train_y}: test_y goes with a file test, and is needed there")
+                raise ValueError(f"{train_y}: test_y and a test file belong together, and one of them was given: give both or none")
             own = None if test_y is None else _classes(test_y, len(self.test))
             self.train_y, self.test_y = (y[:-held_out], y[-held_out:]) if own is None else (y, own)
         if not self.train[0].numel() or not len(self.test):
-            raise ValueError(f"{train if len(self.test) else test} has shape {tuple(self.test.shape)}, and holds nothing")
+            raise ValueError(
+                f"{train if len(self.test) else test} has shape {tuple(self.test.shape)}, and at least one row with an entry was needed"
+            )
         if self.train.shape[1:] != self.test.shape[1:]:
             raise ValueError(f"{train} has data of shape {tuple(self.train.shape[1:])}, and {test} of {tuple(self.test.shape[1:])}")
         if shape is not None and self.train.shape[1:] != tuple(shape):
@@ -91,9 +99,10 @@ def _classes(path: str, rows: int) -> Tensor:
 
 
 def read_like(path: str, transform: Images | Standardize, shape: tuple[int, ...]) -> Tensor:
-    """The rows of a file, which mean what transform says, with their channels put where a model's are that knows data of shape.
+    """The rows of a file, in the layout in which a row has the given shape. transform says what their numbers mean.
 
-    Raises ValueError, naming the file, for anything else.
+    Raises:
+        ValueError: when no layout gives the shape, or transform refuses the values. The message names the file.
     """
     raw = read_array(path)
     layouts: tuple[Channels, ...] = ("first", "none", "last")
@@ -108,7 +117,11 @@ def read_like(path: str, transform: Images | Standardize, shape: tuple[int, ...]
 
 
 def as_rows(data: Tensor, channels: Channels = "auto") -> Tensor:
-    """Data with their channels first. Raises ValueError for a word that is not known."""
+    """Data (N, C, *space) from data in any layout that `Arrays` knows.
+
+    Raises:
+        ValueError: when channels is not a layout.
+    """
     if channels not in ("auto", "first", "last", "none"):
         raise ValueError(f"{channels=} is not known: use 'auto', 'first', 'last' or 'none'")
     integers = not data.is_floating_point()
@@ -119,7 +132,7 @@ def as_rows(data: Tensor, channels: Channels = "auto") -> Tensor:
 
 
 def levels_of(largest: int, dtype: torch.dtype) -> int:
-    """How many levels integers have of which the largest is known: all of a byte or two where its upper half is used.
+    """The number of levels of integers with a largest value: 256 or 65,536 when its upper half is used, else one more than largest.
 
     >>> levels_of(1, torch.int64), levels_of(16, torch.uint8), levels_of(250, torch.uint8), levels_of(60000, torch.int32)
     (2, 17, 256, 65536)
@@ -131,9 +144,11 @@ def levels_of(largest: int, dtype: torch.dtype) -> int:
 def transform_of(
     data: Tensor, *more: Tensor, levels: int | None = None, low: float = -1.0, high: float = 1.0
 ) -> Images | Standardize:
-    """What numbers mean: integers are levels, of data and of more rows, real numbers are made standard as data ask.
+    """The transform of data and of more rows: `Images` for integers, `Standardize` for real numbers, with the moments of data.
 
-    Raises TypeError or ValueError for what has no meaning here.
+    Raises:
+        TypeError: when levels are given for real numbers, or data and more rows have different kinds of numbers.
+        ValueError: when a value is not finite or not a level.
     """
     transform: Images | Standardize
     if data.is_floating_point():
@@ -152,7 +167,7 @@ def transform_of(
 
 
 def _levels(*sets: Tensor) -> int:
-    """How many levels integers have; bytes are looked at until one in the upper half is found, which settles it."""
+    """The number of levels of integers. Reading bytes stops at the first value in the upper half, which decides it."""
     largest = 0
     for part in (part for data in sets for part in chunks(data)):
         largest = max(largest, int(part.max()))
@@ -163,6 +178,6 @@ def _levels(*sets: Tensor) -> int:
 
 def _checked(data: Tensor, transform: Images | Standardize) -> None:
     if data.dtype == torch.uint8 and transform.levels == 256:
-        return  # every byte is one of them
+        return  # every byte is a level
     for part in chunks(data):
         transform.check(part)

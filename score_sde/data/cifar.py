@@ -1,4 +1,4 @@
-"""CIFAR-10 in the archives of its authors."""
+"""CIFAR-10 from the archive of its authors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sde_lib import Images
 __all__ = ["CIFAR10"]
 
 NAMES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
-# All that a pickle of an array asks for; whatever else one asks for is refused.
+# The globals that a pickle of an array needs; any other is refused.
 SAFE = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
@@ -28,10 +28,12 @@ SAFE = {
 
 
 class CIFAR10:
-    """60,000 colour pictures, uint8 (N, 3, 32, 32), 10,000 of them the test set, from cifar-10-python.tar.gz or its folder.
+    """60,000 colour pictures, uint8 (N, 3, 32, 32), of which 10,000 are the test set, from cifar-10-python.tar.gz or its folder.
 
-    With classes=True train_y and test_y are which of ten kinds each is. The archive's pickles are read without running anything
-    that is in them. Raises ValueError, naming the file, for what is not there or is damaged.
+    With classes=True, train_y and test_y are the classes, 0 to 9. The pickles of the archive are read without running their code.
+
+    Raises:
+        ValueError: when a file is missing or damaged. The message names the file.
 
     Reference: Krizhevsky, 2009, Learning multiple layers of features from tiny images.
 
@@ -51,7 +53,7 @@ class CIFAR10:
 
 
 def _files(path: Path) -> dict[str, bytes]:
-    """The content of the batches, by their names."""
+    """The contents of the batch files by name."""
     names = [name for part in NAMES.values() for name in part]
     if path.is_dir():
         inner = path / "cifar-10-batches-py"
@@ -68,7 +70,7 @@ def _files(path: Path) -> dict[str, bytes]:
 
 
 def _batch(path: str, name: str, files: dict[str, bytes]) -> tuple[Tensor, Tensor]:
-    """Its pictures and their classes."""
+    """The pictures of a batch and their classes."""
     try:
         content = _Unpickler(io.BytesIO(files[name]), encoding="bytes").load()
         pictures = torch.from_numpy(np.array(content[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32))

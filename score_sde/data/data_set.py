@@ -1,4 +1,4 @@
-"""A data set as the rest of the program sees it, whatever class it comes from."""
+"""The form that every data set has for the rest of the program."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class DataSet:
     """Rows to train on and to test with, and what their numbers mean.
 
     train (N, *shape) and test (M, *shape) are integers or real numbers. transform, `Images` or `Standardize`, says what
-    they mean. train_y (N,) and test_y (M,) are the classes of the rows, if they have any, and class_names are their names. truth
-    is the oracle of data whose density is known.
+    they mean. train_y (N,) and test_y (M,) are the classes of the rows if they have any, and class_names the names of these
+    classes. truth is the oracle of data whose density is known.
     """
 
     train: Tensor
@@ -29,7 +29,7 @@ class DataSet:
 
     @classmethod
     def of(cls, source: Any) -> DataSet:
-        """The data set of a source: an object with train, test and transform, and any of the others.
+        """The data set of a source, an object with train, test and transform, and perhaps the optional attributes.
 
         Raises:
             TypeError: when the source lacks train, test or transform, or transform has no `dequantize`.

@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn."""
+"""The handwritten digits of scikit-learn."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ __all__ = ["Digits"]
 
 
 class Digits:
-    """1,797 images of 8x8 with 17 grey levels; the last 360, as in the order of the file, are the test set.
+    """1,797 images of 8x8 pixels with 17 grey levels. The last 360 in the order of the file are the test set.
 
-    train and test are uint8, (1437, 1, 8, 8) and (360, 1, 8, 8); transform says what they mean. With classes=True train_y and
-    test_y are which digit each is.
+    train and test are uint8, (1437, 1, 8, 8) and (360, 1, 8, 8). With classes=True, train_y and test_y are the digits, 0 to 9.
 
     Reference: Alpaydin and Kaynak, 1998, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository.
 

@@ -25,21 +25,29 @@ __all__ = ["Folder", "on_white", "sizes"]
 
 GREY = ("1", "L", "LA")
 DEEP = "I;16"
-LEVELS = {"bool": 2, "uint8": 256, "int32": 65536}  # of the types in which pictures are kept
-FEW = 256  # pictures that one process decodes sooner than others start
+LEVELS = {"bool": 2, "uint8": 256, "int32": 65536}  # by the type in which pictures are stored
+FEW = 256  # pictures that one process decodes in the time that further processes need to start
 
 
 class Folder:
-    """Pictures in a folder and those below it, of any format that Pillow reads, (N, 3 or 1, height, width): uint8 of 256 levels.
+    """The pictures in a folder and its subfolders, of any format that Pillow reads: uint8 (N, 3 or 1, height, width), 256 levels.
 
-    Where all are bilevel, and of the size that is asked for, they have 2 levels, white is 1; where all are greys of 16 bits,
-    65,536. size, a number or (height, width): the picture is made small or large until it just covers that, and its middle is kept;
-    without it all must have one size. They are grey if all files are, or with grey=True; what is transparent is shown on white.
-    Without a folder test every tenth, in the order of their names, is a test picture. With classes=True each folder below is a
-    class, in the order of their names, which are in class_names, and train_y and test_y are the number of each picture's. Decoded
-    once, by several processes, into runs/data/, and mapped from there. Raises ValueError, naming the file, for a folder without
-    pictures, files that are damaged, have colours of 16 bits, or have 16 bits where others have not, and mixed sizes, and with
-    classes=True for a picture in no folder of its own, or a class of test pictures alone.
+    Pictures that are all bilevel, and not resized, have 2 levels, where white is 1. Pictures that are all greys of 16 bits have
+    65,536 levels. Transparent pictures are placed on white. The pictures are decoded once, by several processes, into runs/data/,
+    and mapped from there.
+
+    test: a folder of test pictures. Without it, every tenth picture in the order of the names is a test picture.
+    size: a number or (height, width). A picture is resized until it just covers that, and its middle is kept. Without a size,
+        all pictures must have the same one.
+    grey: True for one channel; unless given, there is one channel if all pictures are grey.
+    low, high: the ends of the range of the levels, as in `Images`.
+    classes: True takes each subfolder as a class, in the order of the names. Then class_names are their names, and train_y and
+        test_y the number of each picture's class.
+
+    Raises:
+        ValueError: when a folder has no pictures; when a file is damaged, has colours of 16 bits, or has 16 bits and others do
+            not; when sizes differ and no size is given; with classes=True, when a picture is in no subfolder, or only test
+            pictures have a class. The message names the file.
 
     >>> Folder("nowhere")
     Traceback (most recent call last):
@@ -82,21 +90,25 @@ class Folder:
 def _class_of(path: str, file: Path) -> str:
     parts = file.relative_to(path).parts
     if len(parts) < 2:
-        raise ValueError(f"{file} is in no folder of its own in {path}, and classes=True needs one for each class")
+        raise ValueError(f"{file} is in no subfolder of {path}, and classes=True takes each subfolder as a class")
     return parts[0]
 
 
 def _classes(path: str, files: list[Path], names: list[str]) -> Tensor:
     """The number of each picture's class."""
     found = [_class_of(path, file) for file in files]
-    strange = sorted(set(found) - set(names))
-    if strange:
-        raise ValueError(f"{path} has a class {strange[0]!r}, and those to train on are {', '.join(names)}")
+    unknown = sorted(set(found) - set(names))
+    if unknown:
+        raise ValueError(f"{path} has a class {unknown[0]!r}, and those to train on are {', '.join(names)}")
     return torch.tensor([names.index(name) for name in found])
 
 
 def _files_of(path: str) -> list[Path]:
-    """The pictures of a folder and those below it, in the order of their names. Raises ValueError where there are none."""
+    """The pictures in a folder and its subfolders, in the order of their names.
+
+    Raises:
+        ValueError: when there is no such folder, or no picture in it.
+    """
     root = Path(path)
     if not root.is_dir():
         raise ValueError(f"there is no folder {path}")
@@ -109,15 +121,15 @@ def _files_of(path: str) -> list[Path]:
 
 
 def _endings() -> set[str]:
-    """Those of the formats that Pillow reads; it knows others, which it writes, or leaves to who plugs in a reader."""
+    """The endings of the formats that Pillow reads. Pillow also lists formats that it only writes or needs a plugin for."""
     endings = Image.registered_extensions()
     stubs = {name for name, (reader, _) in Image.OPEN.items() if isinstance(reader, type) and issubclass(reader, StubImageFile)}
-    read = (Image.OPEN.keys() | {"MPO"}) - stubs - {"MPEG"}  # MPO is opened as JPEG; of MPEG the head alone is read
+    read = (Image.OPEN.keys() | {"MPO"}) - stubs - {"MPEG"}  # MPO is opened as JPEG; for MPEG only the head is read
     return {ending for ending, name in endings.items() if name in read}
 
 
 def pictures(path: str, files: list[Path], size: int | tuple[int, ...] | None, grey: bool | None) -> np.ndarray:
-    """The files of a folder as Folder has them, in a type of LEVELS."""
+    """The decoded pictures of a folder, (N, C, height, width), in a type of LEVELS, from the cache if they are in it."""
     facts = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
     def write(out: Path) -> None:
@@ -136,7 +148,7 @@ def pictures(path: str, files: list[Path], size: int | tuple[int, ...] | None, g
 
 
 def sizes(path: str) -> Counter[tuple[int, int]]:
-    """How many pictures of a folder have which (height, width)."""
+    """The number of pictures of a folder by (height, width)."""
     files = _files_of(path)
     with _mapper(len(files)) as each:
         return Counter(space for _, space in each(_head, files, "looking at pictures"))
@@ -155,7 +167,7 @@ def _type(files: list[Path], heads: list[Any], space: tuple[int, int], grey: boo
 
 
 def _space(path: str, own: list[tuple[int, int]], size: int | tuple[int, ...] | None) -> tuple[int, int]:
-    """Height and width."""
+    """The height and width of the decoded pictures."""
     if size is not None:
         height, width = (size, size) if isinstance(size, int) else size
         if min(height, width) < 1:
@@ -171,7 +183,7 @@ def _space(path: str, own: list[tuple[int, int]], size: int | tuple[int, ...] | 
 
 
 def _mapper(files: int) -> AbstractContextManager[Callable[..., Iterator[Any]]]:
-    """each(function, files, what): its results in order, from several processes where that pays."""
+    """A context that gives each(function, files, what): the results in order, computed by several processes for many files."""
     if files <= FEW:
         return nullcontext(lambda function, items, _: map(function, items))
     return _Processes()
@@ -192,36 +204,36 @@ class _Processes:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Image.Image]:
-    """A picture's head; what is found to be damaged on the way is told by name."""
+    """An opened picture. Damage that is found while it is open becomes a ValueError that names the file."""
     try:
         with open(file, "rb") as stream:
             picture = Image.open(stream)
-            deep = picture.mode.startswith(("I", "F")) or ";16" in str(picture.tile)  # of colours Pillow drops the lower byte
+            deep = picture.mode.startswith(("I", "F")) or ";16" in str(picture.tile)  # Pillow drops the lower byte of colours
             if deep and _mode(picture) != DEEP:
                 raise ValueError(
                     f"{file} has more than 8 bits (mode {picture.mode}): give such pictures as an array, with arrays(...)"
                 )
             yield picture
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:  # Pillow's word for a broken PNG
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
         raise ValueError(f"{file} is damaged, or no picture that Pillow reads ({error})") from None
 
 
 def _mode(picture: Image.Image) -> str:
-    """Of bits, greys and greys of 16 bits, Pillow's word for what is kept of a picture; of others a word that is none of them."""
+    """Pillow's mode for the decoded picture: "1", a grey, DEEP for greys of 16 bits; any other mode is decoded to RGB."""
     if "transparency" in picture.info or picture.mode == "P":
         return "LA" if picture.mode in GREY else "RGB"
     return DEEP if picture.mode.startswith(DEEP) else picture.mode
 
 
 def _head(file: Path) -> tuple[str, tuple[int, int]]:
-    """The mode of a picture, and its height and width, as it is to be seen."""
+    """The mode of a picture, and its height and width after the camera's rotation is applied."""
     with _opened(file) as picture:
-        turned = picture.getexif().get(0x0112, 1) >= 5  # the tag of a camera that was held upright
+        turned = picture.getexif().get(0x0112, 1) >= 5  # the Exif orientation of a camera that was turned by 90 degrees
         return _mode(picture), (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
 def on_white(picture: Image.Image) -> Image.Image:
-    """A picture as it is seen, if it is transparent in part, on white."""
+    """A picture, composited on white if it has transparent parts."""
     if "A" not in picture.getbands() and "transparency" not in picture.info:
         return picture
     over = picture.convert("RGBA")
@@ -229,7 +241,7 @@ def on_white(picture: Image.Image) -> Image.Image:
 
 
 def _decode(file: Path, space: tuple[int, int], mode: str) -> np.ndarray:
-    """A picture, (C, height, width), in Pillow's mode, turned as the camera says, over white, covering space, its middle."""
+    """A picture in a Pillow mode as an array (C, height, width), rotated by its Exif orientation, on white, fitted to space."""
     with _opened(file) as opened:
         picture = on_white(ImageOps.exif_transpose(opened)).convert(mode)
         height, width = space
@@ -237,7 +249,7 @@ def _decode(file: Path, space: tuple[int, int], mode: str) -> np.ndarray:
             picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
     array = np.asarray(picture)
     if mode == "1":
-        array = array != 0  # in Pillow's bits true is 255
+        array = array != 0  # Pillow stores True as 255
     if mode == "I":
-        array = array.clip(0, 65535)  # Lanczos goes beyond what is there
+        array = array.clip(0, 65535)  # Lanczos overshoots
     return array.transpose(2, 0, 1) if mode == "RGB" else array[None]

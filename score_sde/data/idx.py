@@ -1,4 +1,4 @@
-"""Images in the idx format of MNIST and its kin."""
+"""Images in the idx format of MNIST and Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ __all__ = ["FashionMNIST", "Idx"]
 
 
 class Idx:
-    """Grey images of bytes in idx files, as they are or gzipped: uint8, (N, 1, height, width), of 256 levels.
+    """Grey images in idx files, gzipped or not: uint8 (N, 1, height, width), 256 levels.
 
-    Without a file of its own the last tenth is the test set. Raises ValueError, naming the file, for anything else.
+    Without a test file, the last tenth is the test set.
+
+    Raises:
+        ValueError: when a file is missing, damaged or of another kind. The message names the file.
 
     Reference: LeCun, Cortes, Burges, 1998, The MNIST database of handwritten digits (file format).
 
@@ -37,10 +40,13 @@ class Idx:
 
 
 class FashionMNIST(Idx):
-    """70,000 pictures of clothes, 28x28, 256 grey levels, 10,000 of them the test set, from the four idx files in a folder.
+    """70,000 pictures of clothes, 28x28 pixels, 256 grey levels, of which 10,000 are the test set, from four idx files in a folder.
 
-    The folder is that of Debian's package dataset-fashion-mnist unless given. With classes=True train_y and test_y are which of ten
-    kinds each is, from the two files of labels. Raises ValueError when the files are not there.
+    The folder is that of Debian's package dataset-fashion-mnist unless given. With classes=True, train_y and test_y are the
+    classes, 0 to 9, from the two files of labels.
+
+    Raises:
+        ValueError: when a file is missing or damaged.
 
     Reference: Xiao, Rasul, Vollgraf, 2017, arXiv 1708.07747.
 

@@ -1,4 +1,4 @@
-"""What a data set is, what may be wrong with it, and a picture of it."""
+"""Inspection of a data set: a description, warnings, and a picture."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ __all__ = ["describe_data", "draw_contact_sheet"]
 
 FEW = 1000
 NOTHING = "\nnothing looks wrong"
-SHOWN = 10  # of many rows or sizes
-MOST, ENTRIES = 20_000, 1 << 26  # rows, and numbers in them, that are looked at for constant entries and for copies
+SHOWN = 10  # the most rows or sizes in a list
+MOST, ENTRIES = 20_000, 1 << 26  # the most rows, and entries in them, that are searched for constant entries and for copies
 
 
 def describe_data(data: Any, sde: LinearSDE) -> str:
-    """What a data set is, with a warning for each thing that may be wrong with it, or with a process for it."""
+    """A description of a data set, with a warning for each likely mistake in it or in the process for it."""
     warnings = "".join(f"\nwarning: {text}" for text in _suspicions(sde, data))
     return f"{_table(_facts(data))}\n{warnings or NOTHING}"
 
 
 def describe_files(kind: str, **arguments: Any) -> str:
-    """What the files of a data set hold that was refused, by the short name of its kind and its arguments.
+    """A description of the files of a refused data set. kind is its short name, and arguments are its arguments.
 
     Raises:
         KeyError: when files of this kind cannot be shown.
@@ -48,7 +48,7 @@ def _table(lines: dict[str, str]) -> str:
 
 
 def _in_arrays(train: str, key: str | None = None, channels: Any = "auto", **_: Any) -> dict[str, str]:
-    """The numbers in a file, some of which have no meaning."""
+    """Facts about the numbers in a file, of which some may be NaN or infinite."""
     data = as_rows(read_array(train, key), channels)
     ends, bad, rows = [], 0, []
     for start, part in zip(range(0, len(data), len(chunks(data)[0])), chunks(data), strict=True):
@@ -65,7 +65,7 @@ def _in_arrays(train: str, key: str | None = None, channels: Any = "auto", **_: 
 
 
 def _in_folder(path: str, **_: Any) -> dict[str, str]:
-    """The sizes of pictures, which may be several."""
+    """Facts about the sizes of the pictures in a folder."""
     found = sizes(path)
     common = ", ".join(f"{height}x{width} ({n})" for (height, width), n in found.most_common(SHOWN))
     return {"pictures": f"{found.total()}", "sizes": f"{len(found)}: {common}{' and so on' if len(found) > SHOWN else ''}"}
@@ -80,7 +80,7 @@ def _shape(rows: Tensor) -> str:
 
 
 def _facts(data: Any) -> dict[str, str]:
-    """Rows, shape, type, range and meaning of a data set."""
+    """The number of rows, shape, type, range and meaning of a data set."""
     train: Tensor = data.train
     part = train[: _most(train)]
     low, high = part.min().item(), part.max().item()
@@ -97,12 +97,12 @@ def _facts(data: Any) -> dict[str, str]:
 
 
 def _most(rows: Tensor) -> int:
-    """How many rows to look at, so that what is larger than the memory is looked at too."""
+    """The number of rows to inspect, limited so that they fit into memory."""
     return min(MOST, max(1, ENTRIES // math.prod(rows.shape[1:])))
 
 
 def _suspicions(sde: LinearSDE, data: Any) -> list[str]:
-    """A sentence for each thing that may be wrong: with the data, and with the process for them."""
+    """A sentence for each likely mistake in the data or in the process for them."""
     train, test = (rows[: _most(rows)].flatten(1) for rows in (data.train, data.test))
     found = []
     if len(data.train) < FEW:
@@ -123,13 +123,14 @@ def _suspicions(sde: LinearSDE, data: Any) -> list[str]:
 
 
 def _in_common(train: Tensor, test: Tensor) -> int:
+    """The number of test rows that are also training rows."""
     ours, theirs = (rows.contiguous().view(torch.uint8).numpy() for rows in (train, test))  # numpy knows no bfloat16
     seen = {row.tobytes() for row in ours}
     return sum(row.tobytes() in seen for row in theirs)
 
 
 def draw_contact_sheet(data: Any, path: Path) -> None:
-    """Draw the first images, the points of a plane, or else a histogram of the values."""
+    """Draw the first images, the points of a plane, or for other data a histogram of the values."""
     shape = tuple(data.train.shape[1:])
     if is_drawable(shape):
         shown = data.train[:64]

@@ -1,4 +1,4 @@
-"""A map-style Dataset of torch as rows."""
+"""A data set from a map-style Dataset of torch."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ __all__ = ["Items"]
 
 
 class Items:
-    """The items of a map-style Dataset of torch, each an array, a tensor or a Pillow picture, or a tuple that begins with one.
+    """The items of a map-style Dataset of torch: arrays, tensors or Pillow pictures, or tuples that begin with one of these.
 
-    What follows in a tuple, such as a label, is left out. Greys of pictures are as deep as they are, and what is transparent is
-    shown on white. Levels and channels are found as by Arrays; the last tenth is the test set. Items are in memory, or, above
-    1 GiB, decoded once into runs/data/, known by the name, their number and some of them. Raises ValueError for fewer than ten
-    items, for items of other kinds or of several shapes, and for such as change.
+    The rest of a tuple, such as a label, is left out. Grey pictures keep their depth, and transparent pictures are placed on white.
+    Levels and channels are found as in `Arrays`, and the last tenth is the test set. The rows are in memory; above 1 GiB they are
+    decoded once into runs/data/, in a file identified by the name, the number of items and a checksum of some items.
+
+    Raises:
+        ValueError: when there are fewer than ten items, items of another kind or of different shapes, or items that change.
 
     >>> Items([(np.full((1, 2, 3), i), "label") for i in range(30)], "mine").test.shape
     torch.Size([3, 1, 2, 3])
@@ -36,7 +38,9 @@ class Items:
             raise ValueError(f"it has {number} items, and at least ten were needed")
         first = _array(items[0])
         if not np.array_equal(first, _array(items[0]), equal_nan=first.dtype.kind == "f"):
-            raise ValueError("its first item is another each time: leave what is random out, or to train.flip")
+            raise ValueError(
+                "its first item changes each time it is read: leave out random transforms, such as a mirroring, which train.flip does"
+            )
         shape, dtype = (number, *first.shape), type_of(first.dtype)
 
         def fill(out: np.ndarray) -> None:
@@ -67,9 +71,10 @@ class Items:
 
 
 def _array(item: Any) -> np.ndarray:
+    """The array of an item."""
     thing = item[0] if isinstance(item, (tuple, list)) and len(item) else item
     if isinstance(thing, Image.Image):
-        whole = thing.mode in ("1", "L") or thing.mode.startswith(("I", "F"))  # of deep greys Pillow's RGB has nothing above 255
+        whole = thing.mode in ("1", "L") or thing.mode.startswith(("I", "F"))  # Pillow's RGB would clip deep greys at 255
         picture = thing if whole and "transparency" not in thing.info else on_white(thing).convert("RGB")
         array = np.asarray(picture)
         return array.transpose(2, 0, 1) if array.ndim == 3 else array[None]

@@ -1,4 +1,4 @@
-"""Arrays from files, mapped into memory rather than read wherever the format allows it."""
+"""Arrays from files, memory-mapped wherever the format allows it."""
 
 from __future__ import annotations
 
@@ -27,16 +27,19 @@ from sde_lib.data import chunk_rows, chunks
 __all__ = ["ENDINGS", "as_tensor", "cached", "new_array", "read_array", "type_of"]
 
 CACHE = Path("runs/data")
-SMALL = 1 << 30  # bytes of an array that is not used as it is in its file, and is simply held in memory
-UNLIKE = {torch.bool, torch.uint16, torch.uint32, torch.uint64}  # of which torch knows no maximum
+SMALL = 1 << 30  # an array of fewer bytes that must be converted is held in memory
+UNLIKE = {torch.bool, torch.uint16, torch.uint32, torch.uint64}  # types for which torch has no maximum
 DAMAGE = (OSError, EOFError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error)
 
 
 def cached(what: Any, write: Callable[[Path], object]) -> np.ndarray:
-    """The array in the .npy file that write makes: kept in runs/data/ under a name that is a digest of what it is, and mapped.
+    """The array in the .npy file that write makes, memory-mapped. The file is in runs/data/, and its name is a digest of what.
 
-    Of several processes that ask at the same time, on one machine or on a shared disk, one makes it and the others wait.
-    What processes that are no more left half made is removed before. Raises RunError where the disk is full or cannot be written.
+    When several processes ask at the same time, on one machine or on a shared disk, one writes the file and the others wait.
+    Partial files of dead processes are removed before.
+
+    Raises:
+        RunError: when the disk is full or cannot be written.
     """
     path = CACHE / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]}.npy"
     if not path.exists():
@@ -55,7 +58,7 @@ def cached(what: Any, write: Callable[[Path], object]) -> np.ndarray:
 
 
 def new_array(file: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
-    """A new .npy file, mapped to be written, its room on the disk taken: a process that writes where there is none is killed."""
+    """A new .npy file, mapped for writing. Its disk space is allocated: writing to a full disk through a map kills the process."""
     array = np.lib.format.open_memmap(file, "w+", dtype, shape)
     if hasattr(os, "posix_fallocate"):
         with open(file, "r+b") as taken:
@@ -64,17 +67,21 @@ def new_array(file: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
 
 
 def read_array(path: str | Path, key: str | None = None, axes: int = 2) -> Tensor:
-    """The array in a .npy, .npz, .pt, .h5 or .zarr file, (N, *shape), of so many axes at least; key names one of several.
+    """The array (N, *shape) in a .npy, .npz, .pt, .h5 or .zarr file, with at least so many axes. key names one of several arrays.
 
-    .npy, .pt and uncompressed .h5 are mapped; what is packed, or of a type that torch does not have, is unpacked once into
-    runs/data/, in parts, when it is more than 1 GiB. Raises ValueError, naming the file, for what is not there, cannot be read
-    without running code, or is no array of numbers.
+    .npy, .pt and uncompressed .h5 are memory-mapped. A compressed array, or one of a type that torch does not have, is converted
+    in memory; above 1 GiB it is converted once, in parts, to a file in runs/data/.
+
+    Raises:
+        ValueError: when the file does not exist, cannot be read without running code, or holds no array of numbers. The message
+            names the file.
+        RunError: when the converted array cannot be written.
     """
     path = Path(path)
     if not path.exists():
         raise ValueError(f"there is no file {path}")
     if path.suffix not in ENDINGS:
-        raise ValueError(f"{path} is of no kind that is known here: give {', '.join(ENDINGS)}, or a folder of pictures")
+        raise ValueError(f"{path} has an unknown ending: give a file with {', '.join(ENDINGS)}, or a folder of pictures")
     try:
         found = ENDINGS[path.suffix](path)
         name, array = _one(path, found, key) if isinstance(found, Mapping) or hasattr(found, "keys") else ("", found)
@@ -95,6 +102,7 @@ def read_array(path: str | Path, key: str | None = None, axes: int = 2) -> Tenso
 
 
 def _one(path: Path, found: Any, key: str | None) -> tuple[str, Any]:
+    """The name and the array of a key, or of the only array."""
     names = sorted(found.keys())
     if key is None and len(names) != 1:
         raise ValueError(f"{path} holds {', '.join(names) or 'nothing'}: say which, as in arrays(train='{path}', key='...')")
@@ -104,7 +112,7 @@ def _one(path: Path, found: Any, key: str | None) -> tuple[str, Any]:
 
 
 def _numbers(path: Path, name: str, array: Any) -> Tensor:
-    """An array of numpy, torch, h5py, zarr or an archive as a tensor: as it is where torch has its type, else converted."""
+    """An array of numpy, torch, h5py, zarr or an archive as a tensor. It is converted only when torch does not have its type."""
     if isinstance(array, Tensor):
         if not array.is_complex() and array.dtype not in UNLIKE:
             return array
@@ -133,25 +141,25 @@ def _numbers(path: Path, name: str, array: Any) -> Tensor:
 
 
 def _of_0_and_1(bits: np.ndarray) -> bool:
-    """Whether bits are bytes of 0 and 1: those that come from Pillow have 255 for true."""
+    """Whether the bytes of booleans are 0 and 1. Pillow stores True as 255."""
     return bits.size == 0 or max(int(part.max()) for part in chunks(as_tensor(bits))) <= 1
 
 
 def type_of(dtype: np.dtype) -> np.dtype:
-    """The type in which torch can hold, and find the largest of, values of a type."""
+    """The numpy type in which torch can hold values of a type and find their maximum."""
     wide = {"bool": "uint8", "uint16": "int32", "uint32": "int64", "uint64": "int64", np.dtype("longdouble").name: "float64"}
     return np.dtype(wide.get(dtype.name, dtype.newbyteorder("=")))
 
 
 def as_tensor(array: np.ndarray) -> Tensor:
-    """A numpy array, which may be mapped and not writable, as a tensor of the same memory, of bytes if it is of bits."""
+    """A numpy array as a tensor that shares its memory, also when it is not writable. Booleans become bytes."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*not writable.*")  # what is mapped is read, and never written
+        warnings.filterwarnings("ignore", message=".*not writable.*")  # mapped arrays are never written
         return torch.from_numpy(array.view(np.uint8) if array.dtype == bool else array)
 
 
 class _Archive:
-    """The arrays in a .npz file, by their names, none of them read."""
+    """The arrays in a .npz file by name. No array is read yet."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -166,14 +174,14 @@ class _Archive:
 
 
 class _Member:
-    """An array (N, *shape) in a .npz file, of which rows are read when they are asked for: in their order, since it is packed."""
+    """An array (N, *shape) in a .npz file. Its rows are read on demand, and in order, because it may be compressed."""
 
     def __init__(self, path: Path, name: str) -> None:
-        self._stream = zipfile.ZipFile(path).open(name)  # noqa: SIM115  (as long as its rows are asked for)
+        self._stream = zipfile.ZipFile(path).open(name)  # noqa: SIM115  (open as long as rows are read)
         version = np.lib.format.read_magic(self._stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         self.shape, columns, self.dtype = read(self._stream)
-        if columns and math.prod(self.shape) * type_of(self.dtype).itemsize > SMALL:  # which _numbers would read in parts
+        if columns and math.prod(self.shape) * type_of(self.dtype).itemsize > SMALL:  # `_numbers` would read it in parts of rows
             raise ValueError(f"{path} holds {name} column by column, and rows were needed: save numpy.ascontiguousarray of it")
         self._order: Any = "F" if columns else "C"
         self._start = self._stream.tell()

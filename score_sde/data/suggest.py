@@ -1,4 +1,4 @@
-"""What the data ask of a process: proposals from the data, and warnings where a process does not fit them."""
+"""Processes for a data set: proposals computed from the data, and warnings where a process does not fit them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from sde_lib.ncsnv2 import langevin_step, largest_distance, level_count, spacing
 
 __all__ = ["judge_process", "proposals", "warnings_about"]
 
-MOST, ENTRIES = 5000, 1 << 24  # rows, and numbers in them, that are looked at: distances are in float64
+MOST, ENTRIES = 5000, 1 << 24  # the most rows, and entries in them, that are used: distances are computed in float64
 
 
 def _most(raw: Tensor) -> int:
-    """How many rows to look at; of one there is no distance."""
+    """The number of rows to use, at least two: a single row has no distance."""
     return min(MOST, max(2, ENTRIES // math.prod(raw.shape[1:])))
 
 
 def proposals(raw: Tensor, data: Any) -> str:
-    """sigma_data, sigma_max, levels and Langevin step for the data, each with where it comes from."""
+    """Text that proposes sigma_data, sigma_max, levels and a Langevin step for the data, each with its source."""
     x = data.encode(raw[: _most(raw)])
     dims = x[0].numel()
     distance, std = largest_distance(x), x.double().std().item()
     if not distance:
-        raise UsageError(f"the first {len(x)} data are all alike, and some that differ were needed: mix the rows")
+        raise UsageError(f"the first {len(x)} rows are all equal, and rows that differ were needed: shuffle the rows")
     top = _rounded_up(distance)
-    width = getattr(data, "bin_width", None)
-    sigma_min, why = (0.001 * std, "a thousandth of sigma_data") if width is None else (0.1 * width, "0.1 of the width of a level")
+    if data.levels is None:
+        sigma_min, why = 0.001 * std, "a thousandth of sigma_data"
+    else:
+        sigma_min, why = 0.1 * data.bin_width, "0.1 of the width of a level"
     used = f"{len(x)} data" if len(x) == len(raw) else f"the first {len(x)} of {len(raw)} data"
     return "\n".join(
         (
@@ -46,13 +48,13 @@ def proposals(raw: Tensor, data: Any) -> str:
 
 
 def _table(dims: int, sigma_min: float, top: float) -> str:
-    """NCSN's table and Langevin step by the rules of NCSNv2, which are for many dimensions."""
+    """NCSN's table and Langevin step by the rules of NCSNv2, which hold for many dimensions."""
     try:
         gamma = spacing(dims)
     except ValueError as error:
         return f"no rule for its levels: {error}"
     levels = level_count(sigma_min, top, gamma)
-    # The ratio that this many levels have, which is a little less than gamma.
+    # The ratio of this many levels is a little less than gamma.
     ratio = (top / sigma_min) ** (1 / (levels - 1))
     return (
         f"--sde 'ncsn(sigma_min={sigma_min:.2g}, sigma_max={top:.3g}, levels={levels})' (technique 2: ratio {gamma:.4f}); "
@@ -66,13 +68,13 @@ def _range(raw: Tensor, data: Any) -> str:
 
 
 def _rounded_up(value: float) -> float:
-    """To two digits."""
+    """A number rounded up to two digits."""
     unit = 10.0 ** (math.floor(math.log10(value)) - 1)
     return math.ceil(value / unit) * unit
 
 
 def warnings_about(sde: LinearSDE, raw: Tensor, data: Any) -> list[str]:
-    """A sentence for each way in which a process does not fit the data; none where it does."""
+    """A sentence for each way in which a process does not fit the data."""
     x = data.encode(raw[: _most(raw)])
     dims = x[0].numel()
     found = []
@@ -102,6 +104,6 @@ def warnings_about(sde: LinearSDE, raw: Tensor, data: Any) -> list[str]:
 
 
 def judge_process(sde: LinearSDE, raw: Tensor, data: Any) -> str:
-    """Whether a process fits the data, in words."""
+    """Text that says whether a process fits the data."""
     found = warnings_about(sde, raw, data)
     return f"{sde!r}:" + "".join(f"\n  warning: {text}" for text in found) if found else f"{sde!r} fits these data"

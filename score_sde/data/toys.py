@@ -19,9 +19,12 @@ TOYS: dict[str, Any] = {
 
 
 class Toy:
-    """Points (N, 2) of a checkerboard, a ring or a mixture of three Gaussians, a tenth more of them for the test.
+    """Points (N, 2) of a checkerboard, a ring or a mixture of three Gaussians. The test set has a tenth as many points.
 
-    truth is their oracle: oracle.log_prob(x) is the density in nats. Raises ValueError for another name.
+    truth is their oracle: truth.log_prob(x) is the log-density in nats.
+
+    Raises:
+        ValueError: when the name is another, or rows is less than ten.
 
     >>> Toy("ring", rows=100).test.shape
     torch.Size([10, 2])

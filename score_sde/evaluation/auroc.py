@@ -1,4 +1,4 @@
-"""How well one number tells two sets apart."""
+"""The area under the ROC curve: how well a score separates two sets."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["AUROC", "auroc"]
 
 
 class AUROC(NamedTuple):
-    """Area under the ROC curve and its standard error, which is 0, and says nothing, where the sets do not overlap.
+    """The area under the ROC curve and its standard error. When the sets do not overlap the error is 0: use bound instead.
 
-    pairs is how many independent pairs, of one from each set, there are: the size of the smaller set.
+    pairs is the number of independent pairs with one element of each set: the size of the smaller set.
     """
 
     value: float
@@ -21,10 +21,10 @@ class AUROC(NamedTuple):
 
     @property
     def bound(self) -> float:
-        """How near to its end the area is known to be, with 95 % confidence, where the sets do not overlap.
+        """The 95 % confidence bound of the area when the sets do not overlap: 0.05^(1 / pairs), about 1 - 3 / pairs.
 
-        All of the pairs are in one order with probability area^pairs, so that an area below 0.05^(1 / pairs) would have shown
-        another one time in twenty: about 1 - 3 / pairs; and the mirror image of it at 0.
+        All pairs are in one order with probability area^pairs. For an area below the bound that is less than 5 %. The bound of
+        an area of 0 is the mirror image.
 
         Reference: Clopper and Pearson, 1934, Biometrika 26, 404-413; Hanley and Lippman-Hand, 1983, JAMA 249, 1743-1745.
         """
@@ -38,10 +38,12 @@ class AUROC(NamedTuple):
 
 
 def auroc(strange: np.ndarray, usual: np.ndarray) -> AUROC:
-    """P(a strange one's score is above a usual one's), ties for half, from scores (m,) and (n,), with DeLong's standard error.
+    """P(s > u) + P(s = u) / 2 for a strange score s and a usual score u, with DeLong's standard error.
 
-    The variance is that of P(s > usual) over strange s, over m, and that of P(strange > u) over usual u, over n.
-    Raises ValueError for fewer than two scores in a set, or scores that are NaN.
+    strange is (m,) and usual (n,). The variance is var_s P(s > u | s) / m + var_u P(s > u | u) / n.
+
+    Raises:
+        ValueError: when a set has fewer than two scores, or a score is NaN.
 
     Reference: DeLong, DeLong, Clarke-Pearson, 1988, Biometrics 44, equations 1 to 5.
 

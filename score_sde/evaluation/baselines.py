@@ -1,4 +1,4 @@
-"""Bits/dim of models that need no network, for comparison."""
+"""Baselines: bits/dim of models without a network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Baseline", "baselines", "categorical", "gaussian_mixture", "standard
 
 
 class Baseline(NamedTuple):
-    """A model's name, and its mean bits/dim on the test images with the standard error."""
+    """The name of a baseline, and its mean on the test set with the standard error, in bits/dim or nats."""
 
     name: str
     mean: float
@@ -29,10 +29,10 @@ class Baseline(NamedTuple):
 
 
 def baselines(train: Tensor, test: Tensor, images: Images, seed: int) -> list[Baseline]:
-    """The three baselines on integer images (N, *shape), each fitted to train and scored on test.
+    """Up to three baselines on integer images (N, *shape), each fitted to train and scored on test.
 
-    Without the mixture where its covariances would take hours: 10 N d^2 is 6e7 for the digits, which take seconds; and without the
-    frequencies where their table would have more than 2^27 entries.
+    The mixture is left out when fitting it would take hours: 10 N d^2 is 6e7 for the digits, which take seconds. The categorical
+    model is left out when its table would have more than 2^27 entries.
     """
     mixture = [gaussian_mixture(train, test, images, seed)] if 10 * len(train) * train[0].numel() ** 2 < 1e9 else []
     table = [categorical(train, test, images)] if train[0].numel() * images.levels <= 1 << 27 else []
@@ -40,9 +40,9 @@ def baselines(train: Tensor, test: Tensor, images: Images, seed: int) -> list[Ba
 
 
 def categorical(train: Tensor, test: Tensor, images: Images) -> Baseline:
-    """Independent pixels, each with the frequencies of its levels in train; half a count is added to each level."""
+    """Independent categorical pixels, with the frequencies of the levels in train plus half a count for each level."""
     counts = torch.full((train[0].numel(), images.levels), 0.5, dtype=torch.float64)
-    for part in chunks(train):  # which may be mapped, and more than the memory holds
+    for part in chunks(train):  # the data may be mapped, and larger than the memory
         pixels = part.flatten(1).long().T
         counts.scatter_add_(1, pixels, torch.ones(1, 1, dtype=torch.float64).expand(pixels.shape))
     log_p = (counts / counts.sum(1, keepdim=True)).log2()
@@ -51,9 +51,9 @@ def categorical(train: Tensor, test: Tensor, images: Images) -> Baseline:
 
 
 def gaussian_mixture(train: Tensor, test: Tensor, images: Images, seed: int) -> Baseline:
-    """A mixture of Gaussians with full covariances, its number of components chosen on the last fifth of train.
+    """A mixture of Gaussians with full covariances. Its number of components is chosen on the last fifth of train.
 
-    Each training image is dequantized ten times: a covariance that has seen one draw takes its noise for structure.
+    Each training image is dequantized ten times, so that the covariances do not fit the noise of one draw.
     """
     y = _dequantized(test, images, seed + 1)
     x = _dequantized(train.repeat(10, *[1] * (train.ndim - 1)), images, seed)
@@ -72,7 +72,7 @@ def gaussian_mixture(train: Tensor, test: Tensor, images: Images, seed: int) -> 
 
 
 def standard_normal(test: Tensor, images: Images, seed: int) -> Baseline:
-    """N(0, 1) in the units of the states: what a model scores that has learned nothing."""
+    """N(0, 1) in the units of the states: the score of a model that has learned nothing."""
     nats, first = [], 0
     for part in chunks(test):
         y = torch.from_numpy(_dequantized(part, images, seed + 1, first))

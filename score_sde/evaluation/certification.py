@@ -1,4 +1,4 @@
-"""Whether samplers give the law they should: exactly on Gaussian data, and by samples of mixtures whose law is known."""
+"""Certification of samplers against known laws: exactly on Gaussian data, and by statistical tests on samples of mixtures."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ __all__ = [
     "plane_mixture",
 ]
 
-ALARM = 1e-7  # p below which a law is not the right one: a false alarm in 1e5 for a hundred numbers
+ALARM = 1e-7  # a smaller p-value is a failure: one false alarm in 1e5 runs of a hundred tests
 
 
 class Impulse(NamedTuple):
-    """A predictor and corrector under a process: network calls and errors of the law on two grids, and what that means.
+    """A certificate of a predictor and a corrector under a process, from impulse responses on two grids.
 
-    error is that of mean (in standard deviations) and variance (as a ratio) together, order the power of the step that it falls
-    with, declared what the predictor says of itself. verdict is "pass", "fail", "refused" or "not affine"; reason says why.
+    nfe are the network calls on each grid. error is the error of the mean (in standard deviations) and of the variance (as a
+    ratio) together. order is the measured order of convergence, and declared the predictor's own. verdict is "pass", "fail",
+    "refused" or "not affine", and reason explains it.
     """
 
     predictor: str
@@ -56,7 +57,7 @@ class Impulse(NamedTuple):
 
 
 class Law(NamedTuple):
-    """Samples of a mixture: p-values of their tests against the exact law, and what they mean."""
+    """A certificate of samples of a mixture: the p-values of tests against the exact law, and the verdict."""
 
     predictor: str
     mixture: str
@@ -67,12 +68,14 @@ class Law(NamedTuple):
 
 
 def certify_impulses(predictor: Any, corrector: Any, sde: LinearSDE, steps: tuple[int, int] = (100, 200)) -> Impulse:
-    """The exact error of the law of one combination, on Gaussian data, at two numbers of steps even in log-SNR.
+    """Certify one combination by its exact law on Gaussian data, on two grids that are even in log-SNR.
 
-    It passes when the error on the finer grid is at most 1.2 times that of ancestral sampling (0.5 % for orders above 1, 15 %
-    with a corrector, whose step has an error of its own) and falls at the declared order, less 0.4 (with a corrector or a table:
-    to 0.65 of it, or below 2 %). A score taken at the wrong end of a step keeps the order, and shows in the size under most
-    processes.
+    It passes when both hold:
+        Size: the error on the finer grid is at most 1.2 times that of ancestral sampling; for orders above 1, at most 0.5 %; with
+        a corrector, whose step has an error of its own, at most 15 %.
+        Order: the error falls with the declared order less 0.4; with a corrector or a table, to at most 0.65 of it, or below 2 %.
+
+    The size is needed besides the order: a score at the wrong end of a step has the right order and a larger error.
     """
     row = Impulse(_name(predictor), _name(corrector), type(sde).__name__, declared=getattr(predictor, "convergence", 0))
     try:
@@ -88,7 +91,7 @@ def certify_impulses(predictor: Any, corrector: Any, sde: LinearSDE, steps: tupl
         if _bends(replace(samplers[0], times=LogSNR(8, t_min=max(1e-3, sde.t_min)), last="sample"), sde):
             return row._replace(verdict="not affine", reason="its steps are not affine in the state: only samples can tell")
         responses = [impulse_response(sampler, sde) for sampler in samplers]
-    except Exception as error:  # whatever a predictor of one's own raises
+    except Exception as error:  # a user's predictor may raise anything
         return row._replace(verdict="fail", reason=first_line(error))
     coarse, fine = (math.hypot(r.mean_error, r.variance_error) for r in responses)
     order = math.log2(coarse / fine) / math.log2(steps[1] / steps[0]) if min(coarse, fine) > 0 else math.inf
@@ -109,15 +112,16 @@ def certify_impulses(predictor: Any, corrector: Any, sde: LinearSDE, steps: tupl
 
 @cache
 def _ancestral(sde: LinearSDE, steps: int) -> float:
-    """The error of the law of ancestral sampling, the largest of the published methods of first order."""
+    """The error of the law of ancestral sampling, which is the largest among the published first-order methods."""
     response = impulse_response(Sampler(Ancestral(), times=LogSNR(steps, t_min=max(1e-3, sde.t_min))), sde)
     return math.hypot(response.mean_error, response.variance_error)
 
 
 def _bends(sampler: Sampler, sde: LinearSDE) -> bool:
-    """Whether the impulse response says nothing about a sampler, since its steps are not affine in the state.
+    """Whether the steps of a sampler are not affine in the state, so that its impulse response does not determine its law.
 
-    Raises RuntimeError for a sampler whose rows look at their neighbours.
+    Raises:
+        RuntimeError: when the result of a row depends on the other rows.
     """
     score_fn = GaussianOracle(torch.tensor([0.7], dtype=torch.float64), 0.3).score(sde)
     x_T = sde.at(sde.T).sigma * torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64)
@@ -125,31 +129,33 @@ def _bends(sampler: Sampler, sde: LinearSDE) -> bool:
 
     def run(x: Tensor) -> Tensor:
         frames = sampler.stream(sde, score_fn, tuple(x.shape), x_T=x, noise=still, dtype=torch.float64)
-        return torch.stack([frame.x for frame in frames], 1)  # every state: the last ones forget where they came from
+        return torch.stack([frame.x for frame in frames], 1)  # every state: the last ones hardly depend on the first
 
     together, alone = run(x_T), torch.cat([run(x) for x in x_T.split(1)])
     if not torch.allclose(together, alone, rtol=1e-6, atol=1e-9):
-        raise RuntimeError("a row's result depends on the rows beside it")
+        raise RuntimeError("the result of a row depends on the other rows")
     return bool(((alone[0] - 2 * alone[1] + alone[2]).abs() > 1e-6 * alone.abs().amax((0, 2))[:, None]).any())
 
 
 def high_mixture() -> MixtureOracle:
-    """Four Gaussians in 192 dimensions: few samples say much."""
+    """Four Gaussians in 192 dimensions, where few samples have much power."""
     means = 0.6 * RowNoise(11, 4)(torch.empty(4, 192, dtype=torch.float64))
     return MixtureOracle([0.1, 0.2, 0.3, 0.4], means, [0.2, 0.3, 0.4, 0.5])
 
 
 def plane_mixture() -> MixtureOracle:
-    """Three Gaussians in the plane: many samples, for the weights."""
+    """Three Gaussians in the plane, where many samples are cheap: they test the weights."""
     means = torch.tensor([[-1.0, 0.0], [0.8, 0.6], [0.5, -0.9]], dtype=torch.float64)
     return MixtureOracle([0.2, 0.3, 0.5], means, [0.15, 0.25, 0.2])
 
 
 def p_values(data: MixtureOracle, sde: LinearSDE, x: Tensor, t: float) -> dict[str, float]:
-    """Of samples x (n, d) against the law of a mixture at time t.
+    """p-values of samples x (n, d) against the law of a mixture at time t.
 
-    stein: E[x . score] = -d. radial: |x - alpha m_k|^2 / V_k is chi-squared within a component. weights: how many belong to
-    each. pairs: rows are independent, in products of whitened entries of rows 1, 2 and n/2 apart.
+    stein: E[x . score] = -d.
+    radial: |x - alpha m_k|^2 / V_k is chi-squared within each component.
+    weights: the numbers of samples in the components.
+    pairs: rows are independent, by products of whitened entries of rows 1, 2 and n/2 apart.
     """
     n, d = x.shape
     level = sde.at(torch.full((n,), t, dtype=torch.float64))
@@ -169,9 +175,9 @@ def p_values(data: MixtureOracle, sde: LinearSDE, x: Tensor, t: float) -> dict[s
 
 
 def certify_laws(predictor: Any, corrector: Any = None) -> Iterator[Law]:
-    """Samples of both mixtures under VP, from the exact law at T and with the exact score, against their law at t_min = 1e-3.
+    """Certify a predictor by samples of both mixtures under VP, from the exact law at T with the exact score, at t_min = 1e-3.
 
-    Second order and above takes 200 steps, first order 800 (in the plane 400), where its error would else be seen.
+    Orders above 1 take 200 steps. First order takes 800, or 400 in the plane, so that its error stays below what the tests detect.
     """
     sde, t_min = VPSDE(), 1e-3
     name = " + ".join(filter(None, (_name(predictor), _name(corrector))))
@@ -184,7 +190,7 @@ def certify_laws(predictor: Any, corrector: Any = None) -> Iterator[Law]:
             x_T = sde.kernel(x0, sde.T).sample(RowNoise(2, n)(x0))
             x, nfe = sampler.sample(sde, data.score(sde), tuple(x0.shape), seed=3, x_T=x_T, dtype=torch.float64)
             row = row._replace(nfe=nfe, p=p_values(data, sde, x, t_min))
-        except Exception as error:  # whatever a predictor of one's own raises
+        except Exception as error:  # a user's predictor may raise anything
             yield row._replace(verdict="fail", reason=first_line(error))
             continue
         worst = min(row.p, key=lambda test: row.p[test])
@@ -198,7 +204,7 @@ def _name(algorithm: Any) -> str:
 
 
 def impulse_table(rows: list[Impulse]) -> str:
-    """Error against network calls: each predictor alone under each process; with a corrector, the worst of the processes."""
+    """The table of errors: each predictor alone under each process, and with each corrector the largest error of all processes."""
     lines = [f"{'process':<16} {'predictor':<20} {'calls':>11} {'error of the law':>20} {'order':>6} {'declared':>8}  verdict"]
     for r in (r for r in rows if not r.corrector):
         numbers = f"{r.nfe[0]:>5} {r.nfe[1]:>5} {r.error[0]:>9.1e} {r.error[1]:>10.1e} {r.order:>6.2f} {r.declared:>8}"
@@ -216,7 +222,7 @@ def impulse_table(rows: list[Impulse]) -> str:
 
 
 def law_table(rows: list[Law]) -> str:
-    """p-values of each predictor on each mixture."""
+    """The table of p-values of each predictor on each mixture."""
     tests = ("stein", "radial", "weights", "pairs")
     lines = [f"{'predictor':<30} {'mixture':<16} {'calls':>6} " + " ".join(f"{test:>8}" for test in tests) + "  verdict"]
     for r in rows:
@@ -232,19 +238,19 @@ def _verdict(row: Impulse | Law) -> str:
 def certify(
     predictors: Sequence[Any], correctors: Sequence[Any], processes: Sequence[LinearSDE], laws_with: Sequence[Any]
 ) -> tuple[list[Impulse], list[Law]]:
-    """Every predictor with every corrector (None: without) under every process by impulses, and with each of laws_with by samples.
+    """Certify every predictor, with every corrector under every process by impulses, and with each of laws_with by samples.
 
-    Many combinations are shared out over the cores.
+    A corrector may be None. Many combinations are distributed over the cores.
     """
     jobs: list[tuple[Any, ...]] = [(_laws, p, c) for p in predictors for c in laws_with]
+    law_jobs = len(jobs)
     jobs += [(_impulses, p, c, sde) for sde in processes for c in correctors for p in predictors]
     workers = min(os.cpu_count() or 1, 8) if len(jobs) > 20 else 0
     with multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) if workers else nullcontext() as pool:
         done = pool.imap(_do, jobs) if pool else map(_do, jobs)
-        rows = list(
-            itertools.chain.from_iterable(progress_bar(done, total=len(jobs), description="certifying", unit=" rows", leave=False))
-        )
-    return [row for row in rows if isinstance(row, Impulse)], [row for row in rows if isinstance(row, Law)]
+        results = list(progress_bar(done, total=len(jobs), description="certifying", unit=" rows", leave=False))
+    laws, impulses = results[:law_jobs], results[law_jobs:]
+    return list(itertools.chain.from_iterable(impulses)), list(itertools.chain.from_iterable(laws))
 
 
 def _impulses(predictor: Any, corrector: Any, sde: LinearSDE) -> list[Impulse]:

@@ -1,4 +1,4 @@
-"""What a process does to data: its curves and its noised images as a picture, its equations and numbers as text."""
+"""Description of a process: equations and numbers as text, curves and noised images as a picture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["equations", "picture"]
 
 
 def equations(model: ScoreModel, objective: Any, codes: Tensor) -> str:
-    """What the process, the parameterization and the objective say of themselves, and the levels of noise at some times."""
+    """Text with the docstrings of the process, the parameterization and the objective, and the noise levels at some times."""
     sde, parameterization, x0 = model.sde, model.parameterization, model.data.encode(codes[:1000])
     about = (inspect.getdoc(type(part)) or "" for part in (sde, parameterization, objective))
     heads = [text.split("\n\n")[0].replace("\n", " ") for text in about]
@@ -38,7 +38,7 @@ def equations(model: ScoreModel, objective: Any, codes: Tensor) -> str:
 
 
 def picture(sde: LinearSDE, codes: Tensor, data: Any, seed: int, path: Path, columns: int = 12) -> None:
-    """Draw alpha, sigma, log-SNR and g^2 against t, and images on their way to noise, at even log-SNR, each in its own units."""
+    """Draw alpha, sigma, log-SNR and g^2 against t, and images at even log-SNR in units of their standard deviation."""
     t = sde.t_min + (sde.T - sde.t_min) * torch.linspace(0, 1, 400, dtype=torch.float64)
     (alpha, sigma, log_snr), rates = sde.at(t), sde.rates(t)
     drawable = is_drawable(tuple(codes.shape[1:]))
@@ -58,7 +58,7 @@ def picture(sde: LinearSDE, codes: Tensor, data: Any, seed: int, path: Path, col
 
 
 def _strip(sde: LinearSDE, shown: Tensor, data: Any, seed: int, axes: Any, columns: int) -> None:
-    """Images on their way to noise."""
+    """Draw images on their way to noise."""
     ends = sde.at(sde.t_min).log_snr, sde.at(sde.T).log_snr
     stops = sde.snap(sde.t_of_log_snr(torch.lerp(*ends, torch.linspace(0, 1, columns, dtype=torch.float64))))
     x0 = data.encode(shown)

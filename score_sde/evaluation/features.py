@@ -1,4 +1,4 @@
-"""Features of digits: the hidden layer of a small classifier, trained in seconds."""
+"""Features of digits: the hidden layer of a small classifier, which is trained in seconds."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["DigitFeatures"]
 
 
 class DigitFeatures:
-    """32 features of 8x8 digits, what a classifier of the training digits computes before its last layer; always the same ones.
+    """32 features of 8x8 digits: the last hidden layer of a classifier of the training digits, with a fixed seed.
 
-    accuracy is that on the test digits. They tell digits apart, and no more: distances between them compare models of these
-    digits with each other, and not with published numbers.
+    accuracy is the classifier's accuracy on the test digits. Distances between features compare models of these digits with each
+    other, and cannot be compared with published numbers.
 
     >>> DigitFeatures().accuracy > 0.85
     True
@@ -33,7 +33,7 @@ class DigitFeatures:
         self.accuracy = float(self.classifier.score(x[-test:], y[-test:]))
 
     def __call__(self, codes: Tensor) -> np.ndarray:
-        """(N, 32) of integer images 0..16, (N, 1, 8, 8)."""
+        """The features (N, 32) of integer images 0..16, (N, 1, 8, 8)."""
         h = codes.flatten(1).double().numpy() / 16
         for weights, bias in list(zip(self.classifier.coefs_, self.classifier.intercepts_, strict=True))[:-1]:
             h = np.maximum(h @ weights + bias, 0)

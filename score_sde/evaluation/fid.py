@@ -1,4 +1,4 @@
-"""Frechet distance between two sets of features."""
+"""The Frechet distance between two sets of features."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Distance", "frechet", "frechet_distance"]
 
 
 class Distance(NamedTuple):
-    """A Frechet distance, and its standard error by resampling the first set."""
+    """A Frechet distance, and its standard error from resamples of the first set."""
 
     value: float
     standard_error: float
@@ -24,7 +24,7 @@ def frechet(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np
     >>> frechet(np.zeros(1), np.eye(1), np.ones(1), 4 * np.eye(1))
     2.0
     """
-    # The trace of the root of C_a C_b is that of the symmetric root of C_a^(1/2) C_b C_a^(1/2), which is real.
+    # tr (C_a C_b)^(1/2) = tr (C_a^(1/2) C_b C_a^(1/2))^(1/2), and this matrix is symmetric.
     values, vectors = np.linalg.eigh(cov_a)
     root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
     cross = np.sqrt(np.linalg.eigvalsh(root @ cov_b @ root).clip(0)).sum()
@@ -32,9 +32,13 @@ def frechet(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray, resamples: int = 50, seed: int = 0) -> Distance:
-    """Of features a (N, d) from features b (M, d), each taken for Gaussian. It is biased upwards, more for fewer rows.
+    """The Frechet distance of features a (N, d) from features b (M, d), each modelled as a Gaussian.
 
-    Compare sets of one size alone. Raises ValueError for fewer rows than two, or features of unlike width.
+    It is biased upwards, and more so for fewer rows. So compare only sets of the same size.
+
+    Raises:
+        ValueError: when a set has fewer than two rows, or the widths differ.
+
     Reference: Heusel et al., 2017, arXiv 1706.08500.
     """
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:

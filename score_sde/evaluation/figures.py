@@ -19,18 +19,18 @@ from matplotlib import pyplot as plt
 __all__ = ["image_grid", "is_drawable", "loss_curve", "save_picture", "scatter", "standardized"]
 
 WHY_LOWER = "held out: averaged weights and no dropout, so it is often below the training loss"
-FEW = 30  # points of a curve that are marked
+FEW = 30  # a curve of fewer points has markers
 
 
 def is_drawable(shape: tuple[int, ...]) -> bool:
-    """Whether data of a shape are images, grey or in colour: (C, H, W), C 1 or 3."""
+    """Whether data of a shape are grey or colour images: (C, H, W) with C 1 or 3."""
     return len(shape) == 3 and shape[0] in (1, 3)
 
 
 def image_grid(codes: Tensor, levels: int | None, columns: int) -> np.ndarray:
-    """Images (N, C, H, W), C 1 or 3, in rows of so many, as uint8 (height, width[, 3]), with a thin border between.
+    """Images (N, C, H, W), C 1 or 3, in a grid with so many columns and thin borders, as uint8 (height, width[, 3]).
 
-    Integers of so many levels, or, without levels, real numbers, of which the least is black and the largest white.
+    codes are integers 0..levels-1. Without levels they are real numbers: the smallest is black and the largest white.
     """
     n, channels, height, width = codes.shape
     if levels is None:
@@ -52,16 +52,16 @@ def standardized(sde: LinearSDE, x: Tensor, t: Tensor | float) -> Tensor:
 
 
 def save_picture(picture: np.ndarray, path: Path, scale: int = 6) -> None:
-    """Write a picture as PNG, each pixel scale times as large."""
+    """Write a picture as PNG, enlarged scale times."""
     large = picture.repeat(scale, axis=0).repeat(scale, axis=1)
     grey = {"cmap": "gray", "vmin": 0, "vmax": 255} if picture.ndim == 2 else {}
     write_atomically(path, lambda temporary: plt.imsave(temporary, large, format="png", **grey))
 
 
 def loss_curve(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw the losses in rows of metrics against the step, of training and held out; below, the numbers of the looks, if there are.
+    """Draw the training loss and the held-out loss against the step, and below them the likelihoods of previews if there are any.
 
-    Error bars are one standard error.
+    rows are the rows of the metrics. Error bars are one standard error.
     """
     number = next((key for row in rows for key in ("look_bits_per_dim", "look_nats") if key in row), None)
     figure, all_axes = plt.subplots(
@@ -72,7 +72,7 @@ def loss_curve(rows: list[dict[str, Any]], path: Path) -> None:
         found = [row for row in rows if row.get(key) is not None]
         if found:
             bars = None if error is None else [row[error] or 0.0 for row in found]
-            marker = "." if len(found) < FEW else None  # a single one has no line
+            marker = "." if len(found) < FEW else None  # a single point has no line
             values: Any = [[row[name] for row in found] for name in ("step", key)]
             axes.errorbar(*values, bars, linewidth=1, label=label, marker=marker)
     lowest = min(row["loss"] for row in rows if row.get("loss") is not None)
@@ -92,7 +92,7 @@ def loss_curve(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def scatter(points: Tensor, path: Path) -> None:
-    """Draw points of a plane, (N, 2): as large as can be told apart, few of them larger than many."""
+    """Draw points of the plane (N, 2). Many points are drawn smaller than few."""
     figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
     x, y = points.double().T.numpy()
     axes.scatter(x, y, s=min(30.0, max(4.0, 6000 / len(points))), linewidths=0, alpha=0.6 if len(points) < 5000 else 0.4)

@@ -1,4 +1,4 @@
-"""log p of real numbers in nats, beside models that need no network."""
+"""log p of real numbers in nats, and baselines for it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["LogDensity", "real_baselines", "score_reals"]
 
 @dataclass(frozen=True, eq=False)
 class LogDensity(PerRowResult):
-    """log p of rows of real numbers under a model's flow, in nats and in the units of the data, one by one and their mean.
+    """log p of each row of real numbers under a model's flow, in nats and in the units of the data.
 
-    Float64, (N,): per_image, the values; probe_error, of a value, from its probes (0 when exact, NaN from one). latents are the
-    states at T where they were asked for; nfe is in network calls.
+    per_image and probe_error are float64 (N,). probe_error is the standard error of a value from its probes: 0 for an exact
+    divergence, NaN for a single probe. latents are the states at T, if they were asked for. nfe is in network calls.
     """
 
     per_image: Tensor
@@ -33,11 +33,11 @@ class LogDensity(PerRowResult):
 
     @property
     def probe(self) -> float:
-        """What the probes alone contribute to the standard error; NaN from one probe a row."""
+        """The part of the standard error that comes from the probes; NaN for one probe a row."""
         return (self.probe_error.square().mean() / len(self.probe_error)).sqrt().item()
 
     def record(self) -> dict[str, Any]:
-        """The parts, as JSON can keep them."""
+        """The parts of the standard error, as a record for JSON."""
         return {"probe": None if math.isnan(self.probe) else self.probe}
 
     def __str__(self) -> str:
@@ -49,14 +49,14 @@ class LogDensity(PerRowResult):
 def score_reals(
     sde: LinearSDE, score_fn: Any, raw: Tensor, *, transform: Standardize, keep_latents: bool = False, **options: Any
 ) -> LogDensity:
-    """log p of real data (N, *shape) by the flow; the options are those of log_likelihood."""
+    """log p of real data (N, *shape) by the flow. The options are those of `log_likelihood`."""
     found = log_likelihood(sde, score_fn, transform.encode(raw.float()), **options)
     unit = transform.log_det(raw[0].numel())
     return LogDensity(found.log_prob + unit, found.probe_error, found.latent if keep_latents else None, found.nfe)
 
 
 def real_baselines(train: Tensor, test: Tensor, truth: Any) -> list[Baseline]:
-    """log p in nats of the truth where it is known, and of a Gaussian with the mean and covariance of train where that is cheap."""
+    """Baselines in nats: the truth, if it is known, and a Gaussian with the mean and covariance of train, if that is cheap."""
     found = [] if truth is None else [_summary("the truth", truth.log_prob(test))]
     dims = train[0].numel()
     if dims <= 1000 and len(train[:100_000]) > 2 * dims:

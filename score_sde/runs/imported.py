@@ -49,7 +49,7 @@ def import_run(source: Path, out: Path | None, family: str | None, options: Any)
         model, averaged = (import_checkpoint(source, family, options, weights) for weights in ("raw", "ema"))
     except (FileNotFoundError, ValueError) as error:
         said = first_line(error)
-        raise UsageError(f"--from {source}: {said}{'; here config is --options' if 'config' in said else ''}") from error
+        raise UsageError(f"--from {source}: {said}{'; give the config with --options' if 'config' in said else ''}") from error
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out} is there already: name a folder that is empty or not there")
     network: Any = model.network

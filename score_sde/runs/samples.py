@@ -58,7 +58,7 @@ def strip_ending(path: Path) -> Path:
     """
     stem = path.with_suffix("") if path.suffix in (".npy", ".npz", ".png", ".gif", ".json") else path
     if not stem.name:
-        raise UsageError(f"--out {path} is a folder: a file's name was needed, to which the endings are added")
+        raise UsageError(f"--out {path} is a folder: the name of a file, without an ending, was needed")
     return stem
 
 
@@ -142,7 +142,9 @@ def _check(formats: tuple[str, ...], sampler: Any, shape: tuple[int, ...], drawa
     if pictures and not drawable:
         raise UsageError(f"--format {pictures[0]} needs images (1 or 3, height, width), and samples are {shape}: use npy or npz")
     if "gif" in formats and not streams(sampler):
-        raise UsageError(f"--format gif needs a sampler that shows its way, such as pc(...), and {type(sampler).__name__} does not")
+        raise UsageError(
+            f"--format gif needs a sampler that yields its states, such as pc(...), and {type(sampler).__name__} does not"
+        )
 
 
 def fingerprint(model: ScoreModel) -> str:

@@ -73,7 +73,9 @@ def load_for_scoring(folder: Path, config: Any, device: str, data: str | None, s
     found, y = (None, None) if other is None else other.part(split)
     arguments = arguments_of(model.network)
     if y is None and arguments.get("condition") and not arguments.get("condition_dropout"):
-        raise UsageError(f"--data {data} has no classes, and the model knows data of a class alone: give a set with classes=True")
+        raise UsageError(
+            f"--data {data} has no classes, and the model needs the class of each row: give a data set with classes=True"
+        )
     try:
         codes = read_like(data, model.data, shape) if found is None else found
         model.data.check(codes)
@@ -102,7 +104,7 @@ def plan_scoring(
             "--target-error is for bits/dim, and these data have no levels: set config.likelihood.divergence and tolerance"
         )
     if scoring.estimator != "flow":
-        raise UsageError(f"--target-error is spent on the flow, and likelihood.estimator is {scoring.estimator!r}: leave one out")
+        raise UsageError(f"--target-error is for the flow, and likelihood.estimator is {scoring.estimator!r}: leave one out")
     try:
         images: Any = model.data
         budget = plan(

@@ -41,9 +41,9 @@ def explain_faults(folder: Path, config: Any) -> Iterator[None]:
         train = config.train
         fewer = max(1, (train.micro_batch or train.batch_size) // 4)
         raise RunError(
-            f"the memory does not suffice to train ({first_line(error)}): pass fewer of the {train.batch_size} rows at once by "
-            f"--config.train.micro_batch={fewer}, for the same gradient; keep less of each by "
-            "--config.train.checkpointing=True, or half by --config.train.autocast=bf16; or give another --device, "
+            f"there is not enough memory to train ({first_line(error)}): pass fewer of the {train.batch_size} rows at once with "
+            f"--config.train.micro_batch={fewer}, which gives the same gradient; or store less of each row with "
+            "--config.train.checkpointing=True or --config.train.autocast=bf16; or give another --device, "
             f"or a smaller network than {config.network!r}"
         ) from error
 

@@ -72,7 +72,8 @@ def fit(
     """
     if not isinstance(data, Tensor) or model.data is None:
         needed = "a tensor as data, and a ScoreModel that knows what they mean, such as ScoreModel(..., Standardize.of(data))"
-        raise TypeError(f"got data of type {type(data).__name__}, with {model.data} as the model's: {needed}, were needed")
+        given = f"data of type {type(data).__name__}, and a model whose data are {model.data}"
+        raise TypeError(f"fit got {given}: {needed}, were needed")
     chosen = _settings(settings)
     chosen.require_processes(1)
     where = None if folder is None else Path(folder).resolve()

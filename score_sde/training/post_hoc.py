@@ -66,7 +66,9 @@ def average_of_width(folder: str | Path, width: float, step: int | None = None) 
         raise UsageError(f"{folder} has no snapshots of averages: train it with --config.train.ema_widths='(0.05, 0.1)'")
     step = int(files[-1].stem) if step is None else step
     if str(step) not in {path.stem for path in files}:
-        raise UsageError(f"{folder} has no snapshot of step {step}: there are those of {', '.join(path.stem for path in files)}")
+        raise UsageError(
+            f"{folder} has no snapshot of step {step}: its snapshots are of steps {', '.join(path.stem for path in files)}"
+        )
     files = [path for path in files if int(path.stem) <= step]
     named = [(path, name, w) for path in files for name, w in _widths(path).items()]
     parts = mixture([int(path.stem) for path, *_ in named], [w for *_, w in named], step, width)

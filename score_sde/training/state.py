@@ -61,7 +61,7 @@ def read_state(path: Path, parts: Mapping[str, nn.Module], optimizer: Optimizer,
             i, name = key.split("/")
             moments.setdefault(int(i), {})[name] = value
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}, from which the run would go on, cannot be read ({first_line(error)})") from error
+        raise ValueError(f"the state {path} cannot be read ({first_line(error)})") from error
     groups.get("ema", {}).pop("n_averaged", None)  # states of older versions have it
     groups["guard"] = dict(parts["guard"].state_dict()) | groups["guard"]  # states of older versions lack some counters
     if groups.keys() != parts.keys():

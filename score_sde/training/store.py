@@ -83,7 +83,7 @@ class Store:
             UsageError: when the state is of other data.
         """
         if self.folder is None:
-            raise RunError("there is no folder to go on from: give the one of the training that was interrupted")
+            raise RunError("there is no folder to resume from: give the folder of the interrupted training")
         path, checkpoint = self.folder / STATE_NAME, self.folder / FILE_NAME
         found: Path | None = path
         step = 0

@@ -77,7 +77,7 @@ class Trainer:
         for name, rows, conditions in (("data", data, y), ("test", test, test_y)):
             if conditions is not None and (rows is None or len(rows) != len(conditions)):
                 had = 0 if rows is None else len(rows)
-                raise ValueError(f"{name} has {had} rows and {len(conditions)} conditions, and as many were needed, one a row")
+                raise ValueError(f"{name} has {had} rows and {len(conditions)} conditions, and one condition a row was needed")
         self.model, self.objective, self.settings = model, objective, settings
         self.augmentation = Augmentation(settings, tuple(data.shape[1:]), model.network)
         device = next(model.parameters()).device
