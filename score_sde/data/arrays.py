@@ -75,7 +75,8 @@ class Arrays:
             self.train_y, self.test_y = (y[:-held_out], y[-held_out:]) if own is None else (y, own)
         if not self.train[0].numel() or not len(self.test):
             raise ValueError(
-                f"{train if len(self.test) else test} has shape {tuple(self.test.shape)}, and at least one row with an entry was needed"
+                f"{train if len(self.test) else test} has shape {tuple(self.test.shape)}, "
+                "and at least one row with an entry was needed"
             )
         if self.train.shape[1:] != self.test.shape[1:]:
             raise ValueError(f"{train} has data of shape {tuple(self.train.shape[1:])}, and {test} of {tuple(self.test.shape[1:])}")

@@ -39,7 +39,8 @@ class Items:
         first = _array(items[0])
         if not np.array_equal(first, _array(items[0]), equal_nan=first.dtype.kind == "f"):
             raise ValueError(
-                "its first item changes each time it is read: leave out random transforms, such as a mirroring, which train.flip does"
+                "its first item changes each time it is read: "
+                "leave out random transforms, such as a mirroring, which train.flip does"
             )
         shape, dtype = (number, *first.shape), type_of(first.dtype)
 

@@ -119,7 +119,7 @@ def test_signals_images_and_volumes_of_any_size(make, space):
     assert padded(x, LABELS[:2]).shape == x.shape
     strict = make(x.shape[1:], **arguments, pad=False).eval()
     strict.load_state_dict(padded.state_dict())
-    with pytest.raises(ValueError, match=r"cannot be halved 1 times: 2 must divide them"):
+    with pytest.raises(ValueError, match=r"cannot be halved 1 times: give sizes that 2 divides"):
         strict(x, LABELS[:2])
     whole = torch.zeros(2, 3, *(n + n % 2 for n in space))
     corner = (..., *(slice(n) for n in space))
