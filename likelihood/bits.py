@@ -19,6 +19,7 @@ from sde_lib.data import Images, require_levels
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise, Stream
 from sde_lib.reverse import ReverseSDE
+from sde_lib.score import can_take
 
 __all__ = ["BitsPerDim", "Parts", "bits_per_dim"]
 
@@ -93,13 +94,14 @@ class BitsPerDim(PerRowResult):
         return {"parts": self.parts._asdict(), "sigma_over_bin": self.sigma_over_bin}
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {value:.1g}" for name, value in self.parts._asdict().items() if value is not None)
+        known = {name: value for name, value in self.parts._asdict().items() if value is not None}
+        parts = ", ".join(f"{name} {value:.1g}" for name, value in known.items())
         text = (
             f"{with_error(self.mean, self.standard_error)} bits/dim "
             f"({count_of(len(self.per_image))}; parts: {parts}; {self.nfe} network calls)"
         )
         for name, remedy in (("solver", "tighten the tolerance"), ("prior", "take a process with more noise at T")):
-            if (getattr(self.parts, name) or 0.0) > self.standard_error:
+            if known.get(name, 0.0) > self.standard_error:
                 text += f"; {name}'s part exceeds the standard error: {remedy}"
         if self.sigma_over_bin > 0.15:
             text += f"; sigma(t_min) is {self.sigma_over_bin:.2f} of a level: a smaller t_min may lower this number"
@@ -166,7 +168,7 @@ def bits_per_dim(
             if draw == 0 and left > 0:
                 first = slice(0, min(left, len(codes)))
                 own, part = score_fn, x  # all of them where the rows of score_fn cannot be told apart
-                if hasattr(score_fn, "take"):
+                if can_take(score_fn):
                     own, part = score_fn.take(torch.arange(len(x[first]), device=x.device)), x[first]
                 finer = solve(own, part, tolerance=tolerance / 10, **options)
                 nfe += finer.nfe

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
+from sde_lib.fields import check_choices
 from sde_lib.jacobian import quadratic_form, trace
 from sde_lib.noise import RowNoise
 
@@ -97,8 +98,9 @@ class Hutchinson:
     noisy: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not _counts(self.probes) or self.kind not in ("rademacher", "normal"):
-            raise ValueError(f"{self!r}: a whole number of probes, at least one, of kind 'rademacher' or 'normal', is needed")
+        check_choices(self)
+        if not _counts(self.probes):
+            raise ValueError(f"{self!r}: a whole number of probes, at least one, is needed")
 
     @property
     def channels(self) -> int:

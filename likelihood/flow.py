@@ -16,6 +16,7 @@ from sde_lib.base import SDE
 from sde_lib.noise import RowNoise, Stream
 from sde_lib.ode import integrate_on_clock
 from sde_lib.reverse import ReverseSDE
+from sde_lib.score import can_take
 from sde_lib.tensors import check_state
 
 __all__ = ["LogLikelihood", "log_likelihood"]
@@ -112,7 +113,7 @@ def log_likelihood(
         return torch.cat([sigma.to(y), torch.full_like(y[:, dims:], LOG_P_SHARE)], dim=1)
 
     y0 = torch.cat([(x if gradients else x.detach()).flatten(1), x.new_zeros(B, divergence.channels)], dim=1)
-    keep = not hasattr(score_fn, "take")
+    keep = not can_take(score_fn)
     with torch.set_grad_enabled(gradients):
         options: dict[str, Any] = {"rtol": 0.0, "atol": tolerance, "units": units, "unweighted": without_divergence}
         options |= {"gains": GAINS, "method": method, "keep_rows": keep}

@@ -13,6 +13,7 @@ from torch import Tensor
 from likelihood.dequantize import Dequantizer, UniformDequantizer
 from likelihood.results import PerRowResult, count_of, join, numbered, standard_error, with_error
 from sde_lib.data import Images, require_levels
+from sde_lib.fields import check_choice
 from sde_lib.jacobian import quadratic_form
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise, Stream
@@ -187,8 +188,7 @@ def sde_bits_per_dim(
 def _check(sde: LinearSDE, form: Form, draws: int) -> None:
     if not isinstance(sde, LinearSDE):
         raise ValueError(f"the bound needs a process with alpha(t) and sigma(t), and got {sde!r}: use log_likelihood, or LinearSDE")
-    if form not in ("denoising", "sliced"):
-        raise ValueError(f"form is {form!r}, and 'denoising' or 'sliced' was needed")
+    check_choice("the bound", "form", form, Form)
     if draws < 2 or draws % 2:
         raise ValueError(f"draws is {draws}, and an even number was needed: they come in pairs, whose differences are the error")
     if form == "sliced" and torch.is_inference_mode_enabled():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from sde_lib.fields import check_choices
 from sde_lib.tensors import as_shape
 
 from .layers import COMBINE, EMITTERS, JOINS, ResidualBlock, SelfAttention, Style, Untold
@@ -46,7 +47,7 @@ class Plan:
         if min(self.channels, self.blocks, len(self.multipliers)) < 1:
             got = f"channels={self.channels}, multipliers={self.multipliers} and blocks={self.blocks}"
             raise ValueError(f"the network got {got}: at least one of each is needed")
-        _known("resample", self.resample, ("block", "conv", "pool"))
+        check_choices(self)
         if any(not 0 <= level < len(self.multipliers) for level in self.attention):
             raise ValueError(f"attention at levels {self.attention}: levels go from 0 to {len(self.multipliers) - 1}")
 

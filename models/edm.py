@@ -7,8 +7,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from sde_lib.fields import check_choice
+
 from .backbone import Backbone, Plan, space_of
-from .layers import Condition, Embedding, Fourier, Sinusoid, Style, conditions, fan_average
+from .layers import Condition, Embedding, Fourier, LabelFeatures, Sinusoid, Style, conditions, fan_average
 from .registry import network
 
 __all__ = ["DhariwalUNet", "SongUNet"]
@@ -46,7 +48,7 @@ class SongUNet(nn.Module):
         blocks: int = 4,
         attention: Sequence[int] = (1,),
         dropout: float = 0.10,
-        embedding: Literal["positional", "fourier"] = "positional",
+        embedding: LabelFeatures = "positional",
         taps: Sequence[int] = (1, 1),
         progressive_input: Literal["none", "input_skip", "residual"] = "none",
         progressive_output: Literal["none", "output_skip", "residual"] = "none",
@@ -57,8 +59,7 @@ class SongUNet(nn.Module):
         pad: bool = False,
     ) -> None:
         super().__init__()
-        if embedding not in ("positional", "fourier"):
-            raise ValueError(f"{embedding=} is not known: use 'positional' or 'fourier'")
+        check_choice("SongUNet", "embedding", embedding, LabelFeatures)
         width, size = 4 * channels, 2 * channels if embedding == "fourier" else channels
         style = Style(width, space_of(shape), dropout, eps=1e-6, rescale=True, taps=tuple(taps), project=True)
         plan = Plan(channels, tuple(multipliers), blocks, tuple(attention), attend_last=True, resample="block")

@@ -8,10 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from sde_lib.fields import check_choice
 from sde_lib.tables import geometric_sigmas
+from sde_lib.tensors import by_row
 
 from .backbone import Backbone, Plan, space_of
-from .layers import Embedding, Fourier, Sinusoid, Style, conditions, fan_average, refuse_unknown
+from .layers import Embedding, Fourier, LabelFeatures, Sinusoid, Style, conditions, fan_average, refuse_unknown
 from .registry import network
 
 __all__ = ["DDPM", "NCSNpp", "SigmaTable", "counted", "divided", "outside"]
@@ -77,7 +79,7 @@ def outside(levels: int) -> str:
 
 def divided(out: Tensor, sigma: Tensor) -> Tensor:
     """The output divided by sigma (B,), in the type of the output and at least in float32, as after every autocast network."""
-    return out / sigma.to(torch.promote_types(out.dtype, torch.float32)).reshape(-1, *[1] * (out.ndim - 1))
+    return out / by_row(sigma.to(torch.promote_types(out.dtype, torch.float32)), out)
 
 
 @network("ddpm")
@@ -142,6 +144,9 @@ class DDPM(nn.Module):
         return _output(self, x, noise_label, y)
 
 
+Block = Literal["biggan", "ddpm"]
+
+
 @network("ncsnpp")
 class NCSNpp(nn.Module):
     """NCSN++, and with the defaults DDPM++: states (B, C, *space) and labels (B,) to (B, C, *space).
@@ -177,9 +182,9 @@ class NCSNpp(nn.Module):
         blocks: int = 4,
         attention: Sequence[int] = (1,),
         dropout: float = 0.1,
-        embedding: Literal["positional", "fourier"] = "positional",
+        embedding: LabelFeatures = "positional",
         fourier_scale: float = 16.0,
-        block: Literal["biggan", "ddpm"] = "biggan",
+        block: Block = "biggan",
         resample: Literal["conv", "pool"] = "conv",
         fir: Sequence[int] = (),
         skip_rescale: bool = True,
@@ -197,8 +202,8 @@ class NCSNpp(nn.Module):
         pad: bool = False,
     ) -> None:
         super().__init__()
-        if embedding not in ("positional", "fourier") or block not in ("biggan", "ddpm"):
-            raise ValueError(f"{embedding=} and {block=}: 'positional' or 'fourier', and 'biggan' or 'ddpm' were needed")
+        check_choice("NCSNpp", "embedding", embedding, LabelFeatures)
+        check_choice("NCSNpp", "block", block, Block)
         width = 4 * channels
         style = Style(
             width if conditional else 0,

@@ -14,10 +14,12 @@ from samplers.constraints import Constraint
 from samplers.grids import Uniform
 from samplers.start import Start
 from sde_lib.base import SDE
+from sde_lib.fields import check_choices
 from sde_lib.grid_cache import with_grid_cache
 from sde_lib.noise import Noise, Stream
 from sde_lib.ode import check_options, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
+from sde_lib.score import can_take
 from sde_lib.solution import Solution
 from sde_lib.tensors import check_state
 
@@ -71,8 +73,7 @@ class Sampler:
     last: Literal["mean", "denoise", "sample"] = "mean"
 
     def __post_init__(self) -> None:
-        if self.last not in ("mean", "denoise", "sample"):
-            raise ValueError(f"last={self.last!r}: one of 'mean', 'denoise' and 'sample' was needed")
+        check_choices(self)
         steps = isinstance(self.predictor, Predictor | None) and isinstance(self.corrector, Corrector | None)
         if not steps or self.predictor is self.corrector is None or isinstance(self.times, type) or not callable(self.times):
             raise TypeError(f"{self!r}: objects were needed, as in Sampler(EulerMaruyama(), Langevin(), times=Uniform(100))")
@@ -214,8 +215,7 @@ class FlowSampler:
     last: Literal["denoise", "sample"] = "sample"
 
     def __post_init__(self) -> None:
-        if self.last not in ("denoise", "sample"):
-            raise ValueError(f"last={self.last!r}: 'denoise' or 'sample' was needed, since a flow has no last noise to drop")
+        check_choices(self)
         check_options(self.rtol, self.atol, self.method)
 
     @torch.no_grad()
@@ -274,7 +274,7 @@ class FlowSampler:
         def flow(state: Tensor, t: Tensor, rows: Tensor) -> Tensor:
             return (rsde if len(rows) == len(x) else rsde.take(rows)).flow(state, t)
 
-        keep = not hasattr(rsde.score_fn, "take")
+        keep = not can_take(rsde.score_fn)
         options: dict[str, Any] = {"rtol": self.rtol, "atol": self.atol, "method": self.method, "keep_rows": keep}
         return integrate_on_clock(rsde.sde.clock_power, flow, x, t, s, **options)
 

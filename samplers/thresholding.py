@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sde_lib.linear import LinearSDE
 from sde_lib.prediction import Prediction
-from sde_lib.score import ScoreFunction, check_score_fn, prediction_of
+from sde_lib.score import ScoreFunction, can_take, check_score_fn, prediction_of, process_of
 from sde_lib.tensors import Time, as_time, by_row
 
 __all__ = ["Threshold"]
@@ -41,13 +41,13 @@ class Threshold(ScoreFunction):
             raise ValueError(
                 f"Threshold got low={low}, high={high}, quantile={quantile}: low < high and 0 < quantile < 1 are needed"
             )
-        process = getattr(score_fn, "sde", sde)
+        process = process_of(score_fn, sde)
         if process is None:
             raise TypeError("Threshold got a score function that carries no process, and needs one: give sde=")
         self.quantile, self.low, self.high, self.sde = quantile, low, high, process
         check_score_fn(process, score_fn)
         self.score_fn = score_fn
-        if hasattr(score_fn, "take"):
+        if can_take(score_fn):
             self.take = self._take
 
     def predict(self, x: Tensor, t: Time) -> Prediction:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from samplers.sampler import Samples
 from samplers.start import Start
 from sde_lib.base import SDE
+from sde_lib.fields import check_choices
 from sde_lib.noise import RowNoise, Stream
 from sde_lib.reverse import ReverseSDE
 
@@ -36,7 +37,7 @@ class TorchSDE:
     TorchSDE(method='euler', steps=100, adaptive=False, rtol=0.001, atol=0.001, t_min=None)
     """
 
-    method: str = "srk"
+    method: Literal["srk", "euler"] = "srk"
     steps: int = 200
     adaptive: bool = False
     rtol: float = 1e-3
@@ -44,8 +45,9 @@ class TorchSDE:
     t_min: float | None = None
 
     def __post_init__(self) -> None:
-        if self.method not in ("srk", "euler") or self.steps < 1:
-            raise ValueError(f"{self!r}: method 'srk' or 'euler' and steps >= 1 are needed")
+        check_choices(self)
+        if self.steps < 1:
+            raise ValueError(f"{self!r}: at least one step is needed")
 
     @torch.no_grad()
     def sample(

@@ -1,4 +1,4 @@
-"""Fields of dataclasses checked against their annotations: one of a few words, or a number."""
+"""Checks of the fields of a dataclass against their annotations: a word of a Literal, or a number."""
 
 from __future__ import annotations
 
@@ -11,28 +11,35 @@ from torch import Tensor
 __all__ = ["check_choice", "check_choices", "check_numbers"]
 
 
-def check_choice(owner: Any, name: str, value: object, literal: Any) -> None:
-    """Raise ValueError, naming owner and the words, when the value of a setting is none of the words of a Literal.
+def check_choice(owner: str, name: str, value: object, literal: Any) -> None:
+    """Check that the value of a setting is one of the words of a Literal. The error names the owner and the words.
+
+    Raises:
+        ValueError: when the value is another.
 
     >>> check_choice("plot", "axis", "x", Literal["x", "y"])
     """
     words = get_args(literal)
     if value not in words:
-        *others, last = map(repr, words)
-        raise ValueError(f"{owner!r}: {name} {', '.join(others)} or {last} is needed")
+        raise ValueError(f"{owner} got {name}={value!r}, which is not known: use one of {', '.join(map(repr, words))}")
 
 
 def check_choices(settings: Any) -> None:
-    """The same for all fields of a dataclass that are declared as a Literal: to be called by its __post_init__."""
+    """Check every field of a dataclass that is declared as a Literal. Its __post_init__ calls this.
+
+    Raises:
+        ValueError: when a field holds another word.
+    """
     for name, hint in get_type_hints(type(settings)).items():
         if get_origin(hint) is Literal:
-            check_choice(settings, name, getattr(settings, name), hint)
+            check_choice(type(settings).__name__, name, getattr(settings, name), hint)
 
 
 def check_numbers(settings: Any) -> None:
-    """Raise TypeError where a field that is declared as float or int holds no number: to be called by __post_init__.
+    """Check that every field declared as exactly float or int holds a number. The dataclass's __post_init__ calls this.
 
-    The values are not looked at, and None or other types that an annotation allows are not of these fields.
+    Raises:
+        TypeError: when a field holds something else. The size of the number is not checked.
     """
     for field in fields(settings):
         value = getattr(settings, field.name)

@@ -31,7 +31,7 @@ def with_grid_cache(times: Tensor) -> tuple[Tensor, ...]:
 
 def cached_at(owner: object, fn: Callable[[Tensor], V], t: Tensor) -> V:
     """fn(t), a method of owner that depends on t alone; for a time on a cached grid it is evaluated once, on the whole grid."""
-    grid = getattr(t, "grid", None)
+    grid = _grid_of(t)
     if grid is None:
         return fn(t)
     times, i, values = grid
@@ -46,7 +46,7 @@ def cached_step(owner: Any, fn: Callable[..., V], t: Tensor, s: Tensor, *setting
 
     fn gives coefficients, as a tuple, or a time, as a tensor; times that were computed for a cached grid are one themselves.
     """
-    now, then = getattr(t, "grid", None), getattr(s, "grid", None)
+    now, then = _grid_of(t), _grid_of(s)
     if now is None or then is None or now[0] is not then[0] or then[1] != now[1] + 1:
         return fn(owner, t, s, *settings)
     times, i, values = now
@@ -59,8 +59,13 @@ def cached_step(owner: Any, fn: Callable[..., V], t: Tensor, s: Tensor, *setting
 
 def grid_length(t: Tensor) -> int:
     """How many times the grid of a time has: 1 for a time that is on none."""
-    grid = getattr(t, "grid", None)
+    grid = _grid_of(t)
     return 1 if grid is None else len(grid[0])
+
+
+def _grid_of(t: Tensor) -> Any:
+    """The mark that with_grid_cache left on a time: the grid, the time's place, and the cache. None without a mark."""
+    return getattr(t, "grid", None)
 
 
 def _rows(value: Any) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sde_lib.fields import check_numbers
 
-__all__ = ["CosineBeta", "LinearBeta", "integral_of"]
+__all__ = ["CosineBeta", "LinearBeta", "integral_of", "time_of_integral"]
 
 _NODES, _WEIGHTS = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(64))
 
@@ -94,3 +94,8 @@ def integral_of(beta: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
         return beta.integral(t)
     nodes = 0.5 * t[..., None] * (1 + _NODES.to(t.device))
     return 0.5 * t * (beta(nodes) * _WEIGHTS.to(t.device)).sum(-1)
+
+
+def time_of_integral(beta: Callable[[Tensor], Tensor], B: Tensor) -> Tensor | None:
+    """The time at which B(t) is the given one, by the schedule's own inverse, or None where the schedule has none."""
+    return beta.inverse_integral(B) if hasattr(beta, "inverse_integral") else None

@@ -18,15 +18,23 @@ from sde_lib.parameterizations import Parameterization, Score
 from sde_lib.prediction import Coefficient, Prediction, Readings, solve
 from sde_lib.tensors import Time, as_time, check_tensor, check_time, expand
 
-__all__ = ["Conditioned", "ScoreFn", "ScoreFunction", "ScoreModel", "check_score_fn", "prediction_of", "score_of"]
+__all__ = [
+    *("Conditioned", "ScoreFn", "ScoreFunction", "ScoreModel"),
+    *("can_take", "check_score_fn", "has_density", "prediction_of", "process_of", "score_of"),
+]
 
 _PLAIN = Score()
 
 
 class ScoreFn(Protocol):
-    """Any callable that gives the score of the law of x_t: (x (B, *shape), t () or (B,)) -> (B, *shape)."""
+    """Any callable that gives the score of the law of x_t: (x (B, *shape), t () or (B,)) -> (B, *shape).
 
-    def __call__(self, x: Tensor, t: Tensor, /) -> Tensor: ...  # noqa: D102
+    A score function may have more. sde is its process. predict(x, t) gives a Prediction. take(rows) is the same function for these
+    rows of the batch alone. log_prob(x, t), (B,), is the log-density up to a constant. A bare callable has none of the four, so
+    that the functions of this module ask for them, and nothing else does.
+    """
+
+    def __call__(self, x: Tensor, t: Tensor, /) -> Tensor: ...
 
 
 class ScoreFunction(ABC):
@@ -64,9 +72,24 @@ def check_score_fn(sde: SDE, score_fn: Any) -> None:
             f"the process was given as {type(sde).__name__} and the score function as {type(score_fn).__name__}: "
             "give the process first and then a function (x, t) -> score, as in sample(model.sde, model, ...)"
         )
-    theirs = getattr(score_fn, "sde", sde)
+    theirs = process_of(score_fn, sde)
     if theirs != sde:
         raise ValueError(f"the score function belongs to {theirs!r} and was used with {sde!r}: pass its own process")
+
+
+def process_of(score_fn: Any, otherwise: Any) -> Any:
+    """The process that a score function carries, or the given one where it carries none."""
+    return getattr(score_fn, "sde", otherwise)
+
+
+def can_take(score_fn: Any) -> bool:
+    """Whether a score function has take(rows), so that rows may leave the batch. The rows of a bare callable must stay."""
+    return hasattr(score_fn, "take")
+
+
+def has_density(score_fn: Any) -> bool:
+    """Whether a score function has log_prob(x, t), as the exact score of an oracle has it."""
+    return hasattr(score_fn, "log_prob")
 
 
 def score_of(score_fn: ScoreFn, x: Tensor, t: Time) -> Tensor:

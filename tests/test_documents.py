@@ -18,7 +18,7 @@ import score_sde
 import sde_lib
 from configs import default
 from models import MLP, save
-from score_sde.command_line import _command_of, parser_of
+from score_sde.command_line import parser_of
 from score_sde.config.config import flat
 from score_sde.training.trainer import Progress
 from sde_lib import VPSDE, Epsilon, Images, ScoreModel
@@ -195,7 +195,11 @@ def commands(path):
 def test_commands_have_flags_and_keys_that_exist(path):
     keys = flat(default.get_config())
     for words in commands(path):
-        name, words = _command_of([word for word in words if word != "..."])
+        words = [word for word in words if word != "..."]
+        if "--mode" in words:
+            place = words.index("--mode")
+            words = [words[place + 1], *words[:place], *words[place + 2 :]]
+        name, words = ("train", words) if words[0].startswith("-") else (words[0], words[1:])
         _, rest = parser_of(name).parse_known_args(words)
         for word in rest:
             assert word.startswith("--config."), (words, word)

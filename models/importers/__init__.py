@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sde_lib import ScoreModel
+from sde_lib.fields import check_choice
 
 from ..adm import ADMClassifier
 from . import diffusers, edm, ncsn, openai, score_sde
@@ -14,6 +15,8 @@ from .order import without_prefix
 from .reading import as_config, read
 
 __all__ = ["FAMILIES", "import_checkpoint", "import_classifier"]
+
+Weights = Literal["ema", "raw"]
 
 FAMILIES: dict[str, Any] = {
     "score_sde": score_sde,
@@ -30,7 +33,7 @@ def import_checkpoint(
     path: str | Path,
     family: str | None = None,
     config: Mapping[str, Any] | str | Path | None = None,
-    weights: str = "ema",
+    weights: Weights = "ema",
 ) -> ScoreModel:
     """A ScoreModel, in evaluation mode, from another project's checkpoint: network, weights, process, and meaning of the data.
 
@@ -54,8 +57,7 @@ def import_checkpoint(
         ValueError: when the file is damaged or could run code.
         ValueError: when config is missing, or does not fit the weights.
     """
-    if weights not in ("ema", "raw"):
-        raise ValueError(f"weights={weights!r}: 'ema' or 'raw' was needed")
+    check_choice("import_checkpoint", "weights", weights, Weights)
     path, options = Path(path), as_config(config)
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint at {path}: give a file, or the folder of a diffusers model")

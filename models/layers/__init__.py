@@ -1,7 +1,17 @@
 """Layers that networks share."""
 
 from .attention import AttentionPool, SelfAttention
-from .embedding import Condition, Embedding, Fourier, NoiseEmbedding, Octaves, Sinusoid, conditions, refuse_unknown
+from .embedding import (
+    Condition,
+    Embedding,
+    Fourier,
+    LabelFeatures,
+    NoiseEmbedding,
+    Octaves,
+    Sinusoid,
+    conditions,
+    refuse_unknown,
+)
 from .initial import fan_average, zero_init
 from .instance_norm import InstanceNormPlus
 from .pyramids import COMBINE, EMITTERS, JOINS
@@ -21,6 +31,7 @@ __all__ = [
     "FIRUp",
     "Fourier",
     "InstanceNormPlus",
+    "LabelFeatures",
     "NoiseEmbedding",
     "NormedBlock",
     "Octaves",

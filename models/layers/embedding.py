@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Condition", "Embedding", "Fourier", "NoiseEmbedding", "Octaves", "Sinusoid", "conditions", "refuse_unknown"]
+__all__ = [
+    *("Condition", "Embedding", "Fourier", "LabelFeatures", "NoiseEmbedding", "Octaves", "Sinusoid"),
+    *("conditions", "refuse_unknown"),
+]
+
+LabelFeatures = Literal["positional", "fourier"]
 
 
 class Octaves(nn.Module):

@@ -8,6 +8,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from sde_lib.fields import check_choices
+
 from .initial import zero_init
 from .resampling import CONVOLUTIONS, FIRDown, FIRUp, Untold, conv_down, conv_up
 
@@ -71,8 +73,7 @@ class Style:
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation {self.activation!r} is not known: use one of {', '.join(map(repr, ACTIVATIONS))}")
-        if self.modulation not in ("add", "scale_shift"):
-            raise ValueError(f"modulation={self.modulation!r} is not known: use 'add' or 'scale_shift'")
+        check_choices(self)
         if self.dims not in CONVOLUTIONS:
             raise ValueError(f"the data have {self.dims} axes of space, and networks of convolutions are for 1, 2 or 3: use MLP")
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from samplers.algorithm import Corrector, Step
 from samplers.correctors.langevin import walk, walk_bias
+from sde_lib.fields import check_choices
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
@@ -41,8 +42,9 @@ class AnnealedLangevin(Corrector):
     requires = LinearSDE
 
     def __post_init__(self) -> None:
-        if self.published not in ("ncsn", "ncsnv2") or self.epsilon <= 0 or self.steps < 1:
-            raise ValueError(f"{self!r}: epsilon > 0, steps >= 1 and published 'ncsn' or 'ncsnv2' are needed")
+        check_choices(self)
+        if self.epsilon <= 0 or self.steps < 1:
+            raise ValueError(f"{self!r}: epsilon > 0 and steps >= 1 are needed")
 
     def _in_sigmas(self, sde: LinearSDE) -> Tensor:
         """The step h over sigma^2, the same at every level."""

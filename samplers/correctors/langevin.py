@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from samplers.algorithm import Corrector, Step
+from sde_lib.fields import check_choices
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
@@ -44,8 +45,9 @@ class Langevin(Corrector):
     requires = LinearSDE
 
     def __post_init__(self) -> None:
-        if self.step not in ("time", "batch") or self.snr <= 0 or self.steps < 1:
-            raise ValueError(f"{self!r}: snr > 0, steps >= 1 and step 'time' or 'batch' are needed")
+        check_choices(self)
+        if self.snr <= 0 or self.steps < 1:
+            raise ValueError(f"{self!r}: snr > 0 and steps >= 1 are needed")
 
     def _length(self, sigma: Tensor) -> Tensor:
         """h of the rule that depends on t alone."""

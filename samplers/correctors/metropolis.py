@@ -11,6 +11,7 @@ from samplers.algorithm import Corrector, Step
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import Noise
 from sde_lib.reverse import ReverseSDE
+from sde_lib.score import has_density
 from sde_lib.tensors import by_row, expand, sum_over_state
 
 __all__ = ["Metropolis"]
@@ -43,7 +44,7 @@ class Metropolis(Corrector):
 
     def check(self, rsde: ReverseSDE) -> None:
         """Refuse a score without a density."""
-        if not hasattr(rsde.score_fn, "log_prob"):
+        if not has_density(rsde.score_fn):
             raise TypeError(
                 f"Metropolis needs a score function with log_prob(x, t), and got {type(rsde.score_fn).__name__}: "
                 "use Langevin, which needs no density"

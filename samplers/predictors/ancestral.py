@@ -10,6 +10,7 @@ from torch import Tensor
 
 from samplers.algorithm import Predictor, Step
 from samplers.predictors.ddim import coefficients
+from sde_lib.fields import check_choices
 from sde_lib.grid_cache import cached_step
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import Noise
@@ -41,8 +42,7 @@ class Ancestral(Predictor):
     requires = LinearSDE
 
     def __post_init__(self) -> None:
-        if self.variance not in ("small", "large", "learned"):
-            raise ValueError(f"{self!r}: variance 'small', 'large' or 'learned' is needed")
+        check_choices(self)
 
     def step(self, rsde: ReverseSDE, x: Tensor, t: Tensor, s: Tensor, memory: Any, noise: Noise) -> Step:
         """One step; one network call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from sde_lib.linear import LinearSDE
-from sde_lib.schedules import LinearBeta, integral_of
+from sde_lib.schedules import LinearBeta, integral_of, time_of_integral
+from sde_lib.tensors import as_time
 
 __all__ = ["Beta", "BetaSDE"]
 
@@ -53,5 +55,11 @@ class BetaSDE(LinearSDE):
         """-B(t)/2."""
         return -0.5 * integral_of(self.beta, t)
 
-    def _t_of_integral(self, B: Tensor) -> Tensor:
-        return self.beta.inverse_integral(B).clamp(self.t_min, self.T)
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
+        """The schedule's own inverse at B, or a bisection where the schedule has none."""
+        t = time_of_integral(self.beta, self.integral_at(as_time(log_snr)))
+        return super().t_of_log_snr(log_snr) if t is None else t.clamp(self.t_min, self.T)
+
+    @abstractmethod
+    def integral_at(self, log_snr: Tensor) -> Tensor:
+        """B at a log-SNR."""

@@ -39,8 +39,6 @@ class SubVPSDE(BetaSDE):  # type: ignore[misc]
         beta = self.beta(t)
         return Rates(-0.5 * beta, -beta * torch.expm1(-2 * integral_of(self.beta, t)))
 
-    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
-        """exp(-log_snr/2) = 2 sinh(B/2), then the schedule's inverse."""
-        if not hasattr(self.beta, "inverse_integral"):
-            return super().t_of_log_snr(log_snr)
-        return self._t_of_integral(2 * torch.asinh(0.5 * torch.exp(-0.5 * as_time(log_snr))))
+    def integral_at(self, log_snr: Tensor) -> Tensor:
+        """B = 2 asinh(exp(-log_snr/2) / 2), since exp(-log_snr/2) = 2 sinh(B/2)."""
+        return 2 * torch.asinh(0.5 * torch.exp(-0.5 * log_snr))

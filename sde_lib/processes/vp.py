@@ -39,8 +39,6 @@ class VPSDE(BetaSDE):
         beta = self.beta(as_time(t))
         return Rates(-0.5 * beta, beta)
 
-    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
-        """B = log(1 + exp(-log_snr)), then the schedule's inverse."""
-        if not hasattr(self.beta, "inverse_integral"):
-            return super().t_of_log_snr(log_snr)
-        return self._t_of_integral(torch.nn.functional.softplus(-as_time(log_snr), threshold=40))
+    def integral_at(self, log_snr: Tensor) -> Tensor:
+        """B = log(1 + exp(-log_snr))."""
+        return torch.nn.functional.softplus(-log_snr, threshold=40)

@@ -128,7 +128,6 @@ def test_epsilon_is_held_against_the_smallest_sigma():
     "make",
     [
         lambda: AnnealedLangevin(0.0),
-        lambda: AnnealedLangevin(published="v3"),
         lambda: Unadjusted(steps=0),
         lambda: Unadjusted(epsilon=-1.0),
         lambda: Metropolis(snr=0.0),
@@ -138,6 +137,11 @@ def test_epsilon_is_held_against_the_smallest_sigma():
 def test_numbers_that_make_no_move_are_refused(make):
     with pytest.raises(ValueError, match="needed"):
         make()
+
+
+def test_an_unknown_word_is_refused():
+    with pytest.raises(ValueError, match="AnnealedLangevin got published='v3', which is not known: use one of 'ncsn', 'ncsnv2'"):
+        AnnealedLangevin(published="v3")
 
 
 @pytest.mark.parametrize("sde", [s for s in PROCESSES if not s.has_table], ids=name)

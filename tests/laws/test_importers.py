@@ -323,7 +323,7 @@ def test_what_a_file_does_not_say_is_asked_for(tmp_path):
     cases = [
         (lambda: import_checkpoint(TINY), "give config, the one that they were trained with"),
         (lambda: import_checkpoint(TINY, config={"model": {}}), "'data' is missing"),
-        (lambda: import_checkpoint(TINY, config=CONFIG, weights="best"), "'ema' or 'raw'"),
+        (lambda: import_checkpoint(TINY, config=CONFIG, weights="best"), "use one of 'ema', 'raw'"),
         (lambda: import_checkpoint(TINY, family="gan", config=CONFIG), "use one of 'score_sde'"),
         (
             lambda: import_checkpoint(TINY, family="guided-diffusion", config=FLAGS | {"num_heads": 1}),

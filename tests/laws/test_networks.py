@@ -119,7 +119,7 @@ def test_signals_images_and_volumes_of_any_size(make, space):
     assert padded(x, LABELS[:2]).shape == x.shape
     strict = make(x.shape[1:], **arguments, pad=False).eval()
     strict.load_state_dict(padded.state_dict())
-    with pytest.raises(ValueError, match=r"cannot be halved 1 times: 2 must divide them"):
+    with pytest.raises(ValueError, match=r"cannot be halved 1 times: give sizes that 2 divides"):
         strict(x, LABELS[:2])
     whole = torch.zeros(2, 3, *(n + n % 2 for n in space))
     corner = (..., *(slice(n) for n in space))
@@ -229,12 +229,12 @@ REFUSED = [
     (lambda: DDPM(SHAPE, attention=(4,)), "levels go from 0 to 3"),
     (lambda: DDPM(SHAPE, blocks=0), "at least one of each"),
     (lambda: DDPM(SHAPE, activation="gelu"), "use one of 'swish'"),
-    (lambda: NCSNpp(SHAPE, embedding="sine"), "'positional' or 'fourier'"),
-    (lambda: SongUNet(SHAPE, embedding="sine"), "'positional' or 'fourier'"),
-    (lambda: NCSNpp(SHAPE, conditional=False, condition=3), "a network that does not read the label reads no condition"),
+    (lambda: NCSNpp(SHAPE, embedding="sine"), "use one of 'positional', 'fourier'"),
+    (lambda: SongUNet(SHAPE, embedding="sine"), "use one of 'positional', 'fourier'"),
+    (lambda: NCSNpp(SHAPE, conditional=False, condition=3), "reads no condition"),
     (lambda: DDPM(SHAPE, resample="mean"), "use one of 'block', 'conv', 'pool'"),
     (lambda: NCSNpp(SHAPE, block="ddpm", resample="mean"), "use one of 'block', 'conv', 'pool'"),
-    (lambda: ADM(SHAPE, modulation="film"), "use 'add' or 'scale_shift'"),
+    (lambda: ADM(SHAPE, modulation="film"), "use one of 'add', 'scale_shift'"),
     (lambda: NCSNpp(SHAPE, progressive_input="skip"), "use one of 'none', 'input_skip', 'residual'"),
     (lambda: NCSNpp(SHAPE, progressive_output="skip"), "use one of 'none', 'output_skip', 'residual'"),
     (lambda: NCSNpp(SHAPE, progressive_input="input_skip", combine="add"), "use one of 'sum', 'cat'"),

@@ -49,8 +49,8 @@ def test_three_steps_of_training_are_score_sdes(tmp_path):
     g = {key: value.float() for key, value in load("score_sde_pytorch/e_train3").items()}
     torch.save({key.removeprefix("init/"): value for key, value in g.items() if key.startswith("init/")}, tmp_path / "init.pth")
     model = import_checkpoint(tmp_path / "init.pth", config=CONFIG, weights="raw").train()
-    given = {"steps": 3, "batch_size": 4, "learning_rate": 2e-4, "warmup": 10, "clip": 1.0, "ema": 0.999}
-    settings = TheirRate.of(**given, log_every=1, save_every=100, dequantize=True, keep=1, held_out=0)
+    theirs = {"learning_rate": 2e-4, "warmup": 10, "clip": 1.0, "ema": 0.999, "dequantize": True}
+    settings = TheirRate.of(steps=3, batch_size=4, log_every=1, save_every=100, held_out=0, **theirs)
     objective = HalfOfTheSum(UniformTime(t_min=1e-5))
     trainer = Recorded(model, torch.zeros(4, 3, 8, 8, dtype=torch.uint8), objective, settings, seed=0, folder=None)
     trainer.recorded = g

@@ -80,5 +80,5 @@ def test_rows_depend_on_seed_and_index_alone():
     alone = sampler.sample(sde, SMOOTH.score(sde), (1, 2), seed=3, index=5)
     assert whole.x.dtype == torch.float32
     torch.testing.assert_close(alone.x[0], whole.x[5])
-    with pytest.raises(ValueError, match="are needed"):
+    with pytest.raises(ValueError, match="use one of 'srk', 'euler'"):
         TorchSDE(method="milstein")

@@ -195,8 +195,8 @@ MUTANTS = [
     Mutant(
         "a solver that is coarser than the error is not told",
         "likelihood/bits.py",
-        "(getattr(self.parts, name) or 0.0) > self.standard_error",
-        "(getattr(self.parts, name) or 0.0) > 2 * self.standard_error",
+        "known.get(name, 0.0) > self.standard_error",
+        "known.get(name, 0.0) > 2 * self.standard_error",
         "test_bits.py -k exceeds",
     ),
     Mutant(
