@@ -141,7 +141,7 @@ def test_a_model_refuses_times_of_another_shape_too(shape):
         model(torch.zeros(4, 3), torch.full(shape, 0.5))
 
 
-def test_states_of_integers_are_refused_where_a_time_would_be_rounded_to_nothing():
+def test_integer_states_are_refused():
     codes, t = torch.ones(4, 3, dtype=torch.int64), torch.full((4,), 0.5)
     with pytest.raises(TypeError, match="encode integers first"):
         VPSDE().kernel(codes, t)
