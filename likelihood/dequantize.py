@@ -1,4 +1,4 @@
-"""From integers to densities: points inside the bins."""
+"""Dequantization: laws of a point inside the bin of an integer."""
 
 from __future__ import annotations
 

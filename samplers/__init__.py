@@ -1,4 +1,4 @@
-"""Reverse-time algorithms: one loop, the steps it takes, the grids it walks, and the exact law of what it gives."""
+"""Samplers: predictors, correctors, time grids and constraints, and the exact law of their output on Gaussian data."""
 
 from samplers import correctors, predictors
 from samplers.algorithm import Corrector, Predictor, Step

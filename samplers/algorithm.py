@@ -1,4 +1,4 @@
-"""Predictor and Corrector: a step is an object with hyper-parameters and no memory of its own."""
+"""Predictor and Corrector: the interfaces of a step in time, and of a move at one time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Constraints: what a sampler must respect of the data while it runs."""
+"""Constraints on the states of a sampler, such as known pixels."""
 
 from __future__ import annotations
 

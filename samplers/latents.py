@@ -1,4 +1,4 @@
-"""Latents and states on the way: mixing them, and watching the data appear.
+"""Latents and intermediate states: interpolation, and progressive generation.
 
 Encoding is Sampler.encode and FlowSampler.encode, decoding their sample(..., x_T=latent).
 """

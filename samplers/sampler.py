@@ -1,4 +1,4 @@
-"""Sampler: the one loop.  FlowSampler: the adaptive probability-flow ODE."""
+"""Sampler: the predictor-corrector loop. FlowSampler: the adaptive probability-flow ODE."""
 
 from __future__ import annotations
 
@@ -196,7 +196,8 @@ class Sampler:
 class FlowSampler:
     """The probability-flow ODE from T to t_min, every sample with its own step size.
 
-    last is "sample" for the state at t_min or "denoise" for one more evaluation, E[x0 | x]. method is "dopri5" or "dop853".
+    last is "sample" for the state at t_min, or "denoise" for one more evaluation, E[x0 | x]. A flow has no last noise to drop,
+    and so no "mean". method is "dopri5" or "dop853".
 
     Raises:
         ValueError: when last or method is another word, or a tolerance is not positive.

@@ -1,4 +1,4 @@
-"""Where a run of a sampler begins: the arguments that every sample method has, as one value."""
+"""Start: the arguments that fix the first state and the noise of a sampler."""
 
 from __future__ import annotations
 

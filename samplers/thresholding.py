@@ -1,4 +1,4 @@
-"""Thresholding: the estimate of the data brought back into its range before it is used."""
+"""Thresholding: the estimate of x0 is clipped to the range of the data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TorchSDE: the reverse SDE given to torchsde's solvers."""
+"""TorchSDE: the reverse SDE solved by torchsde."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ class _Equation:
 class RowBrownian:
     """A Brownian path for each row on [0, span] and its integral, from a binary tree whose draws are RowNoise's.
 
-    Half an interval of length h has, given the increment W and H = (1/h) int (W_r - W_s) dr - W/2 of the whole, the increment
-    W/2 + 3/2 H + sqrt(h)/4 z_1 and its own H as H/4 - sqrt(h)/8 z_1 +- sqrt(h/48) z_2.
+    An interval of length h has the increment W, and H = (1/h) int (W_r - W_s) dr - W/2. Given these, the halves have the
+    increments W/2 +- (3/2 H + sqrt(h)/4 z_1). Their own H are H/4 - sqrt(h)/8 z_1 +- sqrt(h/48) z_2.
 
     Reference: Foster, Lyons, Oberhauser, 2020, arXiv 1904.06021, theorem 2.2 (the law of H).
 

@@ -1,4 +1,4 @@
-"""The mathematics: processes, what networks predict, losses, integrators, randomness, and data whose truth is known."""
+"""Processes, parameterizations, score models, losses, integrators, random numbers, and data whose exact law is known."""
 
 from sde_lib.base import SDE
 from sde_lib.binomial import BinomialDiffusion

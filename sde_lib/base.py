@@ -1,4 +1,4 @@
-"""SDE: a diffusion process as the laws of its states."""
+"""SDE: a diffusion process from data to a prior, with its drift, diffusion, kernel and prior."""
 
 from __future__ import annotations
 
@@ -51,12 +51,16 @@ class SDE(ABC):
     def std(self, x: Tensor, t: Time) -> Tensor:
         """Standard deviation of the noise in a state x at time t, given the data; broadcasts to x.
 
-        The kernel's own std unless overridden: a process whose states are not shaped like its data overrides it.
+        It is the kernel's std. A process whose states are not shaped like its data overrides it.
         """
         return self.kernel(x, t).std
 
     def valid_t_min(self, t_min: float | None) -> float:
-        """The given t_min, or the process's own for None. Raises ValueError when it is not inside (0, T)."""
+        """The given t_min, or the process's own for None.
+
+        Raises:
+            ValueError: when t_min is not inside (0, T).
+        """
         if t_min is None:
             return self.t_min
         if not 0 < t_min < self.T:
@@ -73,7 +77,11 @@ class SDE(ABC):
 
 
 def require_kind(sde: SDE, kind: type[SDE], who: str) -> Any:
-    """The process, if it is of the kind that an algorithm needs. Raises TypeError where it is not."""
+    """The process, if it is of the kind that an algorithm needs.
+
+    Raises:
+        TypeError: when it is of another kind.
+    """
     if not isinstance(sde, kind):
         raise TypeError(
             f"{who} needs a process that is a {kind.__name__}, and got {sde!r}: "

@@ -1,4 +1,4 @@
-"""Binomial diffusion: binary data, forgotten bit by bit."""
+"""Binomial diffusion: a chain of bits that ends in fair coins."""
 
 from __future__ import annotations
 
@@ -21,14 +21,19 @@ Network = Callable[..., Tensor]
 class BinomialDiffusion:
     """A chain x_0, ..., x_T of bits, of which each step replaces one in T - t + 1 by a fair coin.
 
-    q(x_t = 1 | x_{t-1}) = (1 - beta_t) x_{t-1} + beta_t / 2, beta_t = 1 / (T - t + 1), so that q(x_t = 1 | x_0) =
-    (1 - t/T) x_0 + t/2T: 1/T of the data are lost at every step, and all at T = steps. Bits are 0 and 1, in (B, *shape);
-    t is (B,), whole numbers from 1 to T.
+        q(x_t = 1 | x_{t-1}) = (1 - beta_t) x_{t-1} + beta_t / 2,    beta_t = 1 / (T - t + 1)
+        q(x_t = 1 | x_0) = (1 - t/T) x_0 + t / 2T
 
-    network(x_t, noise_label, **cond) gives logits of q(x_0 = 1 | x_t), shaped like x_t, bit by bit; the reverse step is then
-    p(x_{t-1} | x_t) = sum over x_0 of q(x_{t-1} | x_t, x_0) p(x_0 | x_t), in closed form. Nothing is lost against a network
-    that gives x_{t-1}, as the paper's does: the best reverse with independent bits is of this form. noise_label, (B,), is
-    log(flipped / kept) / 4, t / 2T being flipped. Raises ValueError for fewer than one step.
+    Each step loses 1/T of the data, and at T = steps nothing is left. Bits are 0 and 1, in (B, *shape); t is (B,), whole numbers
+    from 1 to T.
+
+    network(x_t, noise_label, **cond) gives logits of q(x_0 = 1 | x_t), shaped like x_t, bit by bit. The reverse step is then in
+    closed form: p(x_{t-1} | x_t) = sum over x_0 of q(x_{t-1} | x_t, x_0) p(x_0 | x_t). The paper's network gives x_{t-1} instead.
+    Nothing is lost against it, since the best reverse with independent bits is of this form. noise_label, (B,), is log(flipped /
+    kept) / 4, where t / 2T is the flipped share.
+
+    Raises:
+        ValueError: when steps is below 1.
 
     Reference: Sohl-Dickstein, Weiss, Maheswaranathan, Ganguli, 2015, arXiv 1503.03585, equations 13 and 14, table App.1.
 
@@ -58,9 +63,10 @@ class BinomialDiffusion:
         return x0 + lost * (0.5 - x0.double())
 
     def posterior(self, x_t: Tensor, x0: Tensor, t: Tensor) -> Tensor:
-        """q(x_{t-1} = 1 | x_t, x_0), shaped like x_t, float64; x0 holds bits, or probabilities that they are 1, and it is linear.
+        """q(x_{t-1} = 1 | x_t, x_0), shaped like x_t, float64: linear in x0, which holds bits or probabilities that they are 1.
 
-        Raises ValueError for times outside 1..T.
+        Raises:
+            ValueError: when a time is outside 1..T.
         """
         (off, on), _ = self._posteriors(x_t, t)
         return off + x0 * (on - off)
@@ -106,8 +112,11 @@ class BinomialDiffusion:
     def loss(self, network: Network, x0: Tensor, *, t: Tensor | None = None, u: Tensor | None = None, **cond: Any) -> Tensor:
         """An unbiased estimate of the bound of each sample, in nats, (B,): T times the term at one time, drawn uniformly.
 
-        u, uniform numbers shaped like x0, and t (B,), are drawn from torch's own generator unless given. Divide by log 2 for
-        bits. Raises ValueError for data other than bits, times outside 1..T, and logits of another shape.
+        torch's own generator draws u, uniform numbers shaped like x0, and t (B,), unless they are given. Divide by log 2 for
+        bits.
+
+        Raises:
+            ValueError: when the data are not bits, a time is outside 1..T, or the logits have another shape.
         """
         x0 = _as_bits(x0)
         if t is None:
@@ -119,8 +128,11 @@ class BinomialDiffusion:
     def bound(self, network: Network, x0: Tensor, *, seed: int = 0, index: int = 0, **cond: Any) -> Tensor:
         """The bound on -log p(x_0), term by term, in nats, (B, T): each at its own draw of x_t; their sum is the bound.
 
-        The term KL(q(x_T | x_0) || p(x_T)) is 0: x_T is fair coins. Divide by log 2 for bits. Row i depends on (seed, index + i)
-        alone. Raises ValueError as loss does.
+        The term KL(q(x_T | x_0) || p(x_T)) is 0, since x_T is fair coins. Divide by log 2 for bits. Row i depends on (seed, index
+        + i) alone.
+
+        Raises:
+            ValueError: as loss does.
         """
         x0 = _as_bits(x0)
         noise = RowNoise(seed, torch.arange(index, index + len(x0)), Stream.STEP)
@@ -144,7 +156,10 @@ class BinomialDiffusion:
     ) -> Tensor:
         """Ancestral sampling, x_T of fair coins and then p(x_{t-1} | x_t) down to x_0: bits, (B, *shape), float32.
 
-        Sample i depends on (seed, index + i) alone. Raises ValueError for logits of another shape.
+        Sample i depends on (seed, index + i) alone.
+
+        Raises:
+            ValueError: when the logits have another shape.
         """
         noise = RowNoise(seed, torch.arange(index, index + shape[0]), Stream.STEP)
         like = torch.empty(shape, dtype=torch.float64, device=device)
@@ -157,7 +172,11 @@ class BinomialDiffusion:
 
 
 def _as_bits(x0: Tensor) -> Tensor:
-    """Bits as floats; raises ValueError for other values."""
+    """Bits as floats.
+
+    Raises:
+        ValueError: when a value is neither 0 nor 1.
+    """
     bits = x0 if x0.is_floating_point() else x0.float()
     other = ((bits != 0) & (bits != 1)).sum()
     if other:

@@ -1,4 +1,4 @@
-"""What the numbers mean: the only place where ranges, levels and scales of data are known."""
+"""Transforms between raw data and states: Images for integers in bins, Standardize for real numbers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def chunks(data: Tensor) -> list[Tensor]:
 
 
 class DataTransform(Protocol):
-    """What Images and Standardize have in common: the way from raw data to states and back.
+    """The interface of Images and Standardize: from raw data to states and back.
 
     levels is how many integers the data may be, or None for real numbers.
     """
@@ -47,9 +47,14 @@ class DataTransform(Protocol):
 class Images:
     """Integers 0..levels-1 as states: level k owns the bin [low + k w, low + (k + 1) w], w = (high - low) / levels.
 
-    encode gives the bin's centre, dequantize a point inside it, decode the level whose bin holds the point (so that
-    decode(encode(k)) == k, and out-of-range states go to the nearest level). The usual 8-bit images scaled by x / 127.5 - 1 are
-    Images(256, low=-1 - 1/255, high=1 + 1/255). Raises ValueError for integers outside the range, TypeError for floats.
+    encode gives the centre of a level's bin, and dequantize a point inside it. decode gives the level whose bin holds a state, or
+    the nearest level for a state out of range, so that decode(encode(k)) == k. The usual 8-bit images scaled by x / 127.5 - 1 are
+    Images(256, low=-1 - 1/255, high=1 + 1/255).
+
+    Raises:
+        ValueError: when there are fewer than two levels, or low is not below high.
+        ValueError: when integers lie outside 0..levels-1.
+        TypeError: when data are not integers.
 
     Reference: Theis, van den Oord, Bethge, 2016, arXiv 1511.01844, section 3.1 (uniform dequantization).
 
@@ -107,7 +112,11 @@ class Images:
 
 
 def require_levels(images: Any) -> None:
-    """Refuse what has no levels, whose densities are no bits/dim: raises TypeError."""
+    """Check that a transform has levels, since bits/dim are densities in units of levels.
+
+    Raises:
+        TypeError: when it has none.
+    """
     if getattr(images, "levels", None) is None:  # anything may be given here, and None is
         raise TypeError(f"images is {images!r}, which has no levels, and bits/dim are of levels: use log_likelihood, in nats")
 
@@ -115,6 +124,10 @@ def require_levels(images: Any) -> None:
 @dataclass(frozen=True)
 class Standardize:
     """Real numbers as states: x = (raw - mean) / std, one mean and one positive std for the whole set.
+
+    Raises:
+        ValueError: when std is not positive, or a number is not finite.
+        TypeError, ValueError: when data are not floating-point, or not finite.
 
     >>> Standardize(mean=10.0, std=2.0).encode(torch.tensor([[12.0]]))
     tensor([[1.]])
@@ -149,10 +162,7 @@ class Standardize:
         return (raw - self.mean) / self.std
 
     def dequantize(self, raw: Tensor, u: Tensor) -> Tensor:
-        """(raw - mean) / std in the dtype of u: real numbers have no bins in which u could say where they are.
-
-        The values are not checked, as by Images.
-        """
+        """(raw - mean) / std in the dtype of u, which is not used, since real numbers have no bins. The values are not checked."""
         return (raw.to(u.dtype) - self.mean) / self.std
 
     def decode(self, x: Tensor) -> Tensor:

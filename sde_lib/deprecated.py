@@ -1,4 +1,4 @@
-"""Public names that have changed: the old ones still work for one minor version, with a warning."""
+"""Old public names, which still work for one minor version with a DeprecationWarning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One value for every Gaussian law: kernel, transition, posterior and prior."""
+"""Gaussian laws with independent entries: the kernel, transition, posterior and prior of a linear SDE."""
 
 from __future__ import annotations
 

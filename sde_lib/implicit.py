@@ -1,4 +1,4 @@
-"""Score matching that needs no score as its target: Hyvarinen's trace, and random slices of it."""
+"""Implicit and sliced score matching: objectives that need no score as their target."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ __all__ = ["ImplicitScoreMatching", "SlicedScoreMatching"]
 class ImplicitScoreMatching:
     """E over t of lambda(t) (2 tr grad s(x_t, t) + |s(x_t, t)|^2) / dims, estimated for each sample.
 
-    Integration by parts makes it E lambda |s - grad log p_t|^2 / dims, up to E lambda |grad log p_t|^2 / dims, which no network
-    moves; DenoisingScoreMatching is larger by lambda(t) / sigma^2: by 1 with "sigma2". At one time, times dims / 2, it is
-    Hyvarinen's objective. weighting and times are those of DenoisingScoreMatching. The trace is exact and takes dims
-    backward passes. Raises ValueError for an unknown weighting and for data of more than max_dims entries.
+    Integration by parts makes it E lambda |s - grad log p_t|^2 / dims, less E lambda |grad log p_t|^2 / dims, a constant for
+    every network. DenoisingScoreMatching is larger by lambda(t) / sigma^2: by 1 with "sigma2". At one time, times dims / 2, it is
+    Hyvarinen's objective. weighting and times are those of DenoisingScoreMatching. The trace is exact and takes dims backward
+    passes.
+
+    Raises:
+        ValueError: when the weighting is not known, or the data have more than max_dims entries.
 
     Reference: Hyvarinen, 2005, "Estimation of non-normalized statistical models by score matching", JMLR 6, theorem 1.
 
@@ -64,12 +67,15 @@ class ImplicitScoreMatching:
 
 @dataclass(frozen=True)
 class SlicedScoreMatching:
-    """ImplicitScoreMatching with the trace estimated along random directions v, E v v^T = 1: the mean over slices of
-    lambda(t) (2 v . grad s v + |s|^2) / dims, or with (v . s)^2 in the place of |s|^2, its mean, unless variance_reduced.
+    """Implicit score matching with the trace estimated along random directions v, E v v^T = 1, the slices.
 
-    kind is "rademacher" (signs: exact where the Jacobian is diagonal) or "gaussian". One forward and slices backward passes,
-    whatever the number of entries. Raises ValueError for another kind, no slice, an unknown weighting, and probes that do not
-    fit.
+    The loss is the mean over slices of lambda(t) (2 v . grad s v + |s|^2) / dims. Without variance_reduced, (v . s)^2 replaces
+    |s|^2, which is its mean. kind is "rademacher" (signs: exact where the Jacobian is diagonal) or "gaussian". It takes one
+    forward pass and one backward pass a slice, whatever the number of entries.
+
+    Raises:
+        ValueError: when kind is another word, slices is below 1, or the weighting is not known.
+        ValueError: when probes do not fit the data.
 
     Reference: Song, Garg, Shi, Ermon, 2019, arXiv 1905.07088, equation 8, and section 3.2 for the reduced variance.
 

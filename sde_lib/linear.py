@@ -1,4 +1,33 @@
-"""LinearSDE: a whole process from two functions of time."""
+"""LinearSDE: a diffusion process that two functions of time, alpha and sigma, define.
+
+The theory in short, S for arXiv 2011.13456 (Song et al.) and K for arXiv 2107.00630 (Kingma et al.).
+
+The SDE. From t = 0 to T it turns data x_0 into noise. w is a Wiener process (S, equation 5, with a drift linear in x):
+    dx = f(t) x dt + g(t) dw
+
+The kernel. Since the SDE is linear, x_t given x_0 is Gaussian (S, equation 29; K, equation 1):
+    x_t = alpha(t) x_0 + sigma(t) eps,    eps ~ N(0, I),    alpha(0) = 1
+Its mean obeys alpha' = f alpha, and its variance (sigma^2)' = 2 f sigma^2 + g^2. So alpha and sigma define the SDE:
+    f = alpha' / alpha,    g^2 = (sigma^2)' - 2 f sigma^2
+VE has alpha = 1, and VP has alpha^2 + sigma^2 = 1.
+
+Log-SNR. log-SNR(t) = log(alpha^2 / sigma^2) falls from data to noise (K, equation 2), at the rate
+    d log-SNR / dt = -g^2 / sigma^2
+It is the natural clock: two processes at one log-SNR have the same states up to a factor (K, section 5.1).
+
+Transition and posterior, s < t and r = SNR(t) / SNR(s) (K, appendix A; Ho et al., arXiv 2006.11239, equations 6 and 7):
+    x_t given x_s:        N(a x_s, sigma_t^2 (1 - r)),    a = alpha_t / alpha_s
+    x_s given x_t, x_0:   N(r x_t / a + alpha_s (1 - r) x_0, sigma_s^2 (1 - r))
+
+The reverse SDE. With score(x, t) = grad log p_t(x), this SDE has the same laws p_t and runs from noise to data (S, equation 6):
+    dx = [f x - g^2 score(x, t)] dt + g dw,    backward in time
+
+The probability flow. This ODE has them, too. It has no noise, and gives latents and densities (S, equations 13 and 39):
+    dx/dt = f x - g^2 score(x, t) / 2
+
+The score follows from a prediction of the noise or of the data:
+    score(x_t, t) = -E[eps | x_t] / sigma = (alpha E[x_0 | x_t] - x_t) / sigma^2
+"""
 
 from __future__ import annotations
 
@@ -49,9 +78,12 @@ class Rates(NamedTuple):
 class LinearSDE(SDE):
     """A process whose kernel is N(alpha(t) x0, sigma(t)^2), given by these two functions.
 
-    A subclass writes alpha and sigma with torch operations on a float64 tensor t, and has everything else:
-    f = alpha' / alpha and g^2 = (sigma^2)' - 2 f sigma^2 come from forward-mode differentiation.
-    The constructor raises ValueError unless the log-SNR strictly decreases from t_min to T.
+    A subclass writes alpha and sigma with torch operations on a float64 tensor t, and has everything else: f = alpha' / alpha and
+    g^2 = (sigma^2)' - 2 f sigma^2 come from forward-mode differentiation.
+
+    Raises:
+        ValueError: when 0 < t_min < T does not hold.
+        ValueError: when the log-SNR does not strictly decrease from t_min to T.
 
     Reference: Kingma, Salimans, Poole, Ho, 2021, arXiv 2107.00630, section 3 (alpha, sigma, SNR).
 

@@ -23,10 +23,14 @@ __all__ = ["DenoisingScoreMatching", "draw"]
 class DenoisingScoreMatching:
     """E over t uniform on [t_min, T] of lambda(t) |s(x_t, t) - grad log p(x_t | x0)|^2 / dims, estimated for each sample.
 
-    weighting is "sigma2" (lambda = sigma^2: the mean squared error of eps, DDPM's L_simple and NCSN's), "x0" or "v" (that of
-    these), "likelihood" (lambda = g^2; half of it, times dims (T - t_min), bounds the negative log-likelihood up to a constant),
-    "min_snr", "edm", or a function (sde, t) -> lambda(t). times is the law that t is drawn from; whatever it is, the loss is
-    divided by its density, and estimates the same integral. Raises ValueError for an unknown weighting.
+    weighting is a name of WEIGHTINGS, or a function (sde, t) -> lambda(t). "sigma2", lambda = sigma^2, is the mean squared error
+    of eps: DDPM's L_simple, and NCSN's loss. "x0" and "v" are the mean squared errors of x0 and v. "likelihood" is lambda = g^2.
+    Half of this loss, times dims (T - t_min), bounds the negative log-likelihood up to a constant. "min_snr" and "edm" are those
+    of their papers. times is the law of the training times. The loss is divided by its density, so that every law estimates the
+    same integral.
+
+    Raises:
+        ValueError: when the weighting is not known.
 
     Reference: Vincent, 2011; Song et al., 2021, arXiv 2011.13456, equation 7; Song, Durkan, Murray, Ermon, 2021, arXiv
     2101.09258, equations 7 and 8; Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equation 14.
@@ -46,8 +50,12 @@ class DenoisingScoreMatching:
     def __call__(self, model: ScoreModel, x0: Tensor, *, t: Tensor | None = None, z: Tensor | None = None, **cond: Any) -> Tensor:
         """Loss of each sample, (B,), for data x0 (B, *shape).
 
-        t (B,) and z, shaped like x0, are the training times, drawn from times, and the noise; those not given come from
-        torch's own generator. Raises TypeError for data that are not floating-point.
+        t (B,) are the training times, drawn from times, and z, shaped like x0, is the noise. torch's own generator draws those
+        not given.
+
+        Raises:
+            TypeError: when the data are not floating-point.
+            ValueError: when the data have no axis for the rows, or z has another shape.
         """
         t, z = draw(self.times, model.sde, x0, t, z)
         return self.of_prediction(model.sde, model.predict(model.sde.kernel(x0, t).sample(z), t, **cond), x0, t, z)

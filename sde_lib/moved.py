@@ -1,4 +1,4 @@
-"""A model under another process."""
+"""A score model under another linear process, by a change of time and of scale."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ __all__ = ["Moved"]
 
 
 class Moved(nn.Module):
-    """A score model under another linear process: at equal log-SNR, states differ by a factor alone, and x0 and eps not at all.
+    """A score model under another linear process: at equal log-SNR, the states differ by a factor alone, x0 and eps not at all.
 
     At time t of the new process the model is asked at its own time t' of the same log-SNR, about (alpha' / alpha) x. It is a
-    score function of the new process, for every sampler and solver. Where the new process has less noise than the model ever
-    saw, or more, it would have to guess: Raises ValueError, with the t_min and T that are safe.
+    score function of the new process, for every sampler and solver. Outside the log-SNR of its own process the model was never
+    trained, so that such a process is refused, with the t_min and T that are safe.
+
+    Raises:
+        ValueError: when the new process has less noise than the model's at t_min, or more at T.
 
     Reference: Kingma, Salimans, Poole, Ho, 2021, arXiv 2107.00630, section 5.1 (diffusions that differ by time and scale).
 

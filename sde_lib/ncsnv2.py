@@ -1,4 +1,4 @@
-"""How to choose the noise levels and the Langevin step of NCSN from the data: techniques 1, 2 and 4 of NCSNv2."""
+"""The choice of NCSN's noise levels and Langevin step from the data: techniques 1, 2 and 4 of NCSNv2."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ def largest_distance(x: Tensor, chunk: int = 1024) -> float:
 def spacing(dims: int, overlap: float = 0.5) -> float:
     """The ratio gamma of neighbouring sigmas at which their shells overlap as asked, for data of dims entries: technique 2.
 
-    Phi(sqrt(2 D) (gamma - 1) + 3 gamma) - Phi(sqrt(2 D) (gamma - 1) - 3 gamma) = overlap, in (0, 0.99).
-    Raises ValueError for an overlap outside it.
+    Phi(sqrt(2 D) (gamma - 1) + 3 gamma) - Phi(sqrt(2 D) (gamma - 1) - 3 gamma) = overlap.
+
+    Raises:
+        ValueError: when overlap is outside (0, 0.99), or every ratio overlaps by more.
+
     Reference: Song and Ermon, 2020, arXiv 2006.09011, technique 2.
 
     >>> round(spacing(3072), 4)

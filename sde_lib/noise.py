@@ -1,4 +1,4 @@
-"""Where randomness comes from: draws that depend on (seed, row, stream, number of the draw) and on nothing else."""
+"""Random numbers that depend on (seed, row, stream, number of the draw) and on nothing else."""
 
 from __future__ import annotations
 
@@ -61,10 +61,13 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int])
 class RowNoise:
     """Noise in which row i of the k-th draw depends on (seed, i, stream, k) alone: not on the batch, dtype or device.
 
-    seed is any integer below 2^64; rows is a count (rows 0..rows-1) or an int64 tensor of row numbers below 2^55. A call gives
-    float numbers shaped like its argument, (len(rows), *shape), in its dtype and on its device: calling it is a standard
-    normal draw; uniform and rademacher are the other two. draw is the number of the next call: with seed and rows it is the
-    whole state, and setting it replays any draw. Raises ValueError when the argument has another number of rows.
+    seed is any integer below 2^64. rows is a count (rows 0..rows-1) or an int64 tensor of row numbers below 2^55. A call gives
+    float numbers shaped like its argument, (len(rows), *shape), in its dtype and on its device. A call draws from the standard
+    normal law; uniform and rademacher draw from the other two. draw is the number of the next call. With seed and rows it is the
+    whole state, and setting it replays any draw.
+
+    Raises:
+        ValueError: when seed is outside 0..2^64 - 1, or the argument has another number of rows.
 
     Reference: Salmon, Moraes, Dror, Shaw, 2011 (Philox); Box and Muller, 1958.
 

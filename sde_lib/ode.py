@@ -1,4 +1,4 @@
-"""Adaptive ODE integration in which every row has its own step size and its own fate."""
+"""Adaptive Runge-Kutta integration, in which every row has its own step size."""
 
 from __future__ import annotations
 
@@ -53,7 +53,11 @@ LEAST = 1e-4  # error that the controller takes a step to have had
 
 
 def check_options(rtol: float, atol: float, method: str) -> None:
-    """Refuse methods that are not here, and tolerances that no step can hold."""
+    """Refuse unknown methods, and tolerances that no step can hold.
+
+    Raises:
+        ValueError: when method is another word, atol is not positive, or rtol is negative.
+    """
     if method not in METHODS:
         raise ValueError(f"method {method!r} is not known: use one of {', '.join(map(repr, METHODS))}")
     if not (rtol >= 0 and atol > 0):
@@ -77,17 +81,24 @@ def integrate(
 ) -> Solution:
     """Integrate dy/dt = fn(y, t, rows) from t0 to t1, forward or backward, each row on its own.
 
-    y0 is (B, *shape); fn gets the b rows still under way, y (b, *shape), t (b,) float64 inside [t0, t1], and their numbers
-    rows (b,), and answers in the shape of y. A row's error is the root mean square over its entries of
-    error / (atol + rtol |y|), the error being in units(y, t), which broadcast to y, if they are given; a step is accepted below
-    1, and the next one chosen by a PI controller, among the powers of 2^(1/16), so that a row takes the same steps in every batch:
-    for the gains (a, b) it grows by 0.9 error^(-a/p) last_error^(b/p), p being the order of the error. Rows that end leave
-    the batch, unless keep_rows says that fn cannot do without them. Times land on t1 exactly, and never beyond. No rows, no calls.
-    unweighted, if given, answers in place of fn at the stages that have no weight in the result and only lead to others (1 in 6
-    of dopri5, 4 in 12 of dop853): for integrals over the path, on which no slope depends, it may answer 0.
-    Where autograd records, y can be differentiated with respect to y0 and whatever fn depends on, at the steps that were taken.
-    Raises ValueError for an unknown method, an atol that is not positive or an rtol that is negative; a row that fails says so in
-    status.
+    y0 is (B, *shape). fn gets the b rows under way: y (b, *shape), t (b,) float64 inside [t0, t1], and their numbers rows (b,).
+    It answers in the shape of y. A row's error is the root mean square over its entries of error / (atol + rtol |y|). With
+    units(y, t), which broadcast to y, the error is measured in these units.
+
+    A step is accepted when its error is below 1. A PI controller chooses the next one: for the gains (a, b) it grows by 0.9
+    error^(-a/p) last_error^(b/p), p being the order of the error. Steps are powers of 2^(1/16), so that a row takes the same
+    steps in every batch. Times land on t1 exactly, and never beyond.
+
+    Rows that end leave the batch. With keep_rows they stay, for a fn that cannot do without them. No rows, no calls.
+
+    unweighted answers in place of fn at the stages that have no weight in the result and only lead to others (1 in 6 of dopri5, 4
+    in 12 of dop853). For an integral over the path, on which no slope depends, it may answer 0.
+
+    Where autograd records, y can be differentiated with respect to y0 and whatever fn depends on, at the steps that were taken. A
+    row that fails says so in status.
+
+    Raises:
+        ValueError: when method is another word, atol is not positive, or rtol is negative.
 
     Reference: Dormand and Prince, 1980; Hairer, Norsett, Wanner, 1993, sections II.4 (first step) and II.5 (dop853); Gustafsson,
     1991 (PI control).
@@ -150,7 +161,7 @@ class _Trial(NamedTuple):
 
 @dataclass(eq=False)
 class _Problem:
-    """The arguments of integrate, and the three things that it does with them."""
+    """The arguments of integrate, and its three operations: begin, attempt, judge."""
 
     fn: Field
     unweighted: Field | None
@@ -239,7 +250,7 @@ def integrate_on_clock(
     unweighted: Field | None = None,
     **options: Any,
 ) -> Solution:
-    """integrate, stepping in u = t^(1/power): for slopes that grow as t^(1/power - 1) near t = 0, and in u are smooth."""
+    """integrate, with steps in u = t^(1/power). Slopes that grow as t^(1/power - 1) near t = 0 are smooth in u."""
     if power == 1:
         return integrate(fn, y0, t0, t1, units=units, unweighted=unweighted, **options)
     low, high = sorted((t0, t1))

@@ -1,4 +1,4 @@
-"""Oracle: data whose density and score are known exactly at every time, under every linear process."""
+"""Oracle: a law of data with a known density and score at every time, under every linear process."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["ExactScore", "Oracle"]
 class Oracle(ABC):
     """A law of data whose noised versions x_t = alpha x0 + sigma eps have a known log-density and score.
 
-    A subclass writes log_density, score_density and sample; alpha and sigma, (B,), and states come in float64. It has the exact
-    score function and log p_t under every linear process.
+    A subclass writes log_density, score_density and sample. Their alpha and sigma, (B,), and states are float64. The base class
+    makes the exact score function and log p_t under every linear process of them.
     """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Data whose truth is known: Gaussians, mixtures of them, and points."""
+"""Oracles for Gaussians, mixtures of Gaussians, and points."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ class GaussianOracle(Oracle):
     """Gaussian data N(mean, std^2), or N(mean, covariance) with a full covariance.
 
     mean is (*shape); std is a number or broadcasts to mean; covariance is (d, d), d the number of entries of mean.
-    Raises ValueError unless exactly one of std and covariance is given.
+
+    Raises:
+        ValueError: when both std and covariance are given, or neither is.
 
     >>> oracle = GaussianOracle(torch.zeros(2), std=2.0)
     >>> oracle.log_prob(torch.zeros(1, 2))
@@ -70,6 +72,9 @@ class GaussianOracle(Oracle):
 
 class MixtureOracle(Oracle):
     """A mixture of Gaussians: weights (K,), means (K, *shape), stds (K,) or (K, *shape). The weights are normalised.
+
+    Raises:
+        ValueError: when the numbers of weights, means and stds differ.
 
     >>> oracle = MixtureOracle(weights=[0.2, 0.8], means=torch.tensor([[-1.0], [1.0]]), stds=torch.tensor([0.1, 0.1]))
     >>> oracle.sample(1000, seed=0).mean() > 0.5
@@ -124,9 +129,13 @@ class MixtureOracle(Oracle):
 class PointsOracle(Oracle):
     """A discrete law on given points: points (K, *shape), weights (K,), equal unless given, and normalised.
 
-    p_t(x) = sum_k w_k N(x; alpha y_k, sigma^2): what a network that has learnt its training set by heart would model. There is
-    no density at t = 0. Raises ValueError for no points, for weights of another number, below 0 or all 0, and for a density at
-    t = 0.
+    p_t(x) = sum_k w_k N(x; alpha y_k, sigma^2): the law of a network that has learnt its training set by heart. At t = 0 there is
+    no density.
+
+    Raises:
+        ValueError: when there are no points, or another number of weights.
+        ValueError: when a weight is below 0, or all are 0.
+        ValueError: when a density at t = 0 is asked for.
 
     >>> oracle = PointsOracle(torch.tensor([[-1.0], [1.0]]), weights=[1, 3])
     >>> oracle.sample(4, seed=0).flatten(), round(oracle.entropy, 4)
@@ -177,7 +186,11 @@ class PointsOracle(Oracle):
         return ((alpha[:, None] * (joint.softmax(1) @ points) - centred) / (sigma**2)[:, None]).reshape(x.shape)
 
     def log_prob(self, x: Tensor, sde: LinearSDE | None = None, t: Time = 0.0) -> Tensor:
-        """log p_t(x) in nats, (B,), float64, for t > 0."""
+        """log p_t(x) in nats, (B,), float64, for t > 0.
+
+        Raises:
+            ValueError: when t is 0, or no process is given.
+        """
         if sde is None or (as_time(t) <= 0).any():
             raise ValueError("points have no density at t = 0: give a process and a time, log_prob(x, sde, t) with t > 0")
         return super().log_prob(x, sde, t)

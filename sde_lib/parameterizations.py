@@ -1,4 +1,4 @@
-"""What a network's output means: the pair (a, b) of a x0 + b eps."""
+"""Parameterizations: the quantity a x0 + b eps that a network is trained to predict."""
 
 from __future__ import annotations
 
@@ -46,10 +46,13 @@ rescale_timesteps); sigma; log(sigma/alpha)/4; or log(sigma/2) (EDM's for VE).""
 
 @dataclass(frozen=True)
 class Parameterization(ABC):
-    """What a network is asked for. label names the noise label that it is given, one of LABELS.
+    """The quantity that a network predicts. label names the noise label that the network is given, one of LABELS.
 
-    The default, log(sigma/alpha)/4, tells all noise levels apart equally well. 999 t does not at small t, and made the
-    adaptive solvers need four times as many evaluations on the same network.
+    The default, log(sigma/alpha)/4, tells all noise levels apart equally well. The label 999 t does not at small t. With it the
+    adaptive solvers needed four times as many evaluations on the same network.
+
+    Raises:
+        ValueError: when the label is not known.
     """
 
     label: str = "log_sigma"
@@ -202,8 +205,12 @@ class PreviousMean(Parameterization):
 class WithVariance(Parameterization):
     """Another parameterization, whose network has twice the channels (axis 1): the second half is about the variance.
 
-    kind="log": it is the log-variance of a step back. kind="fraction": it is 2 v - 1, where v is the place of the log-variance
-    between those of the posterior given x0 (v = 0) and of the transition (v = 1); not bounded. Raises ValueError otherwise.
+    kind="log": the second half is the log-variance of a step back. kind="fraction": the second half is 2 v - 1, where v is the
+    place of the log-variance between that of the posterior given x0 (v = 0) and that of the transition (v = 1); v is not bounded.
+
+    Raises:
+        ValueError: when kind is another word.
+
     Reference: Nichol and Dhariwal, 2021, arXiv 2102.09672, equation 15 (fraction) and section 3.1 (log).
 
     >>> WithVariance(Epsilon(label="index")).split(torch.zeros(2, 6, 8, 8))[1]["variance_fraction"].shape
@@ -231,7 +238,11 @@ class WithVariance(Parameterization):
         return self.of.noise_label(sde, t)
 
     def split(self, output: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The two halves along axis 1; raises ValueError where that axis is odd."""
+        """The two halves along axis 1.
+
+        Raises:
+            ValueError: when the length of that axis is odd.
+        """
         if output.shape[1] % 2:
             raise ValueError(
                 f"WithVariance got an output of shape {tuple(output.shape)}: "

@@ -1,4 +1,4 @@
-"""Data in the plane whose truth is known: a ring and a checkerboard."""
+"""Oracles in the plane: a ring and a checkerboard."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ def _check_plane(x: Tensor) -> None:
 class RingOracle(Oracle):
     """A circle of the given radius around the origin of the plane, uniform in angle, blurred by N(0, width^2 I).
 
-    With R = alpha radius, v = alpha^2 width^2 + sigma^2, r = |x| and Bessel's I0:
-    p_t(x) = exp(-(r^2 + R^2) / 2v) I0(r R / v) / (2 pi v). States are (B, 2). Raises ValueError unless both are positive,
-    and for states of another shape. The entropy has no closed form.
+    With R = alpha radius, v = alpha^2 width^2 + sigma^2, r = |x| and Bessel's I0: p_t(x) = exp(-(r^2 + R^2) / 2v) I0(r R / v) /
+    (2 pi v). States are (B, 2). The entropy has no closed form.
+
+    Raises:
+        ValueError: when radius or width is not positive, or states have another shape.
 
     >>> oracle = RingOracle(radius=1.0, width=0.1)
     >>> oracle.log_prob(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
@@ -69,11 +71,12 @@ class RingOracle(Oracle):
 class CheckerboardOracle(Oracle):
     """Uniform on the dark squares of a checkerboard around the origin of the plane.
 
-    side is that of the whole board, of cells x cells squares; the square in column i and row j is dark where i + j is even.
-    With D_i(u) the normal probability, under N(u, sigma^2), of column i scaled by alpha, and A the dark area:
-    p_t(x) = sum over dark (i, j) of D_i(x_1) D_j(x_2) / (A alpha^2). States are (B, 2); log p of the data is -inf off the dark
-    squares.
-    Raises ValueError for fewer than 2 cells, a side that is not positive, and states of another shape.
+    The board has cells x cells squares and the given side. The square in column i and row j is dark where i + j is even. Let
+    D_i(u) be the probability of column i, scaled by alpha, under N(u, sigma^2), and A the dark area. Then p_t(x) = sum over dark
+    (i, j) of D_i(x_1) D_j(x_2) / (A alpha^2). States are (B, 2). log p of the data is -inf off the dark squares.
+
+    Raises:
+        ValueError: when cells is below 2, side is not positive, or states have another shape.
 
     >>> oracle = CheckerboardOracle(cells=4, side=4.0)
     >>> oracle.log_prob(torch.tensor([[-1.5, -1.5], [-0.5, -1.5]])), oracle.entropy
@@ -107,7 +110,7 @@ class CheckerboardOracle(Oracle):
         return torch.stack([log_d[..., parity::2].logsumexp(2).sum(1) for parity in (0, 1)], dim=1)
 
     def log_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """log of the sum over dark squares, (B,): i + j is even where both are even or both odd, so two products of sums do."""
+        """log of the sum over dark squares, (B,), from two products of sums: both indices are even, or both are odd."""
         classes = self._classes(self._columns(x, alpha, sigma)[0])
         return classes.logsumexp(1) - self.entropy - 2 * alpha.log()
 
@@ -131,9 +134,9 @@ class CheckerboardOracle(Oracle):
 def _log_interval(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """log D for D = Phi(high) - Phi(low), and (phi(low) - phi(high)) / D, its slope when both ends move down together.
 
-    An interval on one side of 0 is taken to lie below it, and exp(-high^2 / 2) is taken out of both ends, so that what is left,
-    of scaled complementary error functions, neither underflows nor is a difference of ones. One that holds 0 is a sum.
-    What round-off is left is 1e-16 over the interval's length: 1e-9 where sigma is ten million times the side of a square.
+    An interval above 0 is reflected, so that it lies below 0. There exp(-high^2 / 2) is a factor of both ends, and what is left
+    are scaled complementary error functions, which do not underflow. An interval that holds 0 is a sum of two. The round-off is
+    1e-16 over the interval's length: 1e-9 where sigma is ten million times the side of a square.
     """
     flip = low > 0
     a, b = torch.where(flip, -high, low), torch.where(flip, -low, high)

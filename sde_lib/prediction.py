@@ -1,4 +1,4 @@
-"""What a network said about a state: one output, read in every way."""
+"""Prediction: x0, eps, score and v from the output of a network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Coefficient = Tensor | float
 
 
 class Readings(NamedTuple):
-    """x0, eps and score of a network's output: each is c x + d output, and kept as the pair (c, d)."""
+    """x0, eps and score of a network's output: each is c x + d output, kept as the pair (c, d)."""
 
     x0: tuple[Tensor, Tensor]
     eps: tuple[Tensor, Tensor]
@@ -33,11 +33,12 @@ def solve(level: Level, a: Coefficient, b: Coefficient) -> Readings:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network said about x, read in any of the field's ways; each reading is computed when it is asked for.
+    """What a network predicts at a state x: x0, eps, score and v. Each is computed when it is asked for.
 
-    x = alpha x0 + sigma eps and output = a x0 + b eps are two equations for x0 and eps. x and output are (B, *shape),
-    the coefficients 0-d or (B,). What was learned of the variance of a step back, if anything, is log_variance itself or, as a
-    fraction, its place between the logarithms of the smaller (0) and the larger (1) fixed variance; both are shaped like x.
+    x = alpha x0 + sigma eps and output = a x0 + b eps are two equations for x0 and eps. x and output are (B, *shape), the
+    coefficients 0-d or (B,). A learned variance of a step back is log_variance itself, or variance_fraction, its place between
+    the logarithms of the smaller (0) and the larger (1) fixed variance. Both are shaped like x, and None where nothing was
+    learned.
 
     >>> import torch
     >>> x, level = torch.tensor([[3.0]]), Level(torch.tensor(0.6), torch.tensor(0.8), torch.tensor(-0.5754))

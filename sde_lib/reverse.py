@@ -1,4 +1,4 @@
-"""ReverseSDE: the equation that samplers and solvers integrate."""
+"""ReverseSDE: the reverse SDE and the probability-flow ODE of a process under a score."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ __all__ = ["ReverseSDE"]
 class ReverseSDE:
     """The reverse of a process under a score: dx = [f - (1 + eta^2)/2 g^2 score] dt + eta g dw, backward in time.
 
-    eta = 1 is the reverse SDE, eta = 0 the probability-flow ODE, and every eta in between has the same laws p_t.
-    score_fn is any callable (x, t) -> score; if it has predict(x, t), that is what is asked. calls and rows count the batched
-    calls of the networks in it, and the rows in all of them: guidance by two ScoreModels makes two calls an evaluation. A
-    score function without a ScoreModel counts as one network. Raises ValueError when score_fn carries another process than
-    sde, and TypeError where the two are swapped.
+    eta = 1 is the reverse SDE, eta = 0 the probability-flow ODE, and every eta in between has the same laws p_t. score_fn is any
+    callable (x, t) -> score. If it has predict(x, t), predict is asked. calls and rows count the batched calls of the networks in
+    it, and the rows in all of them. Guidance by two ScoreModels makes two calls an evaluation. A score function without a
+    ScoreModel counts as one network.
+
+    Raises:
+        ValueError: when score_fn carries another process than sde.
+        TypeError: when the two are swapped.
 
     Reference: Anderson, 1982; Song et al., 2021, arXiv 2011.13456, equations 6 and 13; Huang, Lim, Courville, 2021, arXiv
     2106.02808, theorem 4 (eta).
@@ -52,8 +55,12 @@ class ReverseSDE:
     def score(self, x: Tensor, t: Tensor) -> Tensor:
         """The score at x and t, shaped like x: one evaluation of the score function.
 
-        Raises TypeError when the answer is no tensor, ValueError when it has another shape, and when a gradient with respect to
-        x is wanted and the score carries none: what is computed from it, such as a divergence, would be silently wrong.
+        An answer without a gradient, where one is wanted, is refused: a divergence computed from it would be silently wrong.
+
+        Raises:
+            TypeError: when the answer is no tensor.
+            ValueError: when the answer has another shape than x.
+            ValueError: when x requires a gradient, and the answer carries none.
         """
         with counting_network_calls(self._total, len(x)):
             score = score_of(self.score_fn, x, t)
@@ -89,5 +96,9 @@ class ReverseSDE:
         return part
 
     def require(self, kind: type[SDE], who: str) -> Any:
-        """The process, if it is of the kind that an algorithm needs. Raises TypeError where it is not."""
+        """The process, if it is of the kind that an algorithm needs.
+
+        Raises:
+            TypeError: when it is of another kind.
+        """
         return require_kind(self.sde, kind, who)

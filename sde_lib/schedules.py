@@ -1,4 +1,4 @@
-"""beta(t) of the variance-preserving family, and its integral B(t)."""
+"""Noise schedules beta(t) of variance-preserving processes, and their integrals B(t)."""
 
 from __future__ import annotations
 

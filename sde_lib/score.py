@@ -1,4 +1,4 @@
-"""ScoreModel: a network, the process it was trained under, and what its output means."""
+"""ScoreModel: a network with its process and its parameterization. ScoreFn: the contract of a score function."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class ScoreFn(Protocol):
 
 
 class ScoreFunction(ABC):
-    """A score function given by its predictions: a subclass writes predict(x, t) and has the process sde it belongs to.
+    """A score function given by its predictions. A subclass writes predict(x, t), and has the process sde.
 
-    One whose rows are independent also has take(rows), the same for the given rows alone: adaptive solvers then drop the rows
-    that are done. Without it they keep them, which is slower.
+    If its rows are independent, it also has take(rows), the same function for the given rows alone. Adaptive solvers then drop
+    the rows that are done. Without take they keep them, which is slower.
 
     >>> from sde_lib import Data, ScoreModel, VPSDE
     >>> class Halved(ScoreFunction):
@@ -66,7 +66,12 @@ class ScoreFunction(ABC):
 
 
 def check_score_fn(sde: SDE, score_fn: Any) -> None:
-    """Raise TypeError where process and score function are swapped, ValueError where the latter carries another process."""
+    """Check that the process comes first and the score function second, and that they belong together.
+
+    Raises:
+        TypeError: when the two are swapped.
+        ValueError: when the score function carries another process.
+    """
     if not hasattr(sde, "prior") or not callable(score_fn):
         raise TypeError(
             f"the process was given as {type(sde).__name__} and the score function as {type(score_fn).__name__}: "
@@ -93,7 +98,12 @@ def has_density(score_fn: Any) -> bool:
 
 
 def score_of(score_fn: ScoreFn, x: Tensor, t: Time) -> Tensor:
-    """The score function's answer at x and t. Raises TypeError when it is no tensor, ValueError when its shape is not that of x."""
+    """The score function's answer at x and t.
+
+    Raises:
+        TypeError: when the answer is no tensor.
+        ValueError: when its shape is not that of x.
+    """
     score = score_fn(x, t)  # type: ignore[arg-type]
     check_tensor(score, "the score function's answer")
     if score.shape != x.shape:
@@ -107,7 +117,9 @@ def score_of(score_fn: ScoreFn, x: Tensor, t: Time) -> Tensor:
 def prediction_of(score_fn: Any, sde: SDE, x: Tensor, t: Time) -> Prediction:
     """What a score function says about x at t: its own predict, or what follows from a bare score under a linear process.
 
-    Raises TypeError for a bare score under another process, and what score_of raises.
+    Raises:
+        TypeError: when a bare score belongs to another process than a linear one.
+        TypeError, ValueError: as score_of does.
     """
     if hasattr(score_fn, "predict"):
         return score_fn.predict(x, t)
@@ -120,8 +132,8 @@ def prediction_of(score_fn: Any, sde: SDE, x: Tensor, t: Time) -> Prediction:
 class ScoreModel(nn.Module):
     """A network with its process and parameterization: a score function that carries all that is needed to use it.
 
-    network(scale * x, noise_label, **cond) -> output, with noise_label (B,), is a module or any callable. data says what the
-    numbers of the states mean (Images or Standardize), or is None. The network may be autocast: what follows is float32 or better.
+    network(scale * x, noise_label, **cond) -> output, with noise_label (B,), is a module or any callable. data is the transform
+    between data and states (Images or Standardize), or None. The network may be autocast: what follows is float32 or better.
 
     >>> from sde_lib import Epsilon, VPSDE
     >>> model = ScoreModel(lambda x, label: 0.1 * x, VPSDE(), Epsilon())
@@ -149,8 +161,10 @@ class ScoreModel(nn.Module):
     def predict(self, x: Tensor, t: Time, **cond: Any) -> Prediction:
         """Everything the network says about x at time t.
 
-        Raises ValueError when it answers in another shape or t has another, and TypeError when it answers with no tensor; where
-        the network fails on a state whose shape, dtype or device are not its own, ValueError that says so.
+        Raises:
+            ValueError: when the network answers in another shape, or t has another.
+            ValueError: when the network fails on a state whose shape, dtype or device is not its own.
+            TypeError: when the network answers with no tensor.
         """
         t = as_time(t)
         check_time(t, x)
@@ -196,9 +210,13 @@ class ScoreModel(nn.Module):
 
 
 def refuse_misfit(network: Any, x: Tensor, error: RuntimeError) -> None:
-    """Say why a network has failed on the state x: raises ValueError when shape, dtype or device are not the network's.
+    """Find why a network has failed on the state x: another shape, dtype or device than the network's.
 
-    Looked at after a failure alone: networks of convolutions take images of other sizes, and those under autocast other dtypes.
+    This is asked after a failure alone, since networks of convolutions take images of other sizes, and those under autocast other
+    dtypes.
+
+    Raises:
+        ValueError: when one of the three differs.
     """
     modules: list[Any] = list(network.modules()) if isinstance(network, nn.Module) else []
     shape = next((tuple(m.arguments["shape"]) for m in modules if "shape" in getattr(m, "arguments", ())), x.shape[1:])
@@ -219,7 +237,8 @@ def refuse_misfit(network: Any, x: Tensor, error: RuntimeError) -> None:
 class Conditioned(ScoreFunction):
     """A ScoreModel with its conditions: what samplers and solvers are given.
 
-    Raises ValueError when a condition, a tensor that is not 0-d, has another number of rows than the state.
+    Raises:
+        ValueError: when a condition, a tensor that is not 0-d, has another number of rows than the state.
 
     >>> from sde_lib import Epsilon, VPSDE
     >>> model = ScoreModel(lambda x, label, y: y[:, None] * x, VPSDE(), Epsilon())

@@ -1,4 +1,4 @@
-"""Solution: what an adaptive solver answers for each row, and what it says of those that it could not carry to the end."""
+"""Solution: the answer of an adaptive solver for each row, and the reason for each row that failed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Status(IntEnum):
 
 
 class Unfinished(RuntimeError):
-    """Some rows did not reach the end: reasons has a sentence for each row, and result what was asked for, NaN where a row failed.
+    """Some rows did not reach the end. reasons has a sentence for each row; result is what was asked for, NaN where a row failed.
 
     >>> error = Unfinished("1 of 2 rows failed", torch.tensor([0, 3]), torch.tensor([1.0, torch.nan]))
     >>> error.reasons[1]
@@ -71,7 +71,11 @@ class Solution(NamedTuple):
         return torch.where(by_row(self.status == Status.DONE, self.y), self.y, torch.nan)
 
     def require_all(self, what: str, result: Result, index: int = 0) -> Result:
-        """The result, made of reached(). Raises Unfinished, which has it, and says what could not be done, unless all rows did."""
+        """The result, made of reached().
+
+        Raises:
+            Unfinished: when a row did not reach the end. It has the result, and says what could not be done.
+        """
         if self.failures():
             raise Unfinished(f"{what}: {self.failures(index)}", self.status, result)
         return result

@@ -1,4 +1,4 @@
-"""The tables of the papers: betas of DDPM and its successors, sigmas of NCSN, and the ways to take fewer levels."""
+"""The noise tables of the papers: betas of DDPM and its successors, sigmas of NCSN, and subsets of their levels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ __all__ = ["BETAS", "cosine_betas", "geometric_sigmas", "linear_betas", "quadrat
 def linear_betas(steps: int = 1000) -> Tensor:
     """beta from 1e-4 to 0.02 in equal steps, times 1000/N: (N,), float64.
 
-    Raises ValueError below 21 steps, where the last beta reaches 1.
+    Raises:
+        ValueError: when steps is below 21, where the last beta reaches 1.
+
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, section 4; Nichol and Dhariwal, 2021, arXiv 2102.09672 (1000/N).
 
     >>> float(linear_betas()[0])
@@ -84,9 +86,11 @@ BETAS: dict[str, Callable[[int], Tensor]] = {
 def strided(length: int, steps: int | str | Sequence[int]) -> list[int]:
     """Places of a table of the given length, 0-based and rising, that a description of fewer steps keeps.
 
-    steps is a count or counts of equal sections, "10,15,20" or (10, 15, 20): in each section, as many places as its count, evenly
-    from the first to the last; or "ddim25": 25 places at one integer stride, from 0.
-    Raises ValueError for a count that the table, or a section, does not have.
+    steps is a count, or counts of equal sections, "10,15,20" or (10, 15, 20). Each section keeps as many places as its count,
+    evenly from its first to its last. "ddim25" keeps 25 places at one integer stride, from 0.
+
+    Raises:
+        ValueError: when the table, or a section, does not have as many.
 
     >>> strided(10, 4), strided(10, "ddim5"), strided(10, "2,3")
     ([0, 3, 6, 9], [0, 2, 4, 6, 8], [0, 4, 5, 7, 9])

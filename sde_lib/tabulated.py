@@ -1,4 +1,4 @@
-"""The N-step ancestors as processes on the same clock."""
+"""Tabulated: the discrete processes of DDPM and NCSN, as a linear SDE with N levels."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ __all__ = ["Tabulated", "ddpm", "ncsn", "require_table"]
 class Tabulated(LinearSDE):
     """A process that exists at N times i/N, i = 1..N, where its log alpha and log sigma are a table.
 
-    Grids and training times are snapped to the table (snap). A network trained on indices is given index(t): the place that
-    the level had in the table as it was first written. Between the entries, where only the rates of the SDE and the flow look,
-    log alpha and log-SNR are cubics with continuous slopes, which rise and fall with the table; beyond its ends, lines.
-    Raises ValueError for fewer than two levels, or levels whose noise does not grow.
+    Grids and training times are snapped to the table (snap). A network trained on indices is given index(t): the place that the
+    level had in the table as it was first written. The rates of the SDE and the flow are needed between the entries, too. There
+    log alpha and log-SNR are cubics with continuous slopes, which rise and fall with the table; beyond its ends they are lines.
+
+    Raises:
+        ValueError: when there are fewer than two levels, or the noise does not grow from level to level.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equation 4; Song et al., 2021, arXiv 2011.13456, section 3; Hyman,
     1983, SIAM J. Sci. Stat. Comput. 4, 645 (monotone cubics).
@@ -59,6 +61,9 @@ class Tabulated(LinearSDE):
         """DDPM's table: alpha_i^2 = prod_{j <= i} (1 - beta_j), sigma_i^2 = 1 - alpha_i^2; betas (N,), each in (0, 1).
 
         Index 0 is the least noise. sde_lib.tables has the betas of the papers.
+
+        Raises:
+            ValueError: when there are fewer than two betas, or one is outside (0, 1).
         """
         table = torch.as_tensor(betas, dtype=torch.float64)
         if table.ndim != 1 or len(table) < 2 or not bool(((table > 0) & (table < 1)).all()):
@@ -76,6 +81,9 @@ class Tabulated(LinearSDE):
         """NCSN's table: alpha = 1 and the given sigmas (N,), positive and strictly monotone, in either order.
 
         index(t) is the place of a sigma in the table as given: 0 is the most noise when they fall, as NCSN's do.
+
+        Raises:
+            ValueError: when there are fewer than two sigmas, one is not positive, or they are not monotone.
         """
         table = torch.as_tensor(sigmas, dtype=torch.float64)
         steps = table.diff() if table.ndim == 1 else table
@@ -92,8 +100,12 @@ class Tabulated(LinearSDE):
     def respace(self, steps: int | str | Sequence[int]) -> Tabulated:
         """The process at some of its levels, on a clock of its own; index(t) still is the place in the full table.
 
-        steps is a number of levels, evenly strided from the first to the last; "ddim25", 25 levels at one integer stride; counts
-        such as "10,15,20" or (10, 15, 20), of levels in equal sections of the table, the least noisy first.
+        steps is a number of levels, evenly strided from the first to the last. "ddim25" is 25 levels at one integer stride.
+        Counts such as "10,15,20" or (10, 15, 20) are of levels in equal sections of the table, the least noisy first.
+
+        Raises:
+            ValueError: when the table does not have the levels.
+
         Reference: Nichol and Dhariwal, 2021, arXiv 2102.09672, section 4; Song, Meng, Ermon, 2021, arXiv 2010.02502, section 4.2.
         """
         kept = strided(len(self.log_alphas), steps)
@@ -117,12 +129,12 @@ class Tabulated(LinearSDE):
         return (torch.round(as_time(t) * n).long() - 1).clamp(0, n - 1)
 
     def index(self, t: Time) -> Tensor:
-        """What a network trained on the full table is told: the level's place there, int64, shaped like t."""
+        """The index that a network trained on the full table is given: the level's place there, int64, shaped like t."""
         place = self.place(t)
         return self._indices.to(place.device)[place]
 
     def fractional_index(self, t: Time) -> Tensor:
-        """What a network of real labels is told: index(t) at the table's times, and between them smooth; float64, shaped like t."""
+        """index(t) at the table's times, and a smooth function between them: float64, shaped like t."""
         return self._interpolate(2, as_time(t))[0]
 
     def snap(self, t: Tensor) -> Tensor:
@@ -135,7 +147,7 @@ class Tabulated(LinearSDE):
         return (first + 1 + (u * (n - first)).floor().clamp_max(n - first - 1)).to(torch.float64) / n
 
     def before(self, t: Time) -> Level:
-        """The level one place before a time; before the first stand the data themselves, alpha = 1 and sigma = 0."""
+        """The level one place before a time. Before the first level come the data, alpha = 1 and sigma = 0."""
         place = self.place(t)
         first = place == 0
         level = self.at(place.clamp_min(1).to(torch.float64) / len(self.log_alphas))
@@ -192,7 +204,11 @@ class Tabulated(LinearSDE):
 
 
 def require_table(sde: SDE, who: str, otherwise: str = "") -> Any:
-    """The process, if it has a table. Raises ValueError, with what may be used otherwise, if it has none."""
+    """The process, if it has a table. otherwise is what else the message offers.
+
+    Raises:
+        ValueError: when it has none.
+    """
     if not sde.has_table:
         raise ValueError(
             f"{who} needs a process with a table of levels, and got {sde!r}: use Tabulated{otherwise and ', or '}{otherwise}"
@@ -203,8 +219,8 @@ def require_table(sde: SDE, who: str, otherwise: str = "") -> Any:
 def _slopes(table: Tensor) -> Tensor:
     """Slopes of the cubic spline through a table at its entries, limited so that each piece is monotone, (N,) to (N,).
 
-    They are between 1/2 and 2 times the smaller of the steps on both sides, so that a piece neither turns nor stands still (3 times
-    would let it, 0 would stop it at the entry), and 0 where the steps differ in sign.
+    They are between 1/2 and 2 times the smaller of the steps on both sides, and 0 where the steps differ in sign. Then no piece
+    turns back or has a flat place: 3 times would allow a turn, and 0 would be flat at the entry.
     """
     places, steps = np.arange(len(table)), table.diff()
     spline = torch.from_numpy(CubicSpline(places, table.numpy())(places, 1))
@@ -216,7 +232,9 @@ def _slopes(table: Tensor) -> Tensor:
 def ddpm(schedule: str = "linear", steps: int = 1000) -> Tabulated:
     """The table of DDPM and its successors: schedule is linear, quadratic, sigmoid or cosine.
 
-    Raises ValueError for another schedule.
+    Raises:
+        ValueError: when schedule is another word.
+
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, section 4; Nichol and Dhariwal, 2021, arXiv 2102.09672, section 3.2.
 
     >>> ddpm("cosine", steps=100)
@@ -230,7 +248,9 @@ def ddpm(schedule: str = "linear", steps: int = 1000) -> Tabulated:
 def ncsn(sigma_min: float = 0.01, sigma_max: float = 50.0, levels: int = 232) -> Tabulated:
     """The table of NCSN: geometric sigmas, counted from the largest. The defaults are NCSNv2's for CIFAR-10.
 
-    Raises ValueError unless 0 < sigma_min < sigma_max.
+    Raises:
+        ValueError: when 0 < sigma_min < sigma_max does not hold.
+
     Reference: Song and Ermon, 2019, arXiv 1907.05600, section 4.2; 2020, arXiv 2006.09011, table 3.
 
     >>> ncsn(0.01, 2.0, levels=10)

@@ -1,4 +1,4 @@
-"""How times meet states: in float64, and expanded in one way."""
+"""Times and states as tensors: float64 times, broadcasting over the rows, and checks of arguments."""
 
 from __future__ import annotations
 
@@ -32,9 +32,12 @@ def as_time(t: Time) -> Tensor:
 def expand(c: Tensor, x: Tensor) -> Tensor:
     """Shape a function of time so that it multiplies the state x, (B, *shape), row by row.
 
-    A 0-d float64 tensor on the CPU multiplies any x without promoting it or moving, and passes as it is; one of shape (B,)
-    would promote x to float64, or broadcast along the wrong axis, and is cast and reshaped.
-    Raises ValueError when c is neither 0-d nor (B,), and TypeError for integers, in which the cast would lose c.
+    A 0-d float64 tensor on the CPU multiplies any x without promoting it or moving, and passes as it is. One of shape (B,) would
+    promote x to float64, or broadcast along the wrong axis; it is cast and reshaped.
+
+    Raises:
+        ValueError: when c is neither 0-d nor (B,).
+        TypeError: when the state holds integers, in which the cast would lose c.
     """
     if c.ndim == 0:
         return c
@@ -48,7 +51,12 @@ def by_row(values: Tensor, x: Tensor) -> Tensor:
 
 
 def check_time(c: Tensor, x: Tensor) -> None:
-    """Refuse a function of time that is neither 0-d nor (B,), and a state of integers; looks at no value."""
+    """Refuse a function of time that is neither 0-d nor (B,), and a state of integers. No value is looked at.
+
+    Raises:
+        ValueError: when c has another shape.
+        TypeError: when x is no floating-point tensor.
+    """
     check_floating(x, "the state")
     if c.ndim and c.shape != x.shape[:1]:
         raise ValueError(
@@ -63,7 +71,11 @@ def sum_over_state(x: Tensor) -> Tensor:
 
 
 def as_shape(shape: Any, needed: str) -> tuple[int, ...]:
-    """A shape as a tuple. Raises TypeError, with what was needed, for a bare number."""
+    """A shape as a tuple.
+
+    Raises:
+        TypeError: when it is a bare number; the message has what was needed.
+    """
     try:
         return tuple(shape)
     except TypeError:
@@ -71,13 +83,21 @@ def as_shape(shape: Any, needed: str) -> tuple[int, ...]:
 
 
 def check_tensor(x: Any, name: str) -> None:
-    """Refuse what is no tensor: arrays of numpy, lists, nothing at all."""
+    """Refuse what is no tensor: arrays of numpy, lists, None.
+
+    Raises:
+        TypeError: when x is no tensor.
+    """
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} is of type {type(x).__name__}, and a tensor was needed: torch.as_tensor makes one of an array")
 
 
 def check_floating(x: Tensor, name: str) -> None:
-    """Refuse what is no tensor, and integers; looks at no value."""
+    """Refuse what is no floating-point tensor. No value is looked at.
+
+    Raises:
+        TypeError: when x is no tensor, or holds integers.
+    """
     check_tensor(x, name)
     if not x.is_floating_point():
         raise TypeError(
@@ -87,7 +107,12 @@ def check_floating(x: Tensor, name: str) -> None:
 
 
 def check_state(x: Tensor, name: str = "x") -> None:
-    """Refuse what no algorithm can use: integers, a missing batch axis, and values that are not finite."""
+    """Refuse what no algorithm can use: integers, a missing batch axis, and values that are not finite.
+
+    Raises:
+        TypeError: when x is no floating-point tensor.
+        ValueError: when x has no axis for the rows, or a value is not finite.
+    """
     check_floating(x, name)
     if x.ndim < 2:
         raise ValueError(f"{name} has shape {tuple(x.shape)}, and (rows, *shape) was needed: add the missing axis")

@@ -1,4 +1,4 @@
-"""Laws of training time."""
+"""Laws of the training times, and their densities."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ImportanceTime", "LogNormalTime", "LossAwareTime", "LowDiscrepancy",
 
 
 class TimeLaw(Protocol):
-    """A law of training times: sample carries u in (0, 1), shape (B,), to times; weight is uniform over actual density."""
+    """A law of training times: sample carries u in (0, 1), shape (B,), to times; weight is the uniform density over the law's."""
 
     def sample(self, sde: LinearSDE, u: Tensor) -> Tensor: ...  # noqa: D102
     def weight(self, sde: LinearSDE, t: Tensor) -> Tensor: ...  # noqa: D102
@@ -54,8 +54,11 @@ class UniformTime:
 class ImportanceTime:
     """Times in proportion to g^2 / sigma^2, that is, uniform in log-SNR, since d(log-SNR)/dt = -g^2 / sigma^2.
 
-    With the likelihood weighting every time then weighs the same, and the loss has the least variance. Raises ValueError for a
-    table, which has no density of times.
+    With the likelihood weighting every time then weighs the same, and the loss has the least variance.
+
+    Raises:
+        ValueError: when the process is a table, which has no density of times.
+
     Reference: Song, Durkan, Murray, Ermon, 2021, arXiv 2101.09258, section 5 and appendix A.
 
     >>> from sde_lib import VESDE
@@ -84,7 +87,9 @@ class ImportanceTime:
 class LogNormalTime:
     """Times at which log(sigma / alpha) is normal, cut to the process's interval.
 
-    Raises ValueError for a table, or std that is not positive.
+    Raises:
+        ValueError: when std is not positive, or the process is a table.
+
     Reference: Karras, Aittala, Aila, Laine, 2022, arXiv 2206.00364, table 1 (P_mean, P_std).
 
     >>> from sde_lib import KarrasSDE
@@ -150,8 +155,11 @@ class LowDiscrepancy:
 class LossAwareTime(nn.Module):
     """Levels of a table in proportion to sqrt(E[loss^2]) of the last losses seen there, and uniform until each has been seen.
 
-    p_i = (1 - uniform) p'_i + uniform / N. observe is told each batch's losses; the memory is in buffers, and saved as such.
-    Raises ValueError for a process that is not a table of this many levels.
+    p_i = (1 - uniform) p'_i + uniform / N. observe is told each batch's losses. The memory is in buffers, and saved with them.
+
+    Raises:
+        ValueError: when levels, history or uniform is out of range.
+        ValueError: when the process is not a table of this many levels.
 
     Reference: Nichol and Dhariwal, 2021, arXiv 2102.09672, equation 18.
 
@@ -208,7 +216,7 @@ class LossAwareTime(nn.Module):
     def observe(self, sde: LinearSDE, t: Tensor, loss: Tensor) -> None:
         """Keep losses (B,) at times (B,), unweighted, in the order of the batch; the oldest of a level are dropped.
 
-        A loss that is not finite is not kept: it would make every time NaN from then on.
+        A loss that is not finite is not kept, since it would make every later time NaN.
         """
         finite = loss.isfinite()
         place, loss = self._place(sde, t)[finite], loss[finite]

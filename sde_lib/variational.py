@@ -1,4 +1,4 @@
-"""The variational bound of a table, level by level, and the objectives made of it."""
+"""The variational bound of a discrete process, term by term, and the objectives made of it."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def log_variances(sde: Tabulated, t: Tensor) -> LogVariances:
 def reverse_law(sde: Tabulated, prediction: Prediction, t: Tensor, variance: Variance = "small") -> tuple[Tensor, Tensor]:
     """Mean and log-variance of p(x_s | x_t), s one level before t: the posterior's mean at the predicted x0, and a variance.
 
-    The variance is the learned one where there is one, else the fixed one named. mean is shaped like x; log-variance is too, or
-    broadcasts to it. At the first level s is the data themselves, the mean is x0, and both fixed variances are the small one.
+    The variance is the learned one, or else the fixed one named. mean is shaped like x; log-variance is too, or broadcasts to it.
+    At the first level s is the data themselves, the mean is x0, and both fixed variances are the small one.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equations 7 and 11; Nichol and Dhariwal, 2021, arXiv 2102.09672,
     equation 15.
@@ -71,7 +71,9 @@ def reverse_law(sde: Tabulated, prediction: Prediction, t: Tensor, variance: Var
 def decoder_log_prob(images: Images, codes: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
     """log of the mass that N(mean, exp(log_variance)) puts into the bin of each level: nats, shaped like codes.
 
-    The first and last bins are open. Exact normal CDFs, in logarithms: finite however far the mean is.
+    The first and last bins are open. The normal CDFs are exact and in logarithms, so that the value is finite however far the
+    mean is.
+
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equation 13.
     """
     std = torch.exp(0.5 * log_variance)
@@ -90,8 +92,11 @@ def bound_term(
 ) -> Tensor:
     """One term of the variational bound for each sample, in bits/dim, (B,): the cost of the step from t one level back.
 
-    KL(q(x_s | x_t, x0) || p(x_s | x_t)); at the first level -log P(x0 | x_t), x0 being centres of the bins of images.
-    Raises ValueError when the first level is asked for without images.
+    The term is KL(q(x_s | x_t, x0) || p(x_s | x_t)). At the first level it is -log P(x0 | x_t), x0 being centres of the bins of
+    images.
+
+    Raises:
+        ValueError: when the first level is asked for without images.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equation 5.
     """
@@ -110,11 +115,13 @@ def bound_term(
 
 @dataclass(frozen=True)
 class VariationalBound:
-    """The variational bound of a table, by one of its N terms for each sample: N L_t in bits/dim, E over t the whole but for L_T.
+    """The variational bound of a table from one of its N terms for each sample: N L_t in bits/dim.
 
-    Data are centres of the bins of the model's Images, not dequantized. variance is "small" or "large" where the model learned
-    none. times is UniformTime() or LossAwareTime(N). Raises ValueError for another variance, for a model without a table, or
-    without Images.
+    Its mean over t is the bound without L_T. Data are centres of the bins of the model's Images, not dequantized. variance is
+    "small" or "large" where the model learned none. times is UniformTime() or LossAwareTime(N).
+
+    Raises:
+        ValueError: when variance is another word, or the model has no table or no Images.
 
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equation 5; Nichol and Dhariwal, 2021, arXiv 2102.09672, equations 4 to 7.
 
@@ -138,7 +145,11 @@ class VariationalBound:
         return self.of_prediction(model, model.predict(model.sde.kernel(x0, t).sample(z), t, **cond), x0, t)
 
     def require(self, model: ScoreModel) -> None:
-        """Raise ValueError for a model whose bound cannot be had."""
+        """Check that a model has a bound.
+
+        Raises:
+            ValueError: when its process has no table, or its data have no levels.
+        """
         require_table(model.sde, "the variational bound")
         if model.data is None or model.data.levels is None:
             raise ValueError(f"the variational bound needs integer data, and the model's data are {model.data!r}: give it Images")
@@ -155,8 +166,10 @@ class VariationalBound:
 class Hybrid:
     """L_simple + weight * L_vlb, where the bound teaches the variance alone: its mean is held fixed. One network pass.
 
-    simple and bound share the times of simple. Raises ValueError for a negative weight, a model without a table, Images or a
-    learned variance.
+    simple and bound share the times of simple.
+
+    Raises:
+        ValueError: when weight is negative, or the model has no table, no Images or no learned variance.
 
     Reference: Nichol and Dhariwal, 2021, arXiv 2102.09672, equation 16.
 

@@ -1,4 +1,4 @@
-"""lambda(t): what multiplies the squared error of the score in denoising score matching."""
+"""Weightings lambda(t) of the squared error of the score in denoising score matching."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def _v(sde: LinearSDE, t: Tensor) -> Tensor:
 class MinSNR:
     """lambda = sigma^2 min(1, gamma / SNR): the squared error of x0 with weights SNR, but no more than gamma.
 
-    Raises ValueError for gamma that is not positive.
+    Raises:
+        ValueError: when gamma is not positive.
+
     Reference: Hang, Gu, Li, Bao, Chen, Hu, Geng, Guo, 2023, arXiv 2303.09556, equation 8.
 
     >>> from sde_lib import VPSDE
@@ -56,10 +58,11 @@ class MinSNR:
 
 @dataclass(frozen=True)
 class EDMWeighting:
-    """(s^2 + sd^2) / (s sd)^2 on the squared error of x0, at times with log s ~ N(mean, std^2), s = sigma / alpha, sd = sigma_data.
+    """EDM's weight (s^2 + sd^2) / (s sd)^2 on the squared error of x0, s = sigma / alpha and sd = sigma_data.
 
-    lambda holds the density of those times; with times=LogNormalTime(mean, std) it cancels, and what is left is EDM's loss,
-    over T - t_min.
+    EDM's training times have log s ~ N(mean, std^2), and lambda contains their density. With times=LogNormalTime(mean, std) the
+    density cancels, and the loss is EDM's over T - t_min.
+
     Reference: Karras, Aittala, Aila, Laine, 2022, arXiv 2206.00364, table 1.
 
     >>> from sde_lib import KarrasSDE
@@ -93,7 +96,11 @@ WEIGHTINGS: dict[str, Weighting] = {
 
 
 def weighting_of(given: str | Weighting) -> Weighting:
-    """The weighting of a name, or the given one. Raises ValueError for a name that is not known."""
+    """The weighting of a name, or the given one.
+
+    Raises:
+        ValueError: when the name is not known.
+    """
     if callable(given):
         return given
     if given not in WEIGHTINGS:

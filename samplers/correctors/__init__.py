@@ -1,4 +1,4 @@
-"""Moves that keep the law at one time: one line below makes a corrector public, here and in samplers."""
+"""Correctors: moves that keep the law at one time. One line below makes a corrector public, here and in samplers."""
 
 from typing import TYPE_CHECKING
 

@@ -23,11 +23,11 @@ __all__ = ["Langevin", "walk", "walk_bias"]
 class Langevin(Corrector):
     """steps times x <- x + h score + sqrt(2 h) z at one time.
 
-    step="time": h = 2 (snr sigma_t)^2. It depends on t alone, so that rows are independent, and the law of x_t is kept up to the
-    bias of a finite step, about snr^2 of the variance. step="batch": h = 2 (snr |z| / |score|)^2 with norms averaged over the
-    batch, as published, but without the factor alpha_i = 1 - beta_i of Algorithm 5 (VP): give snr sqrt(alpha_i) for that. Every
-    row then depends on its neighbours, and in few dimensions the law is not kept. Scores that are all zero, as those of a network
-    before training, give no scale, and then no step.
+    step="time": h = 2 (snr sigma_t)^2 depends on t alone, so that rows are independent. The law of x_t is kept up to the bias of a
+    finite step, about snr^2 of the variance. step="batch": h = 2 (snr |z| / |score|)^2 with norms averaged over the batch, as
+    published, but without the factor alpha_i = 1 - beta_i of Algorithm 5 (VP): give snr sqrt(alpha_i) for that. Every row then
+    depends on its neighbours, and in few dimensions the law is not kept. Scores that are all zero, as those of a network before
+    training, give no scale, and then no step.
 
     Raises:
         ValueError: when step is another word, or snr or steps is not positive.

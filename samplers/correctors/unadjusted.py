@@ -1,4 +1,4 @@
-"""Plain Langevin dynamics."""
+"""Langevin dynamics with one step size for all times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps back in time, a file for each algorithm that has a paper: one line below makes it public, here and in samplers."""
+"""Predictors: steps back in time, one file for each paper. One line below makes a predictor public, here and in samplers."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Ancestral sampling."""
+"""Ancestral sampling, as in DDPM."""
 
 from __future__ import annotations
 

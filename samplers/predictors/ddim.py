@@ -1,4 +1,4 @@
-"""DDIM."""
+"""DDIM: denoising diffusion implicit models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SDE-DPM-Solver++."""
+"""SDE-DPM-Solver++: a multistep solver of the reverse SDE."""
 
 from __future__ import annotations
 

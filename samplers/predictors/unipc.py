@@ -1,4 +1,4 @@
-"""UniPC."""
+"""UniPC: a unified predictor-corrector method of orders 1 to 3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes of the papers, a file for each."""
+"""The processes of the papers, one file for each."""
 
 from sde_lib.processes.flow import RectifiedFlow
 from sde_lib.processes.geometric import GeometricVPSDE

@@ -1,4 +1,4 @@
-"""BetaSDE: what VP and sub-VP share."""
+"""BetaSDE: the base of VP and sub-VP, a process with a schedule beta(t)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Beta = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, init=False)
 class BetaSDE(LinearSDE):
-    """What VP and sub-VP share: the schedule beta, its integral B, and alpha = exp(-B/2)."""
+    """A process with a schedule beta(t): alpha = exp(-B/2), where B is the integral of beta from 0. The base of VP and sub-VP."""
 
     beta: Any  # a function of t that may bring integral and inverse_integral
 

@@ -1,4 +1,4 @@
-"""VP with a variance that grows geometrically."""
+"""Geometric VP: variance preserving, with a variance that grows geometrically."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ __all__ = ["GeometricVPSDE"]
 class GeometricVPSDE(LinearSDE):
     """Variance preserving, with a variance that grows geometrically: sigma^2 = variance_min (r^t - 1), alpha^2 = 1 - sigma^2.
 
-    r = variance_max / variance_min; f = -g^2/2. Raises ValueError unless 0 < variance_min < variance_max <= 1.
+    r = variance_max / variance_min, and f = -g^2/2.
+
+    Raises:
+        ValueError: when 0 < variance_min < variance_max <= 1 does not hold.
 
     Reference: Vahdat, Kreis, Kautz, 2021, arXiv 2106.05931, appendix B (geometric VPSDE).
 

@@ -1,4 +1,4 @@
-"""VE with time itself as the noise."""
+"""The process of Karras et al.: variance exploding, with sigma(t) = t."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VE: variance exploding."""
+"""VE: variance exploding, with a geometric sigma."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ __all__ = ["VESDE"]
 class VESDE(LinearSDE):
     """Variance exploding: dx = g dw with sigma(t) = sigma_min (sigma_max / sigma_min)^t, alpha = 1.
 
-    sigma(0) is sigma_min, not 0: what the process calls x_0 is the data plus noise of standard deviation sigma_min.
-    sigma_max should be about the largest distance between two data (arXiv 2006.09011, technique 1).
-    Raises ValueError unless 0 < sigma_min < sigma_max, and TypeError where one is no number.
+    sigma(0) is sigma_min, not 0: what the process calls x_0 is the data plus noise of standard deviation sigma_min. sigma_max
+    should be about the largest distance between two data (arXiv 2006.09011, technique 1).
+
+    Raises:
+        ValueError: when 0 < sigma_min < sigma_max does not hold.
+        TypeError: when one of them is no number.
 
     Reference: Song et al., 2021, arXiv 2011.13456, equations 9 and 30 (the limit of NCSN, arXiv 1907.05600).
 

@@ -20,7 +20,10 @@ class VPSDE(BetaSDE):
     """Variance preserving: dx = -beta(t)/2 x dt + sqrt(beta(t)) dw, alpha^2 + sigma^2 = 1.
 
     VPSDE(beta_min=0.1, beta_max=20.0) has a linear beta; VPSDE(beta=CosineBeta()), or any callable beta(t), another.
-    Raises ValueError when a schedule is given together with beta_min or beta_max, TypeError for a beta that is no function.
+
+    Raises:
+        ValueError: when a schedule is given together with beta_min or beta_max.
+        TypeError: when beta is not a function.
 
     Reference: Song et al., 2021, arXiv 2011.13456, equations 11 and 29 (the limit of DDPM, arXiv 2006.11239).
 

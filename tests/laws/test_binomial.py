@@ -114,7 +114,7 @@ def test_one_bit_s_bound_with_the_exact_reverse_is_its_entropy(p, steps):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 8])
-def test_bound_is_the_entropy_plus_what_bits_say_about_each_other(steps):
+def test_bound_is_the_entropy_plus_the_total_correlations(steps):
     """Six bits, a pulse every third: H(x0) + sum over t of the total correlation of x_{t-1} given x_t, from the joint chain.
 
     A reverse whose bits are independent given x_t cannot do better; with one step all is lost: 6 H(1/3) = H + correlation.
@@ -233,7 +233,7 @@ def test_heartbeats_from_the_exact_network_are_heartbeats():
     assert stats.chisquare(valid.sum(0).numpy()).pvalue > 1e-6
 
 
-def test_logits_of_any_size_and_shapes_of_any_kind():
+def test_any_logits_and_any_shape():
     """At t = 1 a wrong and sure network costs its logit, a right one nothing; gradients stay finite."""
     law = BinomialDiffusion(10)
     for sure, cost in ((1000.0, 0.0), (-1000.0, 1000.0)):
@@ -252,7 +252,7 @@ def test_logits_of_any_size_and_shapes_of_any_kind():
         assert law.sample(network, shape).shape == shape
 
 
-def test_what_is_no_chain_of_bits_is_refused():
+def test_invalid_arguments_are_refused():
     law, network = BinomialDiffusion(10), lambda x, label: x
     with pytest.raises(ValueError, match="at least one step"):
         BinomialDiffusion(0)

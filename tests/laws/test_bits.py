@@ -53,7 +53,7 @@ def test_draws_close_the_gap_of_the_bound_when_the_density_is_exact():
     assert "bits/dim" in str(many) and "standard error" in str(many)
 
 
-def test_noisy_densities_are_averaged_in_their_logarithms_since_else_noise_would_pass_for_probability():
+def test_noisy_densities_are_averaged_in_their_logarithms():
     """The mean is that of one draw; the log of a mean of noisy densities is far below the truth."""
     d, images, n = 6, Images(64), 200
     oracle = correlated(d)
@@ -114,7 +114,7 @@ def test_truncated_normal_gives_the_entropy_of_a_discretised_gaussian():
 
 
 @pytest.mark.parametrize("dequantize", [UniformDequantizer(), TruncatedNormal()], ids=repr)
-def test_points_are_of_their_bins_with_the_density_that_is_said(dequantize):
+def test_points_lie_in_their_bins_with_the_stated_density(dequantize):
     """E[1 / q] over the bin is its width: the density that is stated is that of the draws."""
     images, level = Images(8), SDE.at(torch.tensor(1e-3, dtype=torch.float64))
     wide = level._replace(sigma=torch.tensor(0.1, dtype=torch.float64))
@@ -174,7 +174,7 @@ def test_the_test_set_s_part_is_the_known_spread_of_images():
 
 
 @pytest.mark.parametrize(("mean", "std"), [(0.5, 0.1), (0.0, 0.3)])
-def test_the_prior_s_part_bounds_the_known_mismatch_and_is_above_it_by_what_x_T_knows_of_the_image(mean, std):
+def test_the_prior_s_part_is_the_known_mismatch_and_the_information_in_x_T(mean, std):
     """VP that ends at alpha^2 = 0.21. The cost is KL(p_T || prior), two Gaussians; the bound, which is of x_T given the image, has
     besides the information between the two, 1/2 log(v / sigma^2)."""
     images, sde, n, d = Images(256, -2.0, 2.0), VPSDE(0.1, 3.0), 4000, 2
@@ -199,7 +199,7 @@ RUNS = 1000
 
 
 @pytest.mark.slow
-def test_intervals_hold_as_often_as_they_say():
+def test_confidence_intervals_have_their_coverage():
     """1,000 sets of 30 images of a known law: the 95 % interval of the mean holds its expectation in 93 to 97 %."""
     n, d = 30, 4
     images = Images(16)
@@ -221,7 +221,7 @@ def test_intervals_hold_as_often_as_they_say():
 
 
 @pytest.mark.slow
-def test_intervals_from_probes_hold_as_often_as_they_say():
+def test_confidence_intervals_from_probes_have_their_coverage():
     """1,000 runs of 4 probes on 5 images: Student's interval about the exact value of the same images."""
     n, K = 5, 4
     oracle = correlated(6)
@@ -235,7 +235,7 @@ def test_intervals_from_probes_hold_as_often_as_they_say():
 
 
 @pytest.mark.slow
-def test_intervals_from_probes_hold_on_a_discrete_law():
+def test_confidence_intervals_from_probes_have_their_coverage_on_a_discrete_law():
     """1,000 runs of 4 probes on 5 images of six, whose probabilities are known: Student's interval about their -log2.
 
     Points of a truncated normal have no noise of their own where images are far apart beside sigma: all that is left are probes.
@@ -291,7 +291,7 @@ def test_a_part_that_exceeds_the_standard_error_is_a_warning():
     )
 
 
-def test_one_image_has_no_standard_error_and_that_is_said():
+def test_one_image_has_no_standard_error():
     result, oracle, x = of_values([5.9796], solver=0.1), GaussianOracle(torch.zeros(2), 1.0), torch.zeros(1, 2)
     assert str(result).startswith("5.9796 bits/dim (1 image, which has no standard error;") and "exceeds" not in str(result)
     told = [log_likelihood(SDE, oracle.score(SDE), x), sde_bound(SDE, oracle.score(SDE), x)]

@@ -134,7 +134,7 @@ def test_epsilon_is_held_against_the_smallest_sigma():
         lambda: Karras(5, rho=0.0),
     ],
 )
-def test_numbers_that_make_no_move_are_refused(make):
+def test_invalid_numbers_are_refused(make):
     with pytest.raises(ValueError, match="needed"):
         make()
 
@@ -205,7 +205,7 @@ def test_static_threshold_clips_and_dynamic_shrinks():
     torch.testing.assert_close(shifted.x0[0], 0.5 + 0.5 / 1.5 * torch.tensor([0.0, -1.5, 1.5, 0.5, -0.6], dtype=torch.float64))
 
 
-def test_threshold_travels_through_every_kind_of_sampler():
+def test_threshold_works_with_every_kind_of_sampler():
     sde = VPSDE()
     images = Images(levels=256)
     model = ScoreModel(lambda x, label: 0.1 * x, sde, Epsilon(), images)

@@ -60,7 +60,7 @@ def test_a_bare_function_is_one_call_a_step():
     assert TEN.sample(SDE, Threshold(lambda x, t: -x, sde=SDE), (4, 2)).nfe == 10
 
 
-def test_what_stands_around_a_network_is_not_counted(networks):
+def test_wrappers_around_a_network_are_not_counted(networks):
     model = ScoreModel(networks[0], SDE, Epsilon())
     assert TEN.sample(SDE, Threshold(model), (4, 2)).nfe == 10
     moved = Moved(model, RectifiedFlow(t_min=0.002, T=0.99))

@@ -76,7 +76,7 @@ def test_oracles_sample_their_own_law():
         assert (score.mean(0).abs() < 5 * score.std(0) / len(x) ** 0.5).all()
 
 
-def test_oracles_refuse_what_is_not_a_law():
+def test_oracles_refuse_invalid_laws():
     with pytest.raises(ValueError, match="either std or covariance"):
         GaussianOracle(torch.zeros(2))
     with pytest.raises(ValueError, match="2 weights, 3 means"):
@@ -204,7 +204,7 @@ def test_divergence_is_the_trace_of_the_jacobian():
 
 
 @pytest.mark.parametrize(("method", "spared", "stages"), [("dopri5", 1, 6), ("dop853", 4, 12)])
-def test_no_divergence_is_computed_that_weighs_nothing(method, spared, stages):
+def test_stages_without_weight_compute_no_divergence(method, spared, stages):
     """Of the stages of a step, those without weight in log p ask for no gradient; the two evaluations of the first step do."""
     sde, oracle, asked = VPSDE(), correlated(), []
 
@@ -230,7 +230,7 @@ def test_a_rows_value_does_not_depend_on_its_batch():
     assert without_take.rows >= whole.rows
 
 
-def test_what_has_no_likelihood_is_refused():
+def test_invalid_arguments_are_refused():
     sde, score = VPSDE(), GaussianOracle(torch.zeros(2), 1.0).score(VPSDE())
     with pytest.raises(ValueError, match="1 values that are NaN"):
         log_likelihood(sde, score, torch.tensor([[0.0, math.nan]]))

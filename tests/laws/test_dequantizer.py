@@ -26,7 +26,7 @@ class Fixed(nn.Module):
         return torch.cat([row[IMAGES.decode(x).long()] for row in self.table], dim=1)
 
 
-def test_the_density_that_is_said_is_that_of_the_points():
+def test_the_stated_density_is_that_of_the_points():
     """E[1 / q] over the bin is its width, for a law that is far from uniform; and the points are in their bins."""
     network = Fixed()
     network.table.data = torch.tensor([[0.5, -1.0, 0.0, 2.0], [0.3, 0.1, 0.2, -0.2]])
@@ -72,7 +72,7 @@ def test_training_finds_more_than_uniform_points_do_and_no_more_than_there_is():
     assert truth - 0.005 < learned < truth + 0.25 * (uniform - truth)
 
 
-def test_it_is_kept_in_a_file(tmp_path):
+def test_a_dequantizer_is_saved_and_loaded(tmp_path):
     network, path = MLP((2,), width=8, depth=1, outputs=2), tmp_path / "d.safetensors"
     save_dequantizer(network, path)
     again = variational(str(path), draws=3)

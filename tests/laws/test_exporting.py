@@ -81,7 +81,7 @@ def made(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_what_was_exported_comes_back(name, tmp_path):
+def test_an_exported_model_comes_back(name, tmp_path):
     model = made(name)
     export_diffusers(model, tmp_path / "folder")
     back = import_checkpoint(tmp_path / "folder")
@@ -176,7 +176,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("words", REFUSED)
-def test_what_diffusers_does_not_have_is_refused(words, tmp_path):
+def test_models_that_diffusers_does_not_have_are_refused(words, tmp_path):
     with pytest.raises(ValueError, match=words):
         export_diffusers(ScoreModel(*REFUSED[words]()), tmp_path / "folder")
     assert not list(tmp_path.iterdir())

@@ -135,7 +135,7 @@ def test_the_bound_is_above_the_exact_likelihood_for_a_wrong_model():
     assert truth - 5 * right.standard_error < right.mean < wrong.mean - 0.05
 
 
-def test_both_forms_of_the_bound_have_one_mean_and_the_rao_blackwellised_the_smaller_variance():
+def test_both_forms_of_the_bound_have_one_mean_and_rao_blackwell_the_smaller_variance():
     """log q(x_{t-1}|x_t,x_0) / p(x_{t-1}|x_t) at one draw of x_{t-1}, and its KL: equal in the mean, the first noisier."""
     n, sde = 200_000, ddpm(steps=50)
     t, s = sde.times[20], sde.times[19]
@@ -153,7 +153,7 @@ def test_both_forms_of_the_bound_have_one_mean_and_the_rao_blackwellised_the_sma
     assert sampled.var() > 2 * kl.var()
 
 
-def test_progressive_guesses_err_by_what_the_noise_hides():
+def test_the_estimate_of_x0_errs_by_the_posterior_variance():
     """E|x0 - guess|^2 = s^2 sigma^2 / (alpha^2 s^2 + sigma^2) on Gaussian data, growing with t."""
     n, s, sde = 100_000, 0.5, VPSDE()
     score = GaussianOracle(torch.tensor([MU], dtype=torch.float64), s).score(sde)
@@ -197,7 +197,7 @@ def test_the_chain_of_the_exact_score_has_the_recorded_law():
         assert ((x[1:] - x[0]) ** 2).sum().item() == pytest.approx(variance, rel=1e-9)
 
 
-def test_mixed_states_give_guesses_that_mix():
+def test_the_estimate_at_a_mixed_state_is_the_mixed_estimate():
     """With one noise for both, E[x0 | mix of x_t and x_t'] is linear in the mixing, and the ends are the guesses of the ends."""
     sde = VPSDE()
     score = GaussianOracle(torch.tensor([MU], dtype=torch.float64), 0.5).score(sde)

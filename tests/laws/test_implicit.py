@@ -94,7 +94,7 @@ def test_implicit_loss_is_the_explicit_one_up_to_a_constant(objective, sde):
 
 
 @pytest.mark.parametrize("weighting", ["sigma2", "likelihood"])
-def test_weights_of_time_are_denoising_score_matching_s(weighting):
+def test_time_weights_are_those_of_denoising_score_matching(weighting):
     """The two losses differ by lambda(t) / sigma^2 over the density of t, at each time: by 1 with sigma2 and uniform times."""
     sde, (x0, z) = VPSDE(), two_point_rule()
     for times in (DenoisingScoreMatching().times, ImportanceTime()):
@@ -160,7 +160,7 @@ def test_all_signs_average_to_the_trace_for_any_network():
 
 @pytest.mark.parametrize("kind", ["rademacher", "gaussian"])
 @pytest.mark.parametrize("variance_reduced", [True, False])
-def test_probes_drawn_by_itself_are_unbiased(kind, variance_reduced):
+def test_random_probes_are_unbiased(kind, variance_reduced):
     """4000 slices: the exact loss within five standard errors; signs are signs, normal probes have E v^4 = 3."""
     torch.manual_seed(1)
     weight = torch.randn(4, 4, dtype=torch.float64)
@@ -180,7 +180,7 @@ def test_probes_drawn_by_itself_are_unbiased(kind, variance_reduced):
         assert losses.std().item() / scale == pytest.approx((2 * (symmetric**2).sum().item()) ** 0.5, rel=0.1)
 
 
-def test_slices_are_averaged_and_reduction_reduces():
+def test_slices_are_averaged_and_variance_reduction_lowers_the_variance():
     """K slices divide the variance by K; |s|^2 in the place of (v . s)^2 lowers it."""
     torch.manual_seed(2)
     weight = torch.randn(4, 4, dtype=torch.float64)
@@ -256,11 +256,11 @@ def test_training_recovers_the_score_of_a_mixture(objective):
     assert elsewhere.mean() > 2 * here.mean()
 
 
-def test_what_cannot_be_matched_is_refused():
+def test_invalid_arguments_are_refused():
     model = model_of(Linear(), VPSDE())
     with pytest.raises(ValueError, match="use SlicedScoreMatching"):
         ImplicitScoreMatching()(model, torch.zeros(2, 3, 8, 8))
-    with pytest.raises(ValueError, match="'rademacher' or 'gaussian'"):
+    with pytest.raises(ValueError, match="use one of 'rademacher', 'gaussian'"):
         SlicedScoreMatching(kind="sphere")
     with pytest.raises(ValueError, match="at least one slice"):
         SlicedScoreMatching(slices=0)

@@ -116,7 +116,7 @@ def test_guided_diffusion_s_classifier_gives_its_recorded_logits_and_gradient(tm
     assert_near(torch.autograd.grad(chosen, x)[0], golden["grad_logp_y"], 2e-5)
 
 
-def test_steps_of_improved_diffusion_are_told_as_they_were_in_training(tmp_path):
+def test_labels_of_improved_diffusion_are_those_of_its_training(tmp_path):
     torch.save(weights_of("net_improved_unet_ddpm"), tmp_path / "model.pt")
     config = {"image_size": 8, "num_heads": 1, "noise_schedule": "cosine", "diffusion_steps": 4000}
     with pytest.raises(ValueError, match="add rescale_timesteps"):
@@ -316,7 +316,7 @@ def test_a_malicious_file_is_refused_and_runs_nothing(write, content, tmp_path, 
     assert not (tmp_path / "ran").exists() and not (folder / "ran").exists()
 
 
-def test_what_a_file_does_not_say_is_asked_for(tmp_path):
+def test_missing_settings_are_asked_for(tmp_path):
     weights = weights_of("net_improved_unet_ddpm")
     torch.save(weights, tmp_path / "model.pt")
     torch.save({"a": torch.zeros(2)}, tmp_path / "other.pt")
@@ -354,6 +354,6 @@ def test_a_weight_of_another_shape_is_named():
         openai.weights_of(weights, network)
 
 
-def test_images_mean_what_the_network_was_shown():
+def test_images_have_the_scale_that_the_network_was_trained_with():
     """The ends of the range of 8-bit images are those of the family: x / 127.5 - 1, or x / 255."""
     assert import_checkpoint(TINY, config=CONFIG).data == Images(256, -0.5 / 255, 1 + 0.5 / 255)

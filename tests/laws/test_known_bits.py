@@ -90,7 +90,7 @@ def test_rows_that_belong_to_a_plain_function_stay_together():
     assert result.per_image.shape == (20,) and result.parts.solver >= 0
 
 
-def test_a_coarse_t_min_is_said():
+def test_a_coarse_t_min_is_reported():
     images, sde = Images(2**16), VPSDE()
     score = GaussianOracle(torch.zeros(4, dtype=torch.float64), 0.3).score(sde)
     result = bits_per_dim(sde, score, torch.full((3, 4), 2**15), images=images)
@@ -123,7 +123,7 @@ def test_images_round_trip(levels, ends):
     assert images.decode(torch.tensor([[-9.0, 9.0]])).tolist() == [[0, levels - 1]]
 
 
-def test_usual_eight_bit_scaling_is_a_choice_of_ends():
+def test_the_usual_eight_bit_scaling_is_a_choice_of_low_and_high():
     codes = torch.arange(256)
     torch.testing.assert_close(Images(256, -1 - 1 / 255, 1 + 1 / 255).encode(codes), codes / 127.5 - 1)
 

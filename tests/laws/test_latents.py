@@ -91,7 +91,7 @@ def test_order_of_the_inversion(predictor, sde):
 
 
 @pytest.mark.slow
-def test_there_and_back_by_ddim_is_of_order_one_and_by_its_kin_of_theirs():
+def test_encoding_and_decoding_converge_at_the_order_of_the_predictor():
     """Data of a mixture, whose flow is not affine, encoded and decoded with the same steps: h^2 cancels, there and back."""
     sde = VPSDE()
     x0 = MixtureOracle([0.3, 0.7], normal((2, 3), 5), [0.2, 0.4]).sample(20, seed=3)
@@ -125,7 +125,7 @@ def test_an_inverted_step_of_ddim_is_the_paper_s():
     assert encoded.nfe == 3
 
 
-def test_what_has_no_other_way_is_refused_with_the_reason():
+def test_samplers_that_cannot_encode_are_refused():
     sde, x0 = VPSDE(), torch.zeros(2, 1)
     for sampler in (
         Sampler(Ancestral()),
@@ -230,7 +230,7 @@ def test_slerp_of_independent_normal_draws_has_their_mean_and_covariance(d):
         assert covariance.abs().max() < 7 / n**0.5
 
 
-def test_mixtures_that_cannot_be_had_are_refused():
+def test_invalid_interpolations_are_refused():
     a = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     for b in (-a, 0 * a):
         with pytest.raises(ValueError, match="opposite"):
@@ -323,7 +323,7 @@ def test_samples_that_share_a_state_have_the_law_of_data_given_it():
     assert variance == pytest.approx(float(VAR * sigma**2 / (alpha**2 * VAR + sigma**2)), rel=0.05)
 
 
-def test_what_is_left_of_a_grid_is_its_end():
+def test_the_times_from_t_on_are_the_end_of_the_grid():
     sde = VPSDE()
     whole = Uniform(10)(sde)
     assert torch.equal(From(0.5, Uniform(10))(sde), whole[5:]) and torch.equal(From(2.0, Uniform(10))(sde), whole)
@@ -339,7 +339,7 @@ def test_what_is_left_of_a_grid_is_its_end():
 @pytest.mark.parametrize(
     "sampler", [Sampler(Ancestral(), Langevin(), Uniform(7)), Sampler(None, AnnealedLangevin(2e-6, steps=2), LogSNR(5))]
 )
-def test_progressive_guesses_are_the_posterior_means_of_the_states_of_the_stream(sampler):
+def test_progressive_estimates_are_the_posterior_means_of_the_states_of_the_stream(sampler):
     sde, score = VPSDE(), gaussian(VPSDE(), (2,))
     frames = list(sampler.stream(sde, score, (4, 2), seed=3, index=2, dtype=torch.float64))
     guesses = list(progressive(sampler, sde, score, (4, 2), every=3, seed=3, index=2, dtype=torch.float64))
@@ -353,7 +353,7 @@ def test_progressive_guesses_are_the_posterior_means_of_the_states_of_the_stream
         torch.testing.assert_close(guess.x0, truth, rtol=1e-10, atol=1e-10)
 
 
-def test_progressive_guesses_settle():
+def test_progressive_estimates_converge():
     """Along the flow from x_T, a guess is an affine map of the result; the last one is E[x0 | x] there."""
     sde, score = VPSDE(), gaussian(VPSDE())
     x_T = RowNoise(0, 5)(torch.empty(5, 1, dtype=torch.float64))

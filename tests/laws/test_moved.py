@@ -65,7 +65,7 @@ def test_there_and_back_is_the_model_itself(sde, parameterization):
         torch.testing.assert_close(ours, own, rtol=1e-10, atol=1e-12 * float(own.abs().max()))
 
 
-def test_noise_that_the_model_never_saw_is_refused_with_what_is_safe():
+def test_a_process_beyond_the_model_s_noise_is_refused_with_a_safe_range():
     model = ScoreModel(lambda x, label: x, VPSDE(), Epsilon())
     with pytest.raises(ValueError, match="t_min >= 0.000999") as error:
         Moved(model, RectifiedFlow())

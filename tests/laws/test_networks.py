@@ -102,7 +102,7 @@ def test_networks_begin_at_zero(name):
     assert not EVERY[name]()(torch.randn(3, *SHAPE), LABELS).any()
 
 
-def test_the_label_is_heard_unless_the_network_is_not_conditional():
+def test_the_output_depends_on_the_label_unless_the_network_is_unconditional():
     x = torch.randn(1, *SHAPE).expand(3, -1, -1, -1)
     for name, make in list(EVERY.items())[:17]:
         out = randomized(make())(x, labels_for(name))
@@ -172,7 +172,7 @@ def test_conditions_by_class_and_by_vector(make):
 
 
 @pytest.mark.parametrize("make", [DDPM, NCSNpp])
-def test_a_condition_is_not_lost_on_a_network_that_is_told_nothing(make):
+def test_an_unconditional_network_refuses_a_condition(make):
     network = make(SHAPE, **CONDITIONED[make], conditional=False)
     with pytest.raises(ValueError, match="the network got 'y', and was built without"):
         network(torch.zeros(3, *SHAPE), LABELS, y=torch.tensor([3, -1, 0]))
@@ -202,7 +202,7 @@ def same_weights(one, other):
     return other.eval()
 
 
-def test_edm_s_networks_are_those_that_they_are_made_after():
+def test_edm_s_networks_equal_adm_and_ncsnpp():
     x = torch.randn(3, *SHAPE)
     adm = randomized(ADM((3, 8, 12), channels=128, multipliers=(1,), blocks=1, attention=(0,), condition=5))
     dhariwal = same_weights(adm, DhariwalUNet((3, 8, 12), channels=128, multipliers=(1,), blocks=1, attention=(0,), condition=5))
@@ -252,6 +252,6 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("make", "words"), REFUSED, ids=lambda value: value if isinstance(value, str) else "")
-def test_what_does_not_fit_is_refused_with_a_sentence(make, words):
+def test_invalid_arguments_are_refused(make, words):
     with torch.device("meta"), pytest.raises(ValueError, match=words):
         make()

@@ -52,7 +52,7 @@ def test_rows_draws_streams_and_seeds_are_uncorrelated():
 
 
 @pytest.mark.parametrize("shape", [(2,), (3,), (1, 8, 8), (3, 32, 32), (0,), (5000,)], ids=str)
-def test_a_row_is_its_number_whatever_the_batch(shape):
+def test_a_row_depends_on_its_number_and_not_on_the_batch(shape):
     """To the bit: alone, permuted, taken, split, replayed, and drawn ahead or not."""
     rows = torch.tensor([5, 0, 2**40 + 7, 3])
     like = torch.empty(4, *shape)
@@ -85,7 +85,7 @@ def test_permutations_are_permutations():
     assert not torch.equal(first, second)
 
 
-def test_what_cannot_be_drawn_is_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(ValueError, match="seed"):
         RowNoise(-1, 3)
     with pytest.raises(ValueError, match="3 rows"):

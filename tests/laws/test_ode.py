@@ -48,7 +48,7 @@ def test_forward_and_back_is_the_identity(method):
 
 
 @methods
-def test_a_row_does_not_know_its_neighbours(method):
+def test_a_row_does_not_depend_on_its_neighbours(method):
     """Easy and stiff rows together and alone; and with the finished rows kept."""
     rate = torch.tensor([0.1, 1.0, 300.0, 3.0], dtype=torch.float64)
     y0 = torch.ones(4, 3, dtype=torch.float64)
@@ -114,7 +114,7 @@ def test_evaluations_are_counted():
     assert (solution.calls, solution.rows) == (calls, rows)
 
 
-def test_failures_are_told_row_by_row():
+def test_failures_are_reported_row_by_row():
     def field(y, t, rows):
         blow_up = y**2  # y = 1 / (1 - t) from 1: no solution beyond t = 1
         poison = torch.where(t[:, None] > 0.5, torch.nan, 1.0).expand_as(y)
@@ -128,7 +128,7 @@ def test_failures_are_told_row_by_row():
     assert solution.y.isfinite().all()
 
 
-def test_too_many_steps_is_said_too():
+def test_too_many_steps_are_reported():
     solution = integrate(pendulum, torch.ones(2, 2, dtype=torch.float64), 0.0, 100.0, rtol=1e-10, atol=1e-10, max_steps=5)
     assert (solution.status == Status.TOO_MANY_STEPS).all() and "max_steps" in solution.failures()
 
@@ -189,7 +189,7 @@ def test_stages_without_weight_need_no_integrand(method, power):
 
 
 @methods
-def test_nothing_to_do_is_done_at_once(method):
+def test_no_rows_and_an_empty_interval_end_at_once(method):
     none = integrate(pendulum, torch.ones(0, 2), 0.0, 1.0, method=method)
     assert none.y.shape == (0, 2) and none.calls == 0 and none.failures() == ""
     nowhere = integrate(pendulum, torch.ones(3, 2), 1.0, 1.0, method=method)
@@ -208,7 +208,7 @@ def test_the_state_keeps_its_precision_whatever_the_field_answers_in():
     torch.testing.assert_close(solution.y, torch.full((2, 2), float(np.exp(-1))), rtol=1e-4, atol=0)
 
 
-def test_what_cannot_be_integrated_is_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(ValueError, match="'dopri5', 'dop853'"):
         integrate(pendulum, torch.ones(1, 2), 0.0, 1.0, method="euler")
     for rtol, atol in [(-1e-5, 1e-5), (1e-5, 0.0), (np.nan, 1e-5), (1e-5, np.nan)]:

@@ -239,7 +239,7 @@ def test_samples_fall_where_the_data_are():
     assert stats.kstest(torch.atan2(x[:, 1], x[:, 0]).numpy() / (2 * math.pi) + 0.5, "uniform").pvalue > 1e-6
 
 
-def test_rows_are_not_coupled_and_take_is_there():
+def test_rows_are_independent_and_can_be_taken():
     sde, oracle = VPSDE(), RingOracle(1.0, 0.1)
     x, t = oracle.sample(6), torch.linspace(0.1, 1, 6, dtype=torch.float64)
     score = oracle.score(sde)
@@ -264,7 +264,7 @@ def test_rows_are_not_coupled_and_take_is_there():
         (lambda: CheckerboardOracle().score(VPSDE())(torch.zeros(2, 1, 2), 0.5), "and (rows, 2)"),
     ],
 )
-def test_what_is_not_a_law_is_refused(make, sentence):
+def test_invalid_laws_are_refused(make, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
         make()
 

@@ -122,7 +122,7 @@ def test_presets_have_the_recorded_weights(name):
     assert parameters(network) == FULL_SIZE[name]["trainable"]
 
 
-def test_a_network_that_is_not_told_the_noise_lacks_what_tells_it():
+def test_an_unconditional_network_has_no_weights_of_the_embedding():
     """Its authors' code cannot build it: the recorded one less the two layers of the embedding and their way into each block."""
     shapes = recorded_shapes("vp/ddpm/cifar10")
     ways = ("all_modules.0.", "all_modules.1.")

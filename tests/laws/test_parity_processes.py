@@ -140,7 +140,7 @@ def test_grids_are_dpm_solver_s_time_steps(key, steps):
 
 
 @every_process
-def test_networks_are_told_and_read_as_by_score_sde_s_wrapper(kind):
+def test_labels_and_scores_are_those_of_score_sde_s_wrapper(kind):
     """Continuous models: 999 t and the noise for VP and sub-VP, sigma and the score itself for VE."""
     g, told = load("score_sde_pytorch/d_score_wrapper"), []
     reading = Score(label="sigma") if kind == "ve50" else Epsilon(label="time")

@@ -69,7 +69,7 @@ def test_more_is_spent_on_less_error_and_on_fewer_images():
     assert "probes" in str(spent[1])
 
 
-def test_targets_that_cannot_be():
+def test_unreachable_targets_are_refused():
     score, codes = setting(4)
     with pytest.raises(ValueError, match="positive number of bits/dim"):
         plan(SDE, score, codes, 4, 0.0, images=IMAGES)

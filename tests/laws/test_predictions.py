@@ -141,7 +141,7 @@ def test_a_model_refuses_times_of_another_shape_too(shape):
         model(torch.zeros(4, 3), torch.full(shape, 0.5))
 
 
-def test_states_of_integers_are_refused_where_a_time_would_be_rounded_to_nothing():
+def test_integer_states_are_refused():
     codes, t = torch.ones(4, 3, dtype=torch.int64), torch.full((4,), 0.5)
     with pytest.raises(TypeError, match="encode integers first"):
         VPSDE().kernel(codes, t)
@@ -160,7 +160,7 @@ def test_the_second_half_of_the_channels_is_about_the_variance(kind, reading, va
     model = ScoreModel(lambda x, label: torch.cat([x, 2 * x], dim=1), VPSDE(), WithVariance(Epsilon(), kind=kind))
     p = model.predict(torch.ones(2, 3), 0.5)
     assert torch.equal(p.eps, torch.ones(2, 3)) and torch.equal(getattr(p, reading), torch.full((2, 3), value))
-    with pytest.raises(ValueError, match="kind 'fraction' or 'log'"):
+    with pytest.raises(ValueError, match="use one of 'fraction', 'log'"):
         WithVariance(kind="range")
 
 

@@ -48,7 +48,7 @@ def final(predictor, sde, steps=12):
     ],
     ids=name,
 )
-def test_steps_of_two_names_are_one(one, other, sde):
+def test_predictors_of_two_names_agree(one, other, sde):
     """Along a whole path, of a mixture, on every process."""
     a, b = final(one, sde), final(other, sde)
     torch.testing.assert_close(a, b, rtol=0, atol=1e-12 * max(1.0, float(sde.at(sde.T).sigma)))
@@ -154,7 +154,7 @@ def test_a_single_step_on_a_table_asks_only_at_its_levels():
         lambda: SDEDPMSolver(eta=-1.0),
     ],
 )
-def test_what_no_step_can_be_is_refused(make):
+def test_invalid_arguments_are_refused(make):
     with pytest.raises(ValueError, match=r"order|eta|churn"):
         make()
 

@@ -78,7 +78,7 @@ def test_one_probe_is_hutchinsons():
 
 
 @pytest.mark.parametrize("arguments", [{"probes": 3}, {"probes": 0}, {"repeats": 0}])
-def test_what_cannot_be_is_refused(arguments):
+def test_invalid_arguments_are_refused(arguments):
     with pytest.raises(ValueError, match="power of two"):
         Probing(**arguments)
     with pytest.raises(ValueError, match="8 are exact"):

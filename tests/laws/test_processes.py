@@ -181,7 +181,7 @@ def test_two_functions_make_a_process():
     assert repr(Sine()).endswith("Sine(T=1.0, t_min=1e-05)")
 
 
-def test_processes_that_make_no_sense_are_refused():
+def test_invalid_processes_are_refused():
     class Backwards(LinearSDE):
         def alpha(self, t):
             return t

@@ -19,7 +19,7 @@ def test_the_standard_error_is_scipy_s():
     assert math.isnan(standard_error(values[:1, 0])) and standard_error(values[:1]).shape == (3,)
 
 
-def test_rows_are_numbered_across_batches_and_empty_ones_are_passed_over():
+def test_rows_are_numbered_across_batches_and_empty_batches_are_skipped():
     whole = torch.arange(7)[:, None]
     for batches in (whole.split(3), [whole[:0], whole[:2], whole[:0], whole[2:]], whole, iter(whole.split(1))):
         pairs = list(numbered(batches, 40))

@@ -357,7 +357,7 @@ LANGEVIN = [c for c in CORRECTORS if isinstance(c, Langevin | AnnealedLangevin |
 
 
 @pytest.mark.parametrize("corrector", CORRECTORS, ids=name)
-def test_a_corrector_promises_something_somewhere(corrector):
+def test_every_corrector_has_a_finite_bias_somewhere(corrector):
     """A bias that is always infinite would pass every law."""
     t = torch.tensor(0.4, dtype=torch.float64)
     assert min(corrector.bias(sde, sde.snap(t * sde.T), sde.at(sde.snap(t * sde.T)).sigma) for sde in PROCESSES) < 0.1
@@ -411,7 +411,7 @@ def test_published_langevin_step_divides_norms_averaged_over_the_batch():
     torch.testing.assert_close(step.x, x - h * x + math.sqrt(2 * h) * z)
 
 
-def test_published_langevin_step_of_no_score_is_none():
+def test_published_langevin_step_is_zero_for_a_zero_score():
     """A network that begins at zero, as ours do, gives no scale for a step: 0/0 is not let into the samples."""
     x = torch.ones(3, 2)
     step = Langevin(step="batch").correct(ReverseSDE(VPSDE(), lambda x, t: 0 * x), x, torch.tensor(0.5).double(), torch.ones_like)
@@ -476,7 +476,7 @@ def test_grids_run_from_T_to_t_min_and_add_up(grid, sde):
         dataclasses.replace(grid, steps=0)
 
 
-def test_grids_space_what_they_say():
+def test_grids_are_even_in_their_variable():
     sde = VPSDE()
     assert Uniform(4, t_min=0.2)(sde).diff().std() < 1e-15
     assert sde.at(LogSNR(4)(sde)).log_snr.diff().std() < 1e-9
@@ -506,7 +506,7 @@ def test_nfe_is_counted(predictor):
         assert result.nfe == calls == 10 * each + extra
 
 
-def test_last_says_what_is_given_back():
+def test_last_selects_the_result():
     sde, score = VPSDE(), mixture(VPSDE())
     results = {}
     for last in ("mean", "denoise", "sample"):
@@ -538,7 +538,7 @@ def test_a_score_that_only_broadcasts_is_refused(answer):
             Sampler(predictor, times=Uniform(3)).sample(VPSDE(), lambda x, t: answer(x), (2, 2))
 
 
-def test_frames_tell_where_the_sampler_is():
+def test_frames_have_the_step_time_and_calls():
     frames = list(Sampler(EulerMaruyama(), times=Uniform(5)).stream(VPSDE(), lambda x, t: -x, (2, 3)))
     assert [f.i for f in frames] == [0, 1, 2, 3, 4, 5] and [f.nfe for f in frames] == [0, 1, 2, 3, 4, 5]
     assert [f.t for f in frames] == pytest.approx(Uniform(5)(VPSDE()).tolist())
@@ -586,7 +586,7 @@ def test_inpainting_starts_from_noised_pixels_and_drops_the_last_noise_everywher
         Sampler(EulerMaruyama()).sample(sde, lambda x, t: -x, (3, 4), constraint=constraint)
 
 
-def test_an_algorithm_meets_a_process_it_cannot_use():
+def test_an_algorithm_refuses_a_process_it_cannot_use():
     from sde_lib import SDE
 
     class Other(SDE):
@@ -613,7 +613,7 @@ def test_a_score_of_another_process_is_refused():
         Sampler(EulerMaruyama()).sample(SubVPSDE(), score, (2, 2))
 
 
-def test_shapes_that_cannot_be_sampled():
+def test_invalid_shapes_are_refused():
     with pytest.raises(ValueError, match="samples, \\*shape"):
         Sampler(EulerMaruyama()).sample(VPSDE(), lambda x, t: -x, (4,))
     with pytest.raises(ValueError, match="x_T has shape"):
@@ -624,7 +624,7 @@ def test_shapes_that_cannot_be_sampled():
         assert sampler.sample(VPSDE(), lambda x, t: -x, (0, 2)).x.shape == (0, 2)
 
 
-def test_a_step_of_ones_own_is_twenty_lines():
+def test_a_predictor_of_a_user_needs_no_registration():
     """A user's multistep predictor: memory in and out, nothing registered, certified by the impulse response."""
 
     @dataclasses.dataclass(frozen=True)
@@ -698,7 +698,7 @@ def test_flow_sampler_says_why_it_failed():
     assert caught.value.result.x.isfinite().all(1).tolist() == [True, False]
 
 
-def test_what_is_left_of_samples_that_failed_is_what_was_asked_for():
+def test_the_samples_beside_failed_ones_are_the_requested_result():
     """The guess of x0, where that was wanted, and rows counted as the seed's are."""
     poisoned = lambda x, t: torch.where(x[:, :1] > 0, torch.nan, -x)
     start = torch.tensor([[-1.0, 0.5], [1.0, 0.5]])

@@ -53,7 +53,7 @@ def test_the_bound_is_about_the_law_at_t_min(form, t_min, other):
 
 
 @each_form
-def test_errors_are_what_they_say(form):
+def test_standard_errors_are_calibrated(form):
     """95 % intervals of means over 20 rows, 1,000 times; and the stated variance of one row's bound is the actual one."""
     sde, oracle = VPSDE(), mixture()
     x = oracle.sample(20, seed=3)
@@ -91,7 +91,7 @@ def test_a_wrong_score_costs_half_of_g2_times_its_squared_error(sde, form):
     assert abs(gap.mean() - cost) < 4 * gap.std() / 3000**0.5 + (0 if sde == VPSDE() else 2 * sde.prior_mismatch(x).mean())
 
 
-def test_the_three_numbers_of_one_wrong_model_stand_as_theory_says():
+def test_flow_density_and_both_bounds_of_a_wrong_model_are_those_of_theory():
     """Gaussian data and k times their score: both of the model's laws are Gaussian, with variances that two ODEs give.
 
     With a = f + k g^2 / v: V' = 2 a V - g^2 for the reverse SDE, V' = 2 (f + k g^2 / (2 v)) V for the flow, back from the
@@ -124,7 +124,7 @@ def test_the_three_numbers_of_one_wrong_model_stand_as_theory_says():
     assert truth.mean() > of_law(V_sde).mean() > bound.log_prob.mean() and truth.mean() > of_law(V_flow).mean()
 
 
-def test_another_law_s_exact_score_gives_that_law_s_density_by_both():
+def test_flow_and_bound_agree_on_the_exact_score_of_another_law():
     """A wrong model that is some process's true score: bound and flow are one number again, the wrong law's."""
     sde, model, x = VPSDE(), correlated(), GaussianOracle(torch.zeros(6), 0.9).sample(100, seed=1)
     bound = sde_bound(sde, model.score(sde), x, draws=64)
@@ -226,10 +226,10 @@ def test_more_dequantizations_state_a_smaller_error_of_the_draws():
     assert abs(one.mean - four.mean) < 4 * both  # an average, and no tighter bound
 
 
-def test_what_has_no_bound_is_refused():
+def test_invalid_arguments_are_refused():
     sde, score = VPSDE(), GaussianOracle(torch.zeros(2), 1.0).score(VPSDE())
     x = torch.zeros(2, 2)
-    with pytest.raises(ValueError, match="'denoising' or 'sliced'"):
+    with pytest.raises(ValueError, match="use one of 'denoising', 'sliced'"):
         sde_bound(sde, score, x, form="implicit")
     for draws in (0, 3):
         with pytest.raises(ValueError, match="even number"):
@@ -258,7 +258,7 @@ def test_data_without_levels_have_no_bits_by_any_estimator():
             estimate(sde, lambda x, t: -x, torch.zeros(3, 2), images=Standardize(0.0, 1.0))
 
 
-def test_empty_batches_are_passed_over_by_the_variational_bound():
+def test_the_variational_bound_skips_empty_batches():
     table, codes = Tabulated.from_betas([0.1, 0.5, 0.9]), torch.full((3, 2), 7)
     whole, cut = (
         variational_bound(table, lambda x, t: -x, batches, images=Images()).per_image

@@ -128,7 +128,7 @@ def test_every_schedule_makes_a_table(schedule, steps):
     assert sde.at(sde.times).sigma.isfinite().all()
 
 
-def test_before_a_level_stands_the_level_before():
+def test_before_is_the_level_one_place_down():
     sde = Tabulated.from_betas([0.1, 0.2, 0.3])
     level = sde.before(sde.times)
     same(level.alpha**2, torch.tensor([1.0, 0.9, 0.72], dtype=torch.float64))

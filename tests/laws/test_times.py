@@ -119,7 +119,7 @@ def test_edm_weighting_with_its_times_is_edm_s_loss():
         torch.testing.assert_close(loss, expected, rtol=1e-9, atol=0)
 
 
-def test_names_of_weightings_are_told():
+def test_invalid_weightings_and_laws_are_refused():
     with pytest.raises(ValueError, match=", ".join(map(repr, WEIGHTINGS))):
         DenoisingScoreMatching("nonsense")
     with pytest.raises(ValueError, match="needs a process with a table"):

@@ -41,7 +41,7 @@ def test_a_path_is_the_sum_of_its_parts_and_of_its_row():
 
 
 @pytest.mark.parametrize("sde", [VPSDE(), VESDE(), SubVPSDE()], ids=lambda sde: type(sde).__name__)
-def test_its_euler_is_our_euler_maruyama(sde):
+def test_euler_is_euler_maruyama(sde):
     """On the same path, whose increments are given to ours as draws."""
     steps, shape = 32, (3, 2)
     span = sde.T - 0.1

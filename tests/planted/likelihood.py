@@ -57,7 +57,7 @@ MUTANTS = [
         "likelihood/bounds.py",
         "cumsum(1).flip(1) + prior[:, None]",
         "cumsum(1).flip(1) + 0 * prior[:, None]",
-        "test_three_numbers.py -k has_its_expectation",
+        "test_flow_and_bounds.py -k has_its_expectation",
     ),
     Mutant(
         "the same probes at every draw",
@@ -78,14 +78,14 @@ MUTANTS = [
         "likelihood/dequantize.py",
         "math.sqrt(2 * math.pi) * (1 - 2 * below))",
         "math.sqrt(2 * math.pi))",
-        "test_bits.py -k points_are_of_their_bins",
+        "test_bits.py -k points_lie_in",
     ),
     Mutant(
         "a learned law without the sigmoid's slope",
         "likelihood/dequantize.py",
         "+ s + log_u + log_rest",
         "+ s + log_u",
-        "test_dequantizer.py -k density_that_is_said",
+        "test_dequantizer.py -k stated_density",
     ),
     Mutant(
         "a plan that forgets the draws",
@@ -176,7 +176,7 @@ MUTANTS = [
         "likelihood/sde_bound.py",
         ".mean((1, 2)) / (2 * draws)",
         ".mean((1, 2)) / draws",
-        "test_sde_bound.py -k what_they_say",
+        "test_sde_bound.py -k calibrated",
     ),
     Mutant(
         "bound's rows all have the first row's noise",

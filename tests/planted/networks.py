@@ -92,14 +92,14 @@ MUTANTS = [
         "models/importers/reading.py",
         "bad = archive.testzip()",
         "bad = None",
-        "test_door.py -k flipped",
+        "test_import_checks.py -k flipped",
     ),
     Mutant(
         "a scheduler's end is forgotten",
         "models/importers/diffusers.py",
         "VPSDE(*ends, t_min=t_min)",
         "VPSDE(*ends)",
-        "test_door.py -k where_a_scheduler_stops",
+        "test_import_checks.py -k where_the_scheduler",
     ),
     Mutant(
         "defaults of a network's constructor not kept",

@@ -218,7 +218,7 @@ MUTANTS = [
         "sde_lib/losses.py",
         "self.times.weight(sde, t) * weighting_of(",
         "weighting_of(",
-        "test_implicit.py -k weights_of_time",
+        "test_implicit.py -k time_weights",
     ),
     Mutant(
         "middle of a step in one direction only",

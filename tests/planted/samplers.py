@@ -120,7 +120,7 @@ MUTANTS = [
         "samplers/sampler.py",
         'frame.mean if self.last == "mean"',
         'frame.x if self.last == "mean"',
-        "test_samplers.py -k last_says",
+        "test_samplers.py -k last_selects",
     ),
     Mutant(
         "index of the first row ignored",
@@ -176,7 +176,7 @@ MUTANTS = [
         "samplers/grids.py",
         ".abs().argmin()) :]",
         ".abs().argmin()) + 1 :]",
-        "test_latents.py -k what_is_left",
+        "test_latents.py -k times_from_t_on",
     ),
     Mutant(
         "guesses from the mean of a step",

@@ -99,7 +99,7 @@ MUTANTS = [
         "likelihood/flow.py",
         '"unweighted": without_divergence',
         '"unweighted": with_divergence',
-        "test_densities.py -k weighs_nothing",
+        "test_densities.py -k no_divergence",
     ),
     Mutant(
         "another clock without its slope",

@@ -46,7 +46,7 @@ def test_sizes_that_weights_do_not_show_are_those_of_the_config(tmp_path):
         assert import_checkpoint(saved(name, tmp_path), config=config).network.arguments["shape"][1:] == [64, 64]
 
 
-def test_networks_of_openai_that_were_asked_for_the_data(tmp_path):
+def test_openai_networks_that_predict_the_data(tmp_path):
     path = saved("net_improved_unet_ddpm", tmp_path)
     assert import_checkpoint(path, config=OPENAI | {"predict_xstart": True}).parameterization == Data(label="index")
 
@@ -58,7 +58,7 @@ def test_a_scheduler_without_betas_is_not_taken_for_ddpm_s(name):
 
 
 @pytest.mark.parametrize("name", ["ScoreSdeVeScheduler", "ScoreSdeVpScheduler"])
-def test_where_a_scheduler_stops_is_where_the_process_does(name):
+def test_the_process_stops_where_the_scheduler_does(name):
     """Its sampling_eps, and where a config does not name it diffusers' own: 1e-5 for VE, 1e-3 for VP."""
     assert process_of({"_class_name": name, "sampling_eps": 0.02})[0].t_min == 0.02
     assert process_of({"_class_name": name})[0].t_min == (1e-5 if "Ve" in name else 1e-3)
@@ -70,7 +70,7 @@ def test_betas_that_are_no_numbers_are_refused(betas):
         process_of({"trained_betas": betas})
 
 
-def test_what_is_wrong_with_another_number_is_not_put_down_to_the_betas():
+def test_an_error_in_another_number_does_not_blame_the_betas():
     with pytest.raises((TypeError, ValueError)) as told:
         process_of({"num_train_timesteps": "many"})
     assert "trained_betas" not in str(told.value)
@@ -117,7 +117,7 @@ def test_a_flag_that_is_mistyped_is_refused(flags, words, tmp_path):
         import_checkpoint(path, config=OPENAI | flags)
 
 
-def test_flags_that_weights_show_and_those_of_the_training_are_no_mistake(tmp_path):
+def test_flags_of_the_weights_and_of_the_training_are_accepted(tmp_path):
     path = saved("net_improved_unet_ddpm", tmp_path)
     known = dict.fromkeys(openai.OTHER, "whatever") | {"seed": 3, "dropout": 0, "num_head_channels": -1, "num_heads_upsample": -1}
     assert import_checkpoint(path, config=OPENAI | known).network.arguments["heads"] == 1
@@ -164,7 +164,7 @@ MISMADE = [
 
 
 @pytest.mark.parametrize(("load", "words"), MISMADE, ids=lambda value: value if isinstance(value, str) else "")
-def test_what_is_not_made_as_it_should_be_is_one_sentence(load, words, tmp_path):
+def test_malformed_files_are_refused_with_one_sentence(load, words, tmp_path):
     def path(content):
         place = tmp_path / "file"
         place.write_text(content) if isinstance(content, str) else torch.save(content, place)

@@ -136,7 +136,7 @@ def above(values, floor):
 
 @pytest.mark.quick("1.0")
 @pytest.mark.parametrize("factor", [1.0, 1.25, 0.8])
-def test_the_three_numbers_of_one_table_bracket_each_other_on_an_oracle(factor):
+def test_flow_bits_and_both_bounds_of_a_table_are_ordered_on_an_oracle(factor):
     """entropy <= E -log2 of each of the model's three laws; the flow's number is its law's, the two bounds are above theirs.
 
     For the exact score the bound of the SDE is its law's too, and both are the entropy but for bins and prior.
@@ -173,7 +173,7 @@ def test_the_variational_bound_has_its_expectation(factor, sde):
 
 
 @pytest.mark.slow
-def test_the_error_of_the_variational_bound_holds_as_often_as_it_says():
+def test_the_error_of_the_variational_bound_has_its_coverage():
     """1,000 sets of 30 images: the 95 % interval holds the expectation in 93 to 97 %."""
     runs, n, sde = 1000, 30, ddpm("linear", 25)
     truth = expected_bound(sde, 1.0)
