@@ -1,6 +1,6 @@
-"""What networks, samplers, objectives and laws of time may offer beyond what is required: one protocol and one question for each.
+"""Optional capabilities of networks, samplers, objectives and laws of training times, with one function that asks for each.
 
-These objects may be a user's own classes, so a capability that they lack is no error.
+These objects may be instances of a user's classes. A capability that they lack is no error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sde_lib import LinearSDE
 
-__all__ = ["LearnsFromLosses", "Streams", "arguments_of", "is_of_levels", "learns_from_losses", "streams"]
+__all__ = ["LearnsFromLosses", "Streams", "arguments_of", "is_of_levels", "learns_from_losses", "streams", "t_min_of"]
 
 
 class Streams(Protocol):
@@ -33,6 +33,11 @@ class LearnsFromLosses(Protocol):
 def streams(sampler: Any) -> TypeGuard[Streams]:
     """Whether a sampler yields each state on its way."""
     return hasattr(sampler, "stream")
+
+
+def t_min_of(sampler: Any) -> float | None:
+    """The time at which a sampler ends, if it sets one; None for the process's own."""
+    return getattr(sampler, "t_min", None)
 
 
 def learns_from_losses(times: Any) -> TypeGuard[LearnsFromLosses]:

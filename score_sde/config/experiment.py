@@ -17,7 +17,7 @@ from score_sde.config.config import Reads, flat, require
 from score_sde.config.data_sets import data_set
 from score_sde.data.data_set import DataSet
 from score_sde.errors import UsageError, first_line
-from score_sde.protocols import arguments_of, is_of_levels, streams
+from score_sde.protocols import arguments_of, is_of_levels, streams, t_min_of
 from score_sde.training.augmentation import Augmentation
 from score_sde.training.settings import Settings
 from sde_lib import LinearSDE, RowNoise, ScoreModel
@@ -243,7 +243,7 @@ def try_sampler(model: ScoreModel, sampler: Any, shape: tuple[int, ...]) -> None
 
     A user's sampler may have no `stream`. It is then tried no further than that it has a method `sample`.
     """
-    model.sde.valid_t_min(getattr(sampler, "t_min", None))
+    model.sde.valid_t_min(t_min_of(sampler))
     if streams(sampler):
         device = next(model.parameters()).device
         for _ in islice(sampler.stream(model.sde, model, shape, device=device), 2):

@@ -77,7 +77,8 @@ def certify_impulses(predictor: Any, corrector: Any, sde: LinearSDE, steps: tupl
 
     The size is needed besides the order: a score at the wrong end of a step has the right order and a larger error.
     """
-    row = Impulse(_name(predictor), _name(corrector), type(sde).__name__, declared=getattr(predictor, "convergence", 0))
+    declared = 0 if predictor is None else predictor.convergence
+    row = Impulse(_name(predictor), _name(corrector), type(sde).__name__, declared=declared)
     try:
         rsde = ReverseSDE(sde, GaussianOracle(torch.zeros(1, dtype=torch.float64), 0.3).score(sde))
         for algorithm in (predictor, corrector):
@@ -181,7 +182,7 @@ def certify_laws(predictor: Any, corrector: Any = None) -> Iterator[Law]:
     """
     sde, t_min = VPSDE(), 1e-3
     name = " + ".join(filter(None, (_name(predictor), _name(corrector))))
-    fast = getattr(predictor, "convergence", 1) > 1 and corrector is None
+    fast = predictor is not None and predictor.convergence > 1 and corrector is None
     for label, data, n, slow in (("192 dimensions", high_mixture(), 600, 800), ("a plane", plane_mixture(), 5000, 400)):
         row = Law(name, label, 0, {})
         try:
