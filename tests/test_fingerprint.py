@@ -14,7 +14,7 @@ from models import MLP
 from models.checkpoint import read_header
 from score_sde import fit
 from score_sde.errors import UsageError
-from score_sde.training.fingerprint import fingerprint
+from score_sde.training.fingerprint import fingerprint_of_data
 from sde_lib import VPSDE, Epsilon, Images, ScoreModel, Standardize
 from tests.test_cli import TINY
 
@@ -30,7 +30,7 @@ def _elsewhere(tmp_path, monkeypatch):
 
 def test_a_fingerprint_says_what_the_data_are():
     rows = RNG.integers(0, 9, (30, 2, 3)).astype(np.uint8)
-    assert fingerprint(torch.from_numpy(rows), Images(10, 0.0, 10.0)) == (
+    assert fingerprint_of_data(torch.from_numpy(rows), Images(10, 0.0, 10.0)) == (
         f"30 rows of (2, 3), uint8, 0 and 1 standing for 0.5 and 1.5, checksum {zlib.crc32(rows.tobytes()):08x}"
     )
 
@@ -38,26 +38,28 @@ def test_a_fingerprint_says_what_the_data_are():
 def test_a_fingerprint_sees_what_has_changed(monkeypatch):
     rows = torch.from_numpy(RNG.normal(size=(3000, 7)))
     transform = Standardize.of(rows)
-    known = fingerprint(rows, transform)
-    assert known == fingerprint(rows.clone(), Standardize(transform.mean + 1e-12, transform.std - 1e-12))  # another machine's sums
+    known = fingerprint_of_data(rows, transform)
+    assert known == fingerprint_of_data(
+        rows.clone(), Standardize(transform.mean + 1e-12, transform.std - 1e-12)
+    )  # another machine's sums
     other = rows.clone()
     other[1234, 3] += 1e-9
     classes = torch.arange(3000)
     changed = {
-        "a row": fingerprint(other, transform),
-        "order": fingerprint(rows.flip(0), transform),
-        "number": fingerprint(rows[:-1], transform),
-        "shape": fingerprint(rows[:, None], transform),
-        "type": fingerprint(rows.float(), transform),
-        "mean": fingerprint(rows, Standardize(transform.mean + 0.01, transform.std)),
-        "classes": fingerprint(rows, transform, classes),
-        "other classes": fingerprint(rows, transform, classes.flip(0)),
+        "a row": fingerprint_of_data(other, transform),
+        "order": fingerprint_of_data(rows.flip(0), transform),
+        "number": fingerprint_of_data(rows[:-1], transform),
+        "shape": fingerprint_of_data(rows[:, None], transform),
+        "type": fingerprint_of_data(rows.float(), transform),
+        "mean": fingerprint_of_data(rows, Standardize(transform.mean + 0.01, transform.std)),
+        "classes": fingerprint_of_data(rows, transform, classes),
+        "other classes": fingerprint_of_data(rows, transform, classes.flip(0)),
     }
     assert len({known, *changed.values()}) == len(changed) + 1
     monkeypatch.setattr("score_sde.training.fingerprint.BYTES", 100 * 7 * 8)
-    known, other = fingerprint(rows, transform), rows.clone()
+    known, other = fingerprint_of_data(rows, transform), rows.clone()
     other[-1] += 1
-    assert fingerprint(other, transform) != known  # of what is large the last row is looked at too
+    assert fingerprint_of_data(other, transform) != known  # of what is large the last row is looked at too
 
 
 def change(what):

@@ -36,7 +36,7 @@ def add_flags(parser):
 def run(arguments, overrides):
     """Write the latents."""
     folder, config = config_of_run(arguments, overrides)
-    model, _, _ = open_run(folder, config, "cpu")
+    model, _ = open_run(folder, config, "cpu")
     x0 = model.data.encode(assemble(config).data.test[: arguments.rows])
     latents = FlowSampler(rtol=1e-3, atol=1e-3).encode(model.sde, model, x0).x
     np.save(folder / "latents.npy", latents.numpy())

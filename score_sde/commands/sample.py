@@ -10,7 +10,7 @@ from score_sde.config.overrides import choose_sampler
 from score_sde.errors import UsageError
 from score_sde.flags import add_device, add_dry_run, add_out, add_process, add_sampler, add_seed, add_workdir
 from score_sde.runs.devices import choose_device
-from score_sde.runs.opened import config_of_run, open_run
+from score_sde.runs.opened import config_of_run, open_run, sampling_of
 from score_sde.runs.samples import FORMATS, strip_ending, write_samples
 from score_sde.training.ranks import torchrun_ranks
 
@@ -35,7 +35,8 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
     folder, config = config_of_run(arguments, overrides)
     choose_sampler(config, arguments)
     stem = folder / "samples" if arguments.out is None else strip_ending(arguments.out)
-    model, shape, sampling = open_run(folder, config, choose_device(arguments.device))
+    opened = open_run(folder, config, choose_device(arguments.device))
+    (model, shape), sampling = opened, sampling_of(config, opened)
     if arguments.num is not None:
         if arguments.num < 1:
             raise UsageError(f"--num {arguments.num}: at least one sample is needed")

@@ -127,11 +127,12 @@ def _require_positive(section: str, **values: float) -> None:
             raise ValueError(f"{section}.{key} is {value}, and a positive number was needed")
 
 
-def assemble(config: ConfigDict) -> Experiment:
-    """Build the objects of a config, and try them on one row of the data.
+def assemble(config: ConfigDict, trained: tuple[ScoreModel, tuple[int, ...]] | None = None) -> Experiment:
+    """Build the objects of a config, and try them on one row of the data. A trained model and its shape take a new one's place.
 
     Raises:
-        UsageError: when a component is refused or does not work with the others, or nothing reads a key.
+        UsageError: when a component is refused or does not work with the others, nothing reads a key, or a trained model does not
+            fit the data.
     """
     require(config)
     reads = Reads(config)
@@ -139,9 +140,11 @@ def assemble(config: ConfigDict) -> Experiment:
         raise UsageError(f"{reads.name} was imported, and has no data of its own: give --data")
     data = data_set(reads.data)
     seed = reads.seed
+    shape, classes = tuple(data.train.shape[1:]), _classes_of(data)
     torch.manual_seed(seed)  # the initial weights
-    shape = tuple(data.train.shape[1:])
-    model = ScoreModel(*parts_of_model(reads, shape, _classes_of(data)), data.transform)
+    if trained is not None and trained[1] != shape:
+        raise UsageError(f"config.data is {reads.data!r}, of shape {shape}, and the run was trained on data of shape {trained[1]}")
+    model = ScoreModel(*parts_of_model(reads, shape, classes), data.transform) if trained is None else trained[0]
     try:
         settings = Settings(**{field.name: getattr(reads.train, field.name) for field in fields(Settings)})
     except ValueError as error:
@@ -164,7 +167,7 @@ def assemble(config: ConfigDict) -> Experiment:
         scoring=scoring,
     )
     unread = reads.unread()
-    if unread:
+    if unread and trained is None:  # the config of a run has been checked
         raise UsageError(f"config.{unread[0]} is not used: remove it, or correct its name")
     _rehearse(experiment, flat(config))
     return experiment

@@ -16,8 +16,9 @@ from likelihood.results import join
 from score_sde.config.experiment import Scoring
 from score_sde.evaluation.reals import LogDensity, score_reals
 from score_sde.runs.batches import do_batches, read_batches
-from score_sde.runs.samples import conditioned_score, digest, fingerprint
+from score_sde.runs.samples import conditioned_score
 from score_sde.runs.side_by_side import Result
+from score_sde.training.fingerprint import digest, fingerprint_of_model
 from score_sde.training.ranks import Ranks
 from sde_lib import ScoreModel
 
@@ -44,7 +45,13 @@ def score_set(
     """
     names = _estimators(model, scoring)
     starts = range(0, len(codes), scoring.batch_size)
-    job = {"seed": seed, "scoring": repr(scoring), "latents": keep_latents, "data": digest(codes, y), "model": fingerprint(model)}
+    job = {
+        "seed": seed,
+        "scoring": repr(scoring),
+        "latents": keep_latents,
+        "data": digest(codes, y),
+        "model": fingerprint_of_model(model),
+    }
     for name in names:
         score = _score_batch(name, model, scoring, codes, seed, keep_latents, y)
         do_batches(parts / name, job, starts, score, ranks, f"likelihood, {name}")

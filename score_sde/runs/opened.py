@@ -19,15 +19,14 @@ from score_sde.training.kept import newest_readable
 from score_sde.training.store import CONFIG_NAME
 from sde_lib import ScoreModel
 
-__all__ = ["Run", "config_of_run", "open_run"]
+__all__ = ["Run", "config_of_run", "open_run", "sampling_of"]
 
 
 class Run(NamedTuple):
-    """A run: its model, the shape of one sample, and how to sample."""
+    """A run: its model, and the shape of one sample."""
 
     model: ScoreModel
     shape: tuple[int, ...]
-    sampling: Sampling
 
 
 def config_of_run(arguments: Any, overrides: list[tuple[str, str]]) -> tuple[Path, Any]:
@@ -51,7 +50,6 @@ def open_run(folder: Path, config: Any, device: torch.device | str) -> Run:
     When the checkpoint is damaged, the newest readable one before it is used, with a warning on stderr.
 
     Raises:
-        UsageError: when the sampler of the config does not work with the model.
         RunError: when the checkpoint does not have the shape of a sample.
         ValueError: when no checkpoint can be read.
     """
@@ -67,12 +65,21 @@ def open_run(folder: Path, config: Any, device: torch.device | str) -> Run:
         return load(path, network=network, sde=sde, device=device), tuple(found)
 
     folder = folder.resolve()  # messages name folders from the root
-    sampling = Sampling.of(config.sample)
     _, (model, shape) = newest_readable(folder / FILE_NAME, read)
+    return Run(model, shape)
+
+
+def sampling_of(config: Any, run: Run) -> Sampling:
+    """How the config of a run says to sample.
+
+    Raises:
+        UsageError: when the sampler cannot be built, or does not work with the run's model.
+    """
+    sampling = Sampling.of(config.sample)
     try:
-        try_sampler(model, sampling.sampler, (1, *shape))
+        try_sampler(run.model, sampling.sampler, (1, *run.shape))
     except Exception as error:
         raise UsageError(
             f"config.sample.sampler is {config.sample.sampler!r}, which does not work here: {first_line(error)}"
         ) from error
-    return Run(model, shape, sampling)
+    return sampling

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import shutil
@@ -21,6 +20,7 @@ from score_sde.errors import UsageError
 from score_sde.evaluation.figures import image_grid, is_drawable, save_picture, scatter, standardized
 from score_sde.protocols import arguments_of, streams
 from score_sde.runs.batches import do_batches, read_batches, save_npz
+from score_sde.training.fingerprint import fingerprint_of_model
 from score_sde.training.ranks import Ranks
 from sde_lib import ScoreModel
 
@@ -29,8 +29,6 @@ __all__ = [
     "Written",
     "classes_of",
     "conditioned_score",
-    "digest",
-    "fingerprint",
     "strip_ending",
     "with_ending",
     "write_samples",
@@ -105,7 +103,7 @@ def write_samples(
         x, nfe = sampling.sampler.sample(model.sde, score_fn(rows), (len(rows), *shape), seed=seed, index=index, device=device)
         return {"codes": _decoded(model, x).numpy(), "nfe": nfe}
 
-    do_batches(parts, job | {"model": fingerprint(model)}, starts, draw, ranks, "sampling")
+    do_batches(parts, job | {"model": fingerprint_of_model(model)}, starts, draw, ranks, "sampling")
     drawn = Written([], 0)
     if ranks.rank == 0:
         codes, nfe = _gather(parts, starts)
@@ -145,21 +143,6 @@ def _check(formats: tuple[str, ...], sampler: Any, shape: tuple[int, ...], drawa
         raise UsageError(
             f"--format gif needs a sampler that yields its states, such as pc(...), and {type(sampler).__name__} does not"
         )
-
-
-def fingerprint(model: ScoreModel) -> str:
-    """A checksum of a model: its process, parameterization and data, and all of its weights."""
-    parts = repr((model.sde, model.parameterization, model.data))
-    return digest(*model.network.state_dict().values(), text=parts)
-
-
-def digest(*arrays: Tensor | None, text: str = "") -> str:
-    """The SHA-256 of a text and the bytes of arrays. Arrays that are None are left out."""
-    found = hashlib.sha256(text.encode())
-    for value in arrays:
-        if value is not None:
-            found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
 
 
 def _decoded(model: ScoreModel, x: Tensor) -> Tensor:

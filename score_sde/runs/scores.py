@@ -12,8 +12,6 @@ from torch import Tensor
 
 from likelihood import plan
 from likelihood.results import with_error
-from models import load
-from models.checkpoint import FILE_NAME
 from models.files import write_atomically
 from score_sde.config.data_sets import data_of, data_set
 from score_sde.config.experiment import Scoring, assemble, require_estimator
@@ -26,7 +24,6 @@ from score_sde.runs.batches import save_npz
 from score_sde.runs.opened import open_run
 from score_sde.runs.samples import conditioned_score
 from score_sde.runs.side_by_side import Result
-from score_sde.training.kept import newest_readable
 from sde_lib import ScoreModel
 
 __all__ = ["draw_scores", "load_for_scoring", "plan_scoring", "save_scores", "warn_if_above_target"]
@@ -60,15 +57,13 @@ def load_for_scoring(folder: Path, config: Any, device: str, data: str | None, s
             f"--split {split} is a part of a data set, and --data {data} is a file, of which all is scored: leave one out"
         )
     split = split or "test"
-    folder = folder.resolve()  # messages name folders from the root
     if data is None:
-        experiment = assemble(config)
-        own_parts = {"network": experiment.model.network, "sde": experiment.model.sde}
-        _, model = newest_readable(folder / FILE_NAME, lambda path: load(path, **own_parts, device=device))
+        opened = open_run(folder, config, "cpu")  # where the experiment is tried
+        experiment = assemble(config, opened)
         own = experiment.data
         codes, y = own.part(split)
-        return ScoringInput(model, experiment.scoring, codes, own.train, own.truth, y)
-    model, shape, _ = open_run(folder, config, device)
+        return ScoringInput(opened.model.to(device), experiment.scoring, codes, own.train, own.truth, y)
+    model, shape = open_run(folder, config, device)
     other = None if Path(data).suffix in ENDINGS else data_set(data_of(data))
     found, y = (None, None) if other is None else other.part(split)
     arguments = arguments_of(model.network)

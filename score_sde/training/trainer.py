@@ -18,7 +18,7 @@ from score_sde.errors import RunError
 from score_sde.protocols import learns_from_losses
 from score_sde.training.augmentation import Augmentation
 from score_sde.training.ema import averages_of
-from score_sde.training.fingerprint import fingerprint
+from score_sde.training.fingerprint import fingerprint_of_data
 from score_sde.training.guard import StepGuard
 from score_sde.training.held_out import HeldOut, held_out
 from score_sde.training.ranks import Ranks
@@ -109,7 +109,7 @@ class Trainer:
         self.step = 0
         memory = self.times if isinstance(self.times, nn.Module) else nn.Module()  # a law of times may have buffers
         parts = {"raw": model.network, **self.averages, "times": memory, "guard": self.guard}
-        known = fingerprint(data, model.data, y)
+        known = fingerprint_of_data(data, model.data, y)
         self.store = Store(folder, settings.keep, ranks, (parts, self.optimizer), self._write_checkpoint, known)
         self._best = False  # whether the current weights are the best so far
         self._sources: dict[Stream, RowNoise] = {}
