@@ -36,7 +36,9 @@ def foreign_package() -> str | None:
     here = Path(__file__).resolve().parents[1]
     for name in ("models", "configs"):
         spec = importlib.util.find_spec(name)
-        found = Path(spec.origin).resolve() if spec and spec.origin else None
-        if found is None or not found.is_relative_to(here):
+        if spec is None:
+            return f"Python does not find {name!r}, which is part of this project: install it again"
+        found = Path(spec.origin or next(iter(spec.submodule_search_locations or ["nowhere"]))).resolve()
+        if not found.is_relative_to(here):
             return f"{name!r} was found at {found}, which is not part of this project: run from another folder"
     return None
