@@ -16,7 +16,7 @@ from sde_lib.grid_cache import cached_at
 from sde_lib.linear import Level, LinearSDE
 from sde_lib.parameterizations import Parameterization, Score
 from sde_lib.prediction import Coefficient, Prediction, Readings, solve
-from sde_lib.tensors import Time, as_time, check_tensor, check_time, expand
+from sde_lib.tensors import Time, as_time, check_same_shape, check_tensor, check_time, expand
 
 __all__ = [
     *("Conditioned", "ScoreFn", "ScoreFunction", "ScoreModel"),
@@ -106,11 +106,8 @@ def score_of(score_fn: ScoreFn, x: Tensor, t: Time) -> Tensor:
     """
     score = score_fn(x, t)  # type: ignore[arg-type]
     check_tensor(score, "the score function's answer")
-    if score.shape != x.shape:
-        raise ValueError(
-            f"the score function answered with shape {tuple(score.shape)} to a state of shape {tuple(x.shape)}: "
-            "the two must agree; where they only broadcast, the result would be silently wrong"
-        )
+    advice = "the two must agree; where they only broadcast, the result would be silently wrong"
+    check_same_shape(score, x, "the score function", advice)
     return score
 
 
@@ -181,11 +178,8 @@ class ScoreModel(nn.Module):
             raise
         check_tensor(answer, "the network's answer")
         output, variance = self.parameterization.split(answer)
-        if output.shape != x.shape:
-            raise ValueError(
-                f"the network answered with shape {tuple(output.shape)} to a state of shape {tuple(x.shape)}: "
-                "the two must agree; check its number of output channels, or wrap the parameterization in WithVariance"
-            )
+        advice = "the two must agree; check its number of output channels, or wrap the parameterization in WithVariance"
+        check_same_shape(output, x, "the network", advice)
         output = output.to(torch.promote_types(output.dtype, x.dtype))
         return Prediction(x, output, level, a, b, readings=readings, **variance)
 

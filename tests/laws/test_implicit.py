@@ -260,7 +260,7 @@ def test_invalid_arguments_are_refused():
     model = model_of(Linear(), VPSDE())
     with pytest.raises(ValueError, match="use SlicedScoreMatching"):
         ImplicitScoreMatching()(model, torch.zeros(2, 3, 8, 8))
-    with pytest.raises(ValueError, match="'rademacher' or 'gaussian'"):
+    with pytest.raises(ValueError, match="use one of 'rademacher', 'gaussian'"):
         SlicedScoreMatching(kind="sphere")
     with pytest.raises(ValueError, match="at least one slice"):
         SlicedScoreMatching(slices=0)

@@ -249,7 +249,7 @@ def test_models_without_a_bound_are_refused():
         VariationalBound()(ScoreModel(lambda x, i: x, ddpm(), Epsilon()), x0)
     with pytest.raises(ValueError, match="learned variance"):
         Hybrid()(ScoreModel(lambda x, i: x, ddpm(), Epsilon(), EIGHT_BIT), x0)
-    with pytest.raises(ValueError, match="'small' or 'large'"):
+    with pytest.raises(ValueError, match="use one of 'small', 'large'"):
         VariationalBound(variance="medium")
     with pytest.raises(ValueError, match="negative"):
         Hybrid(weight=-1.0)
