@@ -61,7 +61,7 @@ class DenoisingScoreMatching:
         return self.of_prediction(model.sde, model.predict(model.sde.kernel(x0, t).sample(z), t, **cond), x0, t, z)
 
     def of_prediction(self, sde: LinearSDE, prediction: Prediction, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
-        """The same from what the network said about x_t, (B,)."""
+        """Loss of each sample, (B,), from the network's prediction at x_t."""
         # The error of eps, from the error of the output: reading eps off x_t first would cancel at small sigma.
         residual = prediction.output - _times(prediction.a, x0) - _times(prediction.b, z)
         error = expand(prediction.level.alpha / prediction.determinant, x0) * residual

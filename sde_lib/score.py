@@ -58,7 +58,7 @@ class ScoreFunction(ABC):
 
     @abstractmethod
     def predict(self, x: Tensor, t: Time) -> Prediction:
-        """What is said about the state x, (B, *shape), at time t, () or (B,)."""
+        """The prediction at the state x, (B, *shape), and time t, () or (B,)."""
 
     def __call__(self, x: Tensor, t: Time) -> Tensor:
         """The score at x and t, shaped like x."""
@@ -112,10 +112,10 @@ def score_of(score_fn: ScoreFn, x: Tensor, t: Time) -> Tensor:
 
 
 def prediction_of(score_fn: Any, sde: SDE, x: Tensor, t: Time) -> Prediction:
-    """What a score function says about x at t: its own predict, or what follows from a bare score under a linear process.
+    """The prediction of a score function at x and t: its own predict, or the one that follows from a bare score.
 
     Raises:
-        TypeError: when a bare score belongs to another process than a linear one.
+        TypeError: when a bare score belongs to a process that is not linear.
         TypeError, ValueError: as score_of does.
     """
     if hasattr(score_fn, "predict"):
@@ -156,7 +156,7 @@ class ScoreModel(nn.Module):
         return self.predict(x, t, **cond).score
 
     def predict(self, x: Tensor, t: Time, **cond: Any) -> Prediction:
-        """Everything the network says about x at time t.
+        """The network's prediction at x, (B, *shape), and time t, () or (B,).
 
         Raises:
             ValueError: when the network answers in another shape, or t has another.
@@ -195,7 +195,7 @@ class ScoreModel(nn.Module):
         return Conditioned(self, cond)
 
     def take(self, rows: Tensor) -> ScoreModel:
-        """Itself: nothing here belongs to a row."""
+        """The score function itself, since nothing in it belongs to a row."""
         return self
 
     def extra_repr(self) -> str:
@@ -244,7 +244,7 @@ class Conditioned(ScoreFunction):
         self.model, self.cond, self.sde = model, cond, model.sde
 
     def predict(self, x: Tensor, t: Time) -> Prediction:
-        """Everything the network says under the conditions."""
+        """The network's prediction under the conditions."""
         for key, c in self.cond.items():
             if isinstance(c, Tensor) and c.ndim > 0 and len(c) != len(x):
                 raise ValueError(
@@ -254,6 +254,6 @@ class Conditioned(ScoreFunction):
         return self.model.predict(x, t, **self.cond)
 
     def take(self, rows: Tensor) -> Conditioned:
-        """The same for the given rows alone."""
+        """The score function for the given rows alone, with their conditions."""
         taken = {key: c[rows.to(c.device)] if isinstance(c, Tensor) and c.ndim > 0 else c for key, c in self.cond.items()}
         return Conditioned(self.model, taken)

@@ -84,7 +84,7 @@ def as_shape(shape: Any, needed: str) -> tuple[int, ...]:
 
 
 def check_tensor(x: Any, name: str) -> None:
-    """Refuse what is no tensor: arrays of numpy, lists, None.
+    """Refuse anything but a tensor: arrays of numpy, lists, None.
 
     Raises:
         TypeError: when x is no tensor.
@@ -104,7 +104,7 @@ def check_same_shape(answer: Tensor, x: Tensor, who: str, advice: str) -> None:
 
 
 def check_floating(x: Tensor, name: str) -> None:
-    """Refuse what is no floating-point tensor. No value is looked at.
+    """Refuse anything but a floating-point tensor. No value is looked at.
 
     Raises:
         TypeError: when x is no tensor, or holds integers.
