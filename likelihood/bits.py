@@ -76,7 +76,7 @@ class BitsPerDim(PerRowResult):
 
     @property
     def parts(self) -> Parts:
-        """What is known about the error of the mean."""
+        """The parts of the error of the mean."""
         n = len(self.per_image)
         noise, probe = (_known((v.mean() / n) ** 0.5) for v in (self.noise_variance, self.probe_variance))
         solver = self.solver[~self.solver.isnan()]

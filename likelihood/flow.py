@@ -27,11 +27,11 @@ GAINS = (0.85, 0.2)  # bold, since the steps grow from t_min on, to hundreds of 
 
 @dataclass(frozen=True, eq=False)
 class LogLikelihood:
-    """log p(x) of each row in nats, and what is known about it.
+    """log p(x) of each row in nats, with its error.
 
-    log_prob (B,) is float64, the mean of the K estimates by_probe (B, K). probe_error (B,) is its standard error from the probes: 0
-    for an exact divergence, NaN for a single probe. latent, shaped like x, is the state at T. nfe is in batched network calls, and
-    rows is the number of rows evaluated in all.
+    log_prob (B,) is float64, the mean of the K estimates by_probe (B, K). probe_error (B,) is its standard error from the probes:
+    0 for an exact divergence, NaN for a single probe. latent, shaped like x, is the state at T. nfe is in batched network calls,
+    and rows is the number of rows evaluated in all.
     """
 
     log_prob: Tensor

@@ -66,7 +66,7 @@ class SDEBits(PerRowResult):
 
     @property
     def parts(self) -> BoundParts:
-        """What is known about the error of the mean."""
+        """The parts of the error of the mean."""
         return BoundParts(
             draws=self.draws_variance.sum().sqrt().item() / len(self.per_image), prior=self.prior_mismatch.mean().item()
         )
@@ -258,7 +258,7 @@ def _integrand(
 
 
 def _gaussian_integrand(k: Tensor, h: Tensor, z: Tensor, form: Form) -> Tensor:
-    """The same for the score of Gaussian data, whose eps is k z, (B,)."""
+    """The integrand for the score of Gaussian data, whose eps is k z, (B,)."""
     squared = _dot(z, z)
     return h * k**2 * squared - 2 * k * (squared if form == "denoising" else z.shape[1:].numel())
 

@@ -15,7 +15,7 @@ __all__ = ["Corrector", "Predictor", "Step"]
 
 
 class Step(NamedTuple):
-    """What a step gives: the new state, the same before its last noise was added, and the memory for the next step."""
+    """The result of a step: the new state, the same before its last noise was added, and the memory for the next step."""
 
     x: Tensor
     mean: Tensor
@@ -65,7 +65,7 @@ class Corrector(ABC):
     requires: ClassVar[type[SDE]] = SDE
 
     def bias(self, sde: SDE, t: Tensor, std: Tensor) -> float:
-        """How far one correct may move N(m, std^2) at time t: a bound on |variance / std^2 - 1| and on |mean - m| / std.
+        """A bound on the change that one correct makes in N(m, std^2) at time t: |variance / std^2 - 1| and |mean - m| / std.
 
         0, unless a subclass declares otherwise: the law is kept exactly. math.inf: nothing is promised here.
         """

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sde_lib.noise import RowNoise, Stream, unseeded_uniform
-from sde_lib.tensors import expand, sum_over_state
+from sde_lib.tensors import check_same_shape, expand, sum_over_state
 
 __all__ = ["BinomialDiffusion"]
 
@@ -90,11 +90,7 @@ class BinomialDiffusion:
 
     def _logits(self, network: Network, x_t: Tensor, t: Tensor, cond: dict[str, Any]) -> Tensor:
         logits = network(x_t, self.noise_label(t).to(x_t), **cond)
-        if logits.shape != x_t.shape:
-            raise ValueError(
-                f"the network answered with shape {tuple(logits.shape)} to bits of shape {tuple(x_t.shape)}: "
-                "one logit for each bit is needed"
-            )
+        check_same_shape(logits, x_t, "the network", "one logit for each bit is needed")
         return logits.double()
 
     def term(self, network: Network, x0: Tensor, x_t: Tensor, t: Tensor, **cond: Any) -> Tensor:

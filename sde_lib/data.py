@@ -19,12 +19,12 @@ CHUNK = 1 << 24  # entries that are looked at at once
 
 
 def chunk_rows(shape: Sequence[int]) -> int:
-    """How many rows of a data set of this shape, (N, *shape), have about 2^24 entries; at least one."""
+    """The number of rows of a data set of this shape, (N, *shape), that have about 2^24 entries; at least 1."""
     return max(1, CHUNK // max(1, math.prod(shape[1:])))
 
 
 def chunks(data: Tensor) -> list[Tensor]:
-    """Rows of data in parts of about 2^24 entries, so that what is mapped from a file need not fit into memory."""
+    """Rows of data in parts of about 2^24 entries, so that data mapped from a file need not fit into memory."""
     return list(data.split(chunk_rows(data.shape)))
 
 

@@ -59,7 +59,7 @@ def cached_step(owner: Any, fn: Callable[..., V], t: Tensor, s: Tensor, *setting
 
 
 def grid_length(t: Tensor) -> int:
-    """How many times the grid of a time has: 1 for a time that is on none."""
+    """The number of times of the grid that a time is on: 1 for a time that is on none."""
     grid = _grid_of(t)
     return 1 if grid is None else len(grid[0])
 

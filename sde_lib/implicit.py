@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sde_lib.fields import check_choices
 from sde_lib.jacobian import quadratic_form, trace
-from sde_lib.losses import draw
+from sde_lib.losses import draw, weight_at
 from sde_lib.noise import unseeded_normal, unseeded_sign
 from sde_lib.score import ScoreModel
 from sde_lib.tensors import sum_over_state
@@ -61,8 +61,7 @@ class ImplicitScoreMatching:
             x = model.sde.kernel(x0, t).sample(z).detach().requires_grad_()
             score = model(x, t, **cond)
             loss = (2 * trace(score, x, create_graph=keep) + sum_over_state(score**2)) / dims
-        weight = self.times.weight(model.sde, t) * weighting_of(self.weighting)(model.sde, t)
-        return weight.to(loss) * (loss if keep else loss.detach())
+        return weight_at(model.sde, t, self.times, self.weighting).to(loss) * (loss if keep else loss.detach())
 
 
 @dataclass(frozen=True)
@@ -128,5 +127,4 @@ class SlicedScoreMatching:
             else:
                 square = (score * probes.to(score)).flatten(2).sum(2).square().mean(0)
             loss = (2 * torch.stack(slopes).mean(0) + square) / x0.shape[1:].numel()
-        weight = self.times.weight(model.sde, t) * weighting_of(self.weighting)(model.sde, t)
-        return weight.to(loss) * (loss if keep else loss.detach())
+        return weight_at(model.sde, t, self.times, self.weighting).to(loss) * (loss if keep else loss.detach())

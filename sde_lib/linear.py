@@ -49,7 +49,7 @@ __all__ = ["Level", "LinearSDE", "Rates", "posterior_coefficients"]
 
 
 class Level(NamedTuple):
-    """How much signal and noise a state holds, shaped like t: x = alpha x0 + sigma eps, log_snr = log(alpha^2 / sigma^2)."""
+    """The signal and the noise of a state, shaped like t: x = alpha x0 + sigma eps, log_snr = log(alpha^2 / sigma^2)."""
 
     alpha: Tensor
     sigma: Tensor
@@ -57,9 +57,10 @@ class Level(NamedTuple):
 
 
 def posterior_coefficients(level_t: Level, level_s: Level) -> tuple[Tensor, Tensor, Tensor]:
-    """What x_t, x0 and z are multiplied by in x_s given x_t and x0, s < t; each is shaped like the levels.
+    """The coefficients of x_t, x0 and z in x_s given x_t and x0, s < t; each is shaped like the levels.
 
     With r = SNR_t / SNR_s: r alpha_s / alpha_t, alpha_s (1 - r) and sigma_s sqrt(1 - r).
+
     Reference: Ho, Jain, Abbeel, 2020, arXiv 2006.11239, equations 6 and 7.
     """
     log_r = level_t.log_snr - level_s.log_snr
@@ -114,7 +115,7 @@ class LinearSDE(SDE):
         """Standard deviation of the noise in x_t, shaped like t, positive."""
 
     def log_alpha(self, t: Tensor) -> Tensor:
-        """log alpha(t); to be overridden where alpha underflows."""
+        """log alpha(t). A process whose alpha underflows overrides it."""
         return self.alpha(t).log()
 
     def at(self, t: Time) -> Level:

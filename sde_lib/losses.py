@@ -16,7 +16,7 @@ from sde_lib.tensors import as_time, check_floating, expand
 from sde_lib.training_times import TimeLaw, UniformTime
 from sde_lib.weightings import Weighting, weighting_of
 
-__all__ = ["DenoisingScoreMatching", "draw"]
+__all__ = ["DenoisingScoreMatching", "draw", "weight_at"]
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class DenoisingScoreMatching:
         return self.of_prediction(model.sde, model.predict(model.sde.kernel(x0, t).sample(z), t, **cond), x0, t, z)
 
     def of_prediction(self, sde: LinearSDE, prediction: Prediction, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
-        """The same from what the network said about x_t, (B,)."""
+        """Loss of each sample, (B,), from the network's prediction at x_t."""
         # The error of eps, from the error of the output: reading eps off x_t first would cancel at small sigma.
         residual = prediction.output - _times(prediction.a, x0) - _times(prediction.b, z)
         error = expand(prediction.level.alpha / prediction.determinant, x0) * residual
-        weight = self.times.weight(sde, t) * weighting_of(self.weighting)(sde, t) / prediction.level.sigma**2
+        weight = weight_at(sde, t, self.times, self.weighting) / prediction.level.sigma**2
         loss = (error**2).flatten(1).mean(1)
         return weight.to(loss) * loss
 
@@ -80,6 +80,11 @@ def draw(times: TimeLaw, sde: LinearSDE, x0: Tensor, t: Tensor | None, z: Tensor
     if t is None:
         t = times.sample(sde, unseeded_uniform(x0.new_empty(x0.shape[0], dtype=torch.float64)))
     return sde.snap(as_time(t)), unseeded_normal(x0) if z is None else z
+
+
+def weight_at(sde: LinearSDE, t: Tensor, times: TimeLaw, weighting: str | Weighting) -> Tensor:
+    """lambda(t) over the density of the training times, relative to uniform times: (B,) for times (B,)."""
+    return times.weight(sde, t) * weighting_of(weighting)(sde, t)
 
 
 def _times(c: Tensor | float, x: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class Moved(nn.Module):
         return self.predict(x, t, **cond).score
 
     def predict(self, x: Tensor, t: Time, **cond: Any) -> Prediction:
-        """Everything the model says about x at time t of the new process."""
+        """The model's prediction at x and time t of the new process."""
         own_t, scale = cached_at(self, self._of_time, as_time(t))
         prediction = self.model.predict(expand(scale, x) * x, own_t, **cond)
         return dataclasses.replace(prediction, x=x, level=self.sde.at(t), readings=None)
@@ -63,5 +63,5 @@ class Moved(nn.Module):
         return own_t, self.model.sde.at(own_t).alpha / level.alpha
 
     def take(self, rows: Tensor) -> Moved:
-        """The same for the given rows alone."""
+        """The score function for the given rows alone."""
         return Moved(self.model.take(rows), self.sde)

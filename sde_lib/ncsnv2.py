@@ -53,7 +53,7 @@ def spacing(dims: int, overlap: float = 0.5) -> float:
 
 
 def level_count(sigma_min: float, sigma_max: float, gamma: float) -> int:
-    """How many geometric levels of a ratio of at most gamma lead from sigma_max to sigma_min, both included.
+    """The number of geometric levels, in a ratio of at most gamma, from sigma_max to sigma_min, both included.
 
     >>> level_count(0.01, 50.0, 1.0398)
     220

@@ -24,7 +24,7 @@ class Noise(Protocol):
 
 
 class Stream(IntEnum):
-    """What a draw is for; streams of one row never share a number."""
+    """The purpose of a draw. Streams of one row never share a number."""
 
     PRIOR = 0
     STEP = 1

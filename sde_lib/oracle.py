@@ -68,7 +68,7 @@ class ExactScore:
         return self.oracle.log_prob(x, self.sde, t)
 
     def take(self, rows: Tensor) -> ExactScore:
-        """Itself: nothing here belongs to a row."""
+        """The score function itself, since nothing in it belongs to a row."""
         return self
 
 

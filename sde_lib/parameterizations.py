@@ -67,7 +67,7 @@ class Parameterization(ABC):
         """(a, b): the network is asked for a x0 + b eps. level is sde.at(t)."""
 
     def scale(self, level: Level) -> Coefficient:
-        """What x is multiplied by before the network sees it."""
+        """The factor of x in the network's input."""
         return 1.0
 
     def noise_label(self, sde: LinearSDE, t: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class Parameterization(ABC):
         return LABELS[self.label](sde, t)
 
     def split(self, output: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The output that target speaks of, and what else Prediction is given: log_variance, or variance_fraction."""
+        """The output of which target speaks, and the further arguments of Prediction: log_variance, or variance_fraction."""
         return output, {}
 
 
@@ -226,15 +226,15 @@ class WithVariance(Parameterization):
         check_choices(self)
 
     def target(self, sde: LinearSDE, t: Tensor, level: Level) -> tuple[Coefficient, Coefficient]:
-        """That of the other parameterization."""
+        """(a, b) of the other parameterization."""
         return self.of.target(sde, t, level)
 
     def scale(self, level: Level) -> Coefficient:
-        """That of the other parameterization."""
+        """The factor of x of the other parameterization."""
         return self.of.scale(level)
 
     def noise_label(self, sde: LinearSDE, t: Tensor) -> Tensor:
-        """That of the other parameterization."""
+        """The noise label of the other parameterization."""
         return self.of.noise_label(sde, t)
 
     def split(self, output: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

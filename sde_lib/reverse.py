@@ -72,7 +72,7 @@ class ReverseSDE:
         return score
 
     def predict(self, x: Tensor, t: Tensor) -> Prediction:
-        """Everything the model says at x and t: one evaluation of the score function."""
+        """The model's prediction at x and t: one evaluation of the score function."""
         with counting_network_calls(self._total, len(x)):
             return prediction_of(self.score_fn, self.sde, x, t)
 
@@ -90,7 +90,7 @@ class ReverseSDE:
         return self.drift(x, t, eta=0.0)
 
     def take(self, rows: Tensor) -> ReverseSDE:
-        """The same equation for the given rows alone, where score_fn has take; both count into the same counters."""
+        """The equation for the given rows alone, where score_fn has take. Both count into the same counters."""
         part = ReverseSDE(self.sde, self.score_fn.take(rows))
         part._total = self._total
         return part

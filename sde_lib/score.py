@@ -16,7 +16,7 @@ from sde_lib.grid_cache import cached_at
 from sde_lib.linear import Level, LinearSDE
 from sde_lib.parameterizations import Parameterization, Score
 from sde_lib.prediction import Coefficient, Prediction, Readings, solve
-from sde_lib.tensors import Time, as_time, check_tensor, check_time, expand
+from sde_lib.tensors import Time, as_time, check_same_shape, check_tensor, check_time, expand
 
 __all__ = [
     *("Conditioned", "ScoreFn", "ScoreFunction", "ScoreModel"),
@@ -58,7 +58,7 @@ class ScoreFunction(ABC):
 
     @abstractmethod
     def predict(self, x: Tensor, t: Time) -> Prediction:
-        """What is said about the state x, (B, *shape), at time t, () or (B,)."""
+        """The prediction at the state x, (B, *shape), and time t, () or (B,)."""
 
     def __call__(self, x: Tensor, t: Time) -> Tensor:
         """The score at x and t, shaped like x."""
@@ -106,19 +106,16 @@ def score_of(score_fn: ScoreFn, x: Tensor, t: Time) -> Tensor:
     """
     score = score_fn(x, t)  # type: ignore[arg-type]
     check_tensor(score, "the score function's answer")
-    if score.shape != x.shape:
-        raise ValueError(
-            f"the score function answered with shape {tuple(score.shape)} to a state of shape {tuple(x.shape)}: "
-            "the two must agree; where they only broadcast, the result would be silently wrong"
-        )
+    advice = "the two must agree; where they only broadcast, the result would be silently wrong"
+    check_same_shape(score, x, "the score function", advice)
     return score
 
 
 def prediction_of(score_fn: Any, sde: SDE, x: Tensor, t: Time) -> Prediction:
-    """What a score function says about x at t: its own predict, or what follows from a bare score under a linear process.
+    """The prediction of a score function at x and t: its own predict, or the one that follows from a bare score.
 
     Raises:
-        TypeError: when a bare score belongs to another process than a linear one.
+        TypeError: when a bare score belongs to a process that is not linear.
         TypeError, ValueError: as score_of does.
     """
     if hasattr(score_fn, "predict"):
@@ -159,7 +156,7 @@ class ScoreModel(nn.Module):
         return self.predict(x, t, **cond).score
 
     def predict(self, x: Tensor, t: Time, **cond: Any) -> Prediction:
-        """Everything the network says about x at time t.
+        """The network's prediction at x, (B, *shape), and time t, () or (B,).
 
         Raises:
             ValueError: when the network answers in another shape, or t has another.
@@ -181,11 +178,8 @@ class ScoreModel(nn.Module):
             raise
         check_tensor(answer, "the network's answer")
         output, variance = self.parameterization.split(answer)
-        if output.shape != x.shape:
-            raise ValueError(
-                f"the network answered with shape {tuple(output.shape)} to a state of shape {tuple(x.shape)}: "
-                "the two must agree; check its number of output channels, or wrap the parameterization in WithVariance"
-            )
+        advice = "the two must agree; check its number of output channels, or wrap the parameterization in WithVariance"
+        check_same_shape(output, x, "the network", advice)
         output = output.to(torch.promote_types(output.dtype, x.dtype))
         return Prediction(x, output, level, a, b, readings=readings, **variance)
 
@@ -201,7 +195,7 @@ class ScoreModel(nn.Module):
         return Conditioned(self, cond)
 
     def take(self, rows: Tensor) -> ScoreModel:
-        """Itself: nothing here belongs to a row."""
+        """The score function itself, since nothing in it belongs to a row."""
         return self
 
     def extra_repr(self) -> str:
@@ -250,7 +244,7 @@ class Conditioned(ScoreFunction):
         self.model, self.cond, self.sde = model, cond, model.sde
 
     def predict(self, x: Tensor, t: Time) -> Prediction:
-        """Everything the network says under the conditions."""
+        """The network's prediction under the conditions."""
         for key, c in self.cond.items():
             if isinstance(c, Tensor) and c.ndim > 0 and len(c) != len(x):
                 raise ValueError(
@@ -260,6 +254,6 @@ class Conditioned(ScoreFunction):
         return self.model.predict(x, t, **self.cond)
 
     def take(self, rows: Tensor) -> Conditioned:
-        """The same for the given rows alone."""
+        """The score function for the given rows alone, with their conditions."""
         taken = {key: c[rows.to(c.device)] if isinstance(c, Tensor) and c.ndim > 0 else c for key, c in self.cond.items()}
         return Conditioned(self.model, taken)

@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class Status(IntEnum):
-    """How the integration of a row ended; str() gives a sentence."""
+    """The end of a row's integration; str() gives a sentence."""
 
     DONE = 0
     TOO_MANY_STEPS = 1

@@ -14,6 +14,7 @@ __all__ = [
     "as_time",
     "by_row",
     "check_floating",
+    "check_same_shape",
     "check_state",
     "check_tensor",
     "check_time",
@@ -83,7 +84,7 @@ def as_shape(shape: Any, needed: str) -> tuple[int, ...]:
 
 
 def check_tensor(x: Any, name: str) -> None:
-    """Refuse what is no tensor: arrays of numpy, lists, None.
+    """Refuse anything but a tensor: arrays of numpy, lists, None.
 
     Raises:
         TypeError: when x is no tensor.
@@ -92,8 +93,18 @@ def check_tensor(x: Any, name: str) -> None:
         raise TypeError(f"{name} is of type {type(x).__name__}, and a tensor was needed: torch.as_tensor makes one of an array")
 
 
+def check_same_shape(answer: Tensor, x: Tensor, who: str, advice: str) -> None:
+    """Refuse an answer that is not shaped like the state that was asked about.
+
+    Raises:
+        ValueError: when the shapes differ; the message says who answered, and ends with the advice.
+    """
+    if answer.shape != x.shape:
+        raise ValueError(f"{who} answered with shape {tuple(answer.shape)} to a state of shape {tuple(x.shape)}: {advice}")
+
+
 def check_floating(x: Tensor, name: str) -> None:
-    """Refuse what is no floating-point tensor. No value is looked at.
+    """Refuse anything but a floating-point tensor. No value is looked at.
 
     Raises:
         TypeError: when x is no tensor, or holds integers.

@@ -148,7 +148,7 @@ class LowDiscrepancy:
         return self.of.sample(sde, (u[0] + torch.arange(len(u), device=u.device) / len(u)) % 1)
 
     def weight(self, sde: LinearSDE, t: Tensor) -> Tensor:
-        """That of the other law."""
+        """The weight of the other law."""
         return self.of.weight(sde, t)
 
 

@@ -155,7 +155,7 @@ class VariationalBound:
             raise ValueError(f"the variational bound needs integer data, and the model's data are {model.data!r}: give it Images")
 
     def of_prediction(self, model: ScoreModel, prediction: Prediction, x0: Tensor, t: Tensor) -> Tensor:
-        """The same from what the network said about x_t, (B,)."""
+        """Loss of each sample, (B,), from the network's prediction at x_t."""
         sde: Any = model.sde
         weight = len(sde.log_alphas) * self.times.weight(sde, t)
         term = bound_term(sde, prediction, x0, t, model.data, self.variance)
@@ -190,7 +190,7 @@ class Hybrid:
 
     @property
     def times(self) -> TimeLaw:
-        """Those of simple."""
+        """The law of the training times, which is that of simple."""
         return self.simple.times
 
     def __call__(self, model: ScoreModel, x0: Tensor, *, t: Tensor | None = None, z: Tensor | None = None, **cond: Any) -> Tensor:

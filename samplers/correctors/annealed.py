@@ -51,7 +51,7 @@ class AnnealedLangevin(Corrector):
         return (0.5 if self.published == "ncsn" else 1.0) * self.epsilon / sde.at(sde.t_min).sigma ** 2
 
     def bias(self, sde: Any, t: Tensor, std: Tensor) -> float:
-        """As walk_bias has it with r = h / std^2; infinite where r is 2 or more."""
+        """walk_bias with r = h / std^2; infinite where r is 2 or more."""
         return walk_bias(self._in_sigmas(sde) * sde.at(t).sigma ** 2 / std**2, self.steps)
 
     def check(self, rsde: ReverseSDE) -> None:

@@ -54,7 +54,7 @@ class Langevin(Corrector):
         return 2 * (self.snr * sigma) ** 2
 
     def bias(self, sde: Any, t: Tensor, std: Tensor) -> float:
-        """As walk_bias has it with r = h / std^2; infinite where r is 2 or more, and for step="batch"."""
+        """walk_bias with r = h / std^2; infinite where r is 2 or more, and for step="batch"."""
         return walk_bias(self._length(sde.at(t).sigma) / std**2, self.steps) if self.step == "time" else math.inf
 
     def correct(self, rsde: ReverseSDE, x: Tensor, t: Tensor, noise: Noise) -> Step:

@@ -40,7 +40,7 @@ class Unadjusted(Corrector):
             raise ValueError(f"{self!r}: epsilon > 0 and steps >= 1 are needed")
 
     def bias(self, sde: SDE, t: Tensor, std: Tensor) -> float:
-        """As walk_bias has it with r = epsilon / (2 std^2); infinite where r is 2 or more."""
+        """walk_bias with r = epsilon / (2 std^2); infinite where r is 2 or more."""
         return walk_bias(self._length() / std**2, self.steps)
 
     def _length(self) -> Tensor:

@@ -51,7 +51,7 @@ class DDIM(Predictor):
 
 
 def coefficients(sde: LinearSDE, t: Tensor, s: Tensor, eta: float) -> tuple[Tensor, Tensor, Tensor]:
-    """What x, x0 and z are multiplied by: (sigma_s / sigma_t) k, alpha_s (1 - k e^-h), eta sigma_s sqrt(1 - e^-2h).
+    """The coefficients of x, x0 and z: (sigma_s / sigma_t) k, alpha_s (1 - k e^-h), eta sigma_s sqrt(1 - e^-2h).
 
     e^-2h = SNR_t / SNR_s and k^2 = 1 - eta^2 (1 - e^-2h).
     """

@@ -18,6 +18,7 @@ from likelihood import (
     sde_bound,
 )
 from sde_lib import VPSDE, GaussianOracle, Images, PointsOracle, RowNoise
+from tests.laws.common import drawn_codes
 from tests.laws.test_densities import correlated
 from tests.laws.test_known_bits import discretised
 
@@ -163,7 +164,7 @@ def test_the_test_set_s_part_is_the_known_spread_of_images():
     _, p = discretised(images, 0.0, STD)
     _, one_draw = expected_bits(images)
     spread = ((p * one_draw**2).sum() - (p * one_draw).sum() ** 2).sqrt().item() / d**0.5
-    codes = torch.multinomial(p, n * d, replacement=True, generator=torch.Generator().manual_seed(7)).reshape(n, d)
+    codes = drawn_codes(p, n, d, 7)
     result = bits_per_dim(SDE, gaussian(d), codes, images=images, dequantize=UniformDequantizer(2), tolerance=1e-3)
     assert result.parts.test_set == pytest.approx(spread / n**0.5, rel=0.05)
     assert result.standard_error > 1.08 * spread / n**0.5  # which has the points' noise too

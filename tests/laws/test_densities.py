@@ -10,6 +10,7 @@ from scipy import stats
 from likelihood import Exact, Hutchinson, Probing, log_likelihood
 from sde_lib import VESDE, VPSDE, Gaussian, GaussianOracle, Images, MixtureOracle, SubVPSDE, Unfinished
 from sde_lib.noise import RowNoise
+from tests.laws.common import normal
 from tests.registry import CONTINUOUS, PROCESSES, name
 
 every_process = pytest.mark.parametrize("sde", PROCESSES, ids=name)
@@ -106,7 +107,7 @@ def test_log_likelihood_is_the_density(oracle, sde):
 @pytest.mark.parametrize("sde", [VPSDE(), SubVPSDE()], ids=name)
 def test_log_p_is_held_to_the_tolerance_however_large_it_has_grown(sde):
     """64 entries that are nearly known: log p is 93 nats, a share of which would be wrong by 0.01 at each step."""
-    means = 0.5 * torch.randn(3, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    means = 0.5 * normal((3, 64))
     oracle = MixtureOracle([0.2, 0.3, 0.5], means, [0.02, 0.1, 0.05])
     x = oracle.sample(32, seed=0)
     result = log_likelihood(sde, oracle.score(sde), x, tolerance=1e-4)
@@ -117,7 +118,7 @@ def test_log_p_is_held_to_the_tolerance_however_large_it_has_grown(sde):
 def test_data_in_other_units_take_the_same_steps(method):
     """c x under c sigma: log p is less by d log c, and the solver, to which an error in x is a share of the noise, steps alike."""
     c, d = 1024.0, 4
-    means = torch.randn(3, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    means = normal((3, d))
     x = MixtureOracle([0.2, 0.3, 0.5], means, [0.2, 0.5, 0.3]).sample(8, seed=0)
 
     def solved(c):

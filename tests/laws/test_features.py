@@ -30,13 +30,10 @@ from sde_lib.prediction import Prediction
 from sde_lib.tables import cosine_betas, linear_betas
 from sde_lib.tabulated import ddpm
 from sde_lib.variational import bound_term, log_variances, reverse_law
+from tests.laws.common import normal
 
 MU, FINE = 0.3, Images(1024, -6.0, 6.0)
 schedules = pytest.mark.parametrize("betas", [linear_betas(), cosine_betas()], ids=["linear", "cosine"])
-
-
-def normal(shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def exact(sde, s):

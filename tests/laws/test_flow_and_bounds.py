@@ -1,4 +1,4 @@
-"""One model, three numbers: bound of the levels, bound of the SDE and flow, above the entropy and where theory puts them.
+"""Bits of one model by the flow, by the bound of the SDE and by that of the levels: above the entropy, in the order of theory.
 
 Codes of a discretised N(0, 1) and k times its score, under one table: every law that the model has is Gaussian and known.
 """
@@ -14,6 +14,7 @@ from scipy import integrate, special, stats
 from likelihood import bits_per_dim, sde_bits_per_dim, variational_bound
 from sde_lib import GaussianOracle, Images, Tabulated
 from sde_lib.tabulated import ddpm
+from tests.laws.common import drawn_codes
 
 IMAGES = Images(64, -4.0, 4.0)
 D = 8
@@ -45,7 +46,7 @@ def even(levels):
 
 
 def codes(n, seed=0):
-    return torch.multinomial(P, n * D, replacement=True, generator=torch.Generator().manual_seed(seed)).reshape(n, D)
+    return drawn_codes(P, n, D, seed)
 
 
 def score(sde, factor):

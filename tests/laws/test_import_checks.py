@@ -1,4 +1,4 @@
-"""The public door: every recorded network goes through it, and what a file or a config says is heard, or refused in a sentence."""
+"""Checks of imports: recorded networks are imported with their configs, and wrong files and configs are refused in one sentence."""
 
 import json
 

@@ -8,6 +8,7 @@ from scipy import stats
 
 from likelihood import Exact, bits_per_dim, log_likelihood
 from sde_lib import VPSDE, GaussianOracle, Images, Standardize
+from tests.laws.common import drawn_codes
 from tests.laws.test_densities import correlated
 
 
@@ -25,7 +26,7 @@ def test_bits_per_dim_of_a_discretised_gaussian_is_its_entropy(levels, low, high
     images = Images(levels, low=float(low), high=float(high))
     middle, std = (low + high) / 2, 0.08 * (high - low)
     entropy, p = discretised(images, middle, std)
-    codes = torch.multinomial(p, 1000 * 16, replacement=True, generator=torch.Generator().manual_seed(0)).reshape(1000, 16)
+    codes = drawn_codes(p, 1000, 16)
     score = GaussianOracle(torch.full((16,), middle, dtype=torch.float64), std).score(VPSDE())
     result = bits_per_dim(VPSDE(), score, codes.split(300), images=images)
     assert result.per_image.shape == (1000,)
@@ -40,7 +41,7 @@ def test_a_gaussian_of_known_bits():
     std = 2**7.707 / math.sqrt(2 * math.pi * math.e) * images.bin_width
     entropy, p = discretised(images, 0.0, std)
     assert entropy == pytest.approx(7.707, abs=1e-3)
-    codes = torch.multinomial(p, 1000 * 64, replacement=True, generator=torch.Generator().manual_seed(1)).reshape(1000, 64)
+    codes = drawn_codes(p, 1000, 64, 1)
     score = GaussianOracle(torch.zeros(64, dtype=torch.float64), std).score(VPSDE())
     result = bits_per_dim(VPSDE(), score, codes, images=images)
     assert abs(result.mean - 7.707) < 4 * result.standard_error and result.standard_error < 0.004

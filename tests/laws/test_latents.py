@@ -26,16 +26,13 @@ from samplers import (
 )
 from sde_lib import VPSDE, GaussianOracle, MixtureOracle, RowNoise
 from sde_lib.tabulated import ddpm
+from tests.laws.common import normal
 from tests.laws.test_samplers import SMOOTH, STEPS, Uneven, deterministic, exact_flow
 from tests.registry import CONTINUOUS, name
 
 MEAN, STD = 0.7, 0.3
 VAR = STD**2
 TIGHT = FlowSampler(rtol=1e-11, atol=1e-11, method="dop853")
-
-
-def normal(shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def gaussian(sde, shape=(1,)):

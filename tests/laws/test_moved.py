@@ -21,6 +21,7 @@ from sde_lib import (
     V,
 )
 from sde_lib.tabulated import ddpm
+from tests.laws.common import normal
 from tests.registry import name
 
 MIXTURE = MixtureOracle([0.3, 0.7], torch.tensor([[-1.0, 0.5], [0.8, 0.2]]), [0.2, 0.4])
@@ -45,7 +46,7 @@ class ExactEpsilon(torch.nn.Module):
 def test_the_exact_score_moves_to_the_exact_score(sde, to):
     moved = Moved(ScoreModel(ExactEpsilon(sde, MIXTURE), sde, Epsilon()), to)
     t = to.t_min + (to.T - to.t_min) * torch.tensor([0.0, 0.05, 0.3, 0.7, 1.0], dtype=torch.float64)
-    x = to.kernel(MIXTURE.sample(5), t).sample(torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    x = to.kernel(MIXTURE.sample(5), t).sample(normal((5, 2)))
     torch.testing.assert_close(moved(x, t), MIXTURE.score(to)(x, t), rtol=1e-9, atol=1e-10)
 
 
@@ -59,7 +60,7 @@ def test_there_and_back_is_the_model_itself(sde, parameterization):
     back = dataclasses.replace(sde, t_min=ends[0], T=ends[1]) if not isinstance(sde, VPSDE) else VPSDE(t_min=ends[0], T=ends[1])
     moved = Moved(Moved(model, to), back)
     t = back.t_min + (back.T - back.t_min) * torch.tensor([0.01, 0.5, 0.99], dtype=torch.float64)
-    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = normal((3, 4), 1)
     for reading in ("x0", "eps", "score", "v"):
         ours, own = getattr(moved.predict(x, t), reading), getattr(model.predict(x, t), reading)
         torch.testing.assert_close(ours, own, rtol=1e-10, atol=1e-12 * float(own.abs().max()))

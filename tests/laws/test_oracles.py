@@ -10,6 +10,7 @@ from scipy import stats
 
 from likelihood import log_likelihood
 from sde_lib import VESDE, VPSDE, CheckerboardOracle, GaussianOracle, MixtureOracle, PointsOracle, RingOracle
+from tests.laws.common import normal
 from tests.registry import PROCESSES, name
 
 every_process = pytest.mark.parametrize("sde", PROCESSES, ids=name)
@@ -92,7 +93,7 @@ def test_points_of_any_shape_with_a_time_for_each_row():
 def test_points_stay_exact_where_noise_is_small():
     """64 dims of size 100, sigma 1e-2: the squares of states are 1e9 times the noise's, and must not swallow it."""
     sde = VESDE()
-    data = torch.randn(5, 64, generator=torch.Generator().manual_seed(2), dtype=torch.float64) + 100
+    data = normal((5, 64), 2) + 100
     t, _, sigma = at(sde, 1e-5)
     x = data[2:3] + sigma * torch.linspace(-1, 1, 64, dtype=torch.float64)
     expected = stats.norm(data[2].numpy(), sigma).logpdf(x[0].numpy()).sum() - math.log(5)
@@ -212,7 +213,7 @@ def test_samples_are_of_the_law(oracle):
     sde = VPSDE()
     x0 = oracle.sample(50_000, seed=2)
     assert x0.shape == (50_000, 2) and x0.dtype == torch.float64
-    z = torch.randn(x0.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    z = normal(x0.shape, 3)
     x = sde.kernel(x0, 0.1).sample(z)
     score = oracle.score(sde)(x, 0.1)
     dot = (x * score).sum(1)

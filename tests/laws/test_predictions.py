@@ -93,27 +93,22 @@ def test_times_of_each_row_act_on_its_row_alone(shape, sde):
     z = torch.randn(shape, generator=g, dtype=torch.float64)
     t = sde.snap(sde.t_min + (sde.T - sde.t_min) * torch.linspace(0.1, 0.9, shape[0], dtype=torch.float64))
     model = ScoreModel(lambda x, label: x * x + label.reshape(-1, *[1] * (x.ndim - 1)), sde, V())
-    together = [
-        sde.drift(x, t),
-        sde.diffusion(x, t).expand_as(x),
-        sde.kernel(x, t).sample(z),
-        sde.posterior(x, z, sde.snap(t / 2), t).sample(z),
-        model(x, t),
-        sde.kernel(x, t).log_prob(z),
-        DenoisingScoreMatching("likelihood", ImportanceTime())(model, x, t=t, z=z),
-    ]
-    for i in range(shape[0]):
-        xi, zi, ti = x[i : i + 1], z[i : i + 1], t[i]
-        alone = [
-            sde.drift(xi, ti),
-            sde.diffusion(xi, ti).expand_as(xi),
-            sde.kernel(xi, ti).sample(zi),
-            sde.posterior(xi, zi, sde.snap(ti / 2), ti).sample(zi),
-            model(xi, ti),
-            sde.kernel(xi, ti).log_prob(zi),
-            DenoisingScoreMatching("likelihood", ImportanceTime())(model, xi, t=ti[None], z=zi),
+    loss = DenoisingScoreMatching("likelihood", ImportanceTime())
+
+    def answers(x, z, t):
+        return [
+            sde.drift(x, t),
+            sde.diffusion(x, t).expand_as(x),
+            sde.kernel(x, t).sample(z),
+            sde.posterior(x, z, sde.snap(t / 2), t).sample(z),
+            model(x, t),
+            sde.kernel(x, t).log_prob(z),
+            loss(model, x, t=t.expand(len(x)), z=z),
         ]
-        for batch, single in zip(together, alone, strict=True):
+
+    together = answers(x, z, t)
+    for i in range(shape[0]):
+        for batch, single in zip(together, answers(x[i : i + 1], z[i : i + 1], t[i]), strict=True):
             assert batch.shape == (shape if batch.ndim > 1 else shape[:1])
             torch.testing.assert_close(batch[i : i + 1], single, rtol=1e-12, atol=1e-12)
 

@@ -5,6 +5,7 @@ import torch
 
 from likelihood import Exact, Hutchinson, Probing, log_likelihood
 from sde_lib import VPSDE, GaussianOracle, RowNoise
+from tests.laws.common import normal
 
 
 def estimates(J, shape, divergence, rows=2000, seed=0):
@@ -15,7 +16,7 @@ def estimates(J, shape, divergence, rows=2000, seed=0):
 
 
 def matrix(d, seed=0):
-    return torch.randn(d, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return normal((d, d), seed)
 
 
 @pytest.mark.parametrize(("shape", "probes"), [((6,), 8), ((1, 4, 4), 16), ((3, 4, 2), 32), ((2, 2, 2, 2), 16)])

@@ -9,13 +9,14 @@ from likelihood import variational_bound
 from score_sde.config.component import build
 from sde_lib import GaussianOracle, Images
 from sde_lib.tabulated import ddpm
+from tests.laws.common import normal
 from tests.recorded import load
 
 MU, S, FINE = 0.3, 0.5, Images(1024, -6.0, 6.0)
 
 
 def gaussian_codes(shape, seed):
-    return FINE.decode(MU + S * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+    return FINE.decode(MU + S * normal(shape, seed))
 
 
 @pytest.mark.quick("linear")

@@ -8,10 +8,11 @@ import torch
 from scipy import stats
 
 from likelihood.results import PerRowResult, numbered, standard_error
+from tests.laws.common import normal
 
 
 def test_the_standard_error_is_scipy_s():
-    values = torch.randn(9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) ** 3
+    values = normal((9, 3)) ** 3
     np.testing.assert_allclose(standard_error(values), stats.sem(values.numpy()), rtol=1e-12)
     result = PerRowResult()
     result.per_image = values[:, 0]

@@ -9,6 +9,7 @@ from scipy import integrate, stats
 
 from likelihood import UniformDequantizer, bits_per_dim, log_likelihood, sde_bits_per_dim, sde_bound, variational_bound
 from sde_lib import VESDE, VPSDE, Epsilon, GaussianOracle, Images, RowNoise, ScoreModel, Standardize, SubVPSDE, Tabulated
+from tests.laws.common import drawn_codes
 from tests.laws.test_densities import correlated, mixture
 from tests.registry import PROCESSES, name
 
@@ -193,7 +194,7 @@ def test_bits_of_a_discretised_gaussian_are_its_entropy_as_by_the_flow():
     p = torch.from_numpy(stats.norm(0, 0.16).cdf(edges.numpy())).diff()
     p = p / p.sum()
     entropy = -(p * p.clamp_min(1e-300).log2()).sum().item()
-    codes = torch.multinomial(p, 1000 * 16, replacement=True, generator=torch.Generator().manual_seed(0)).reshape(1000, 16)
+    codes = drawn_codes(p, 1000, 16)
     score = GaussianOracle(torch.zeros(16, dtype=torch.float64), 0.16).score(sde)
     result = sde_bits_per_dim(sde, score, codes.split(300), images=images)
     assert abs(result.mean - entropy) < 4 * result.standard_error

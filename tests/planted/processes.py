@@ -125,8 +125,8 @@ MUTANTS = [
     Mutant(
         "importance weight dropped",
         "sde_lib/losses.py",
-        "weight = self.times.weight(sde, t) * weighting",
-        "weight = weighting",
+        "return times.weight(sde, t) * weighting_of(",
+        "return weighting_of(",
         "test_predictions.py -k loss_is_the_weighted",
     ),
     Mutant(
@@ -216,8 +216,8 @@ MUTANTS = [
     Mutant(
         "density of times dropped",
         "sde_lib/losses.py",
-        "self.times.weight(sde, t) * weighting_of(",
-        "weighting_of(",
+        "return times.weight(sde, t) * weighting_of(",
+        "return weighting_of(",
         "test_implicit.py -k time_weights",
     ),
     Mutant(
