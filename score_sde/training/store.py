@@ -13,7 +13,6 @@ from torch.optim import Optimizer
 from models.checkpoint import FILE_NAME, read_header
 from models.files import write_tensors
 from score_sde.errors import RunError
-from score_sde.training.ema import Average
 from score_sde.training.kept import newest_readable, older_versions, replace_and_keep
 from score_sde.training.post_hoc import write_snapshot
 from score_sde.training.ranks import Ranks
@@ -56,8 +55,7 @@ class Store:
             RunError: when the weights are not finite. They are not written.
         """
         parts = self._parts[0]
-        averages = {name: part for name, part in parts.items() if isinstance(part, Average)}
-        weights = [local_shard(p).isfinite().all() for part in (parts["raw"], *averages.values()) for p in part.parameters()]
+        weights = [local_shard(p).isfinite().all() for part in parts.values() for p in part.parameters()]
         memory = [~b.isnan().any() for b in parts["raw"].buffers()]
         if self.ranks.any(not bool(torch.stack(weights + memory).all())):
             raise RunError(f"the weights at step {step} are not finite, and were not saved; {self.kept()}")
