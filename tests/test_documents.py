@@ -53,6 +53,7 @@ def test_python_blocks_run(path, tmp_path, monkeypatch, capsys):
             .replace("Uniform(1000)", "Uniform(20)")
             .replace("range(1000)", "range(20)")
             .replace("steps=1000", "steps=20")
+            .replace("data[1500:]", "data[1780:]")
         )
         exec(compile(block, str(path), "exec"), names)
     assert capsys.readouterr().out

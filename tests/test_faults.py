@@ -59,6 +59,7 @@ def test_a_run_killed_before_its_first_save_begins_anew(tmp_path, capsys):
     assert contents(tmp_path / "runs/vp-digits-2")[STATE] == contents(tmp_path / "whole")[STATE]
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_saves_first(tmp_path):
     """The terminal goes for good, with what the run would still say; its last word is its exit code."""
     ours, theirs = os.openpty()

@@ -13,6 +13,7 @@ from score_sde.protocols import arguments_of
 from score_sde.training.settings import Settings
 from sde_lib import RowNoise
 from sde_lib.noise import Stream
+from sde_lib.tensors import by_row
 
 __all__ = ["AUGMENT", "Augmentation", "mirrored", "moved", "turned"]
 
@@ -99,10 +100,6 @@ def _uniform(noise: RowNoise, x: Tensor, count: int) -> Tensor:
     return noise.uniform(torch.empty(len(x), count, dtype=torch.float64, device=x.device))
 
 
-def _by_row(values: Tensor, x: Tensor) -> Tensor:
-    return values.reshape(-1, *[1] * (x.ndim - 1))
-
-
 def mirrored(x: Tensor, which: Tensor, axis: int) -> Tensor:
     """Rows of x (B, ...), reversed along an axis where which (B,) is True.
 
@@ -110,7 +107,7 @@ def mirrored(x: Tensor, which: Tensor, axis: int) -> Tensor:
     tensor([[2, 1],
             [3, 4]])
     """
-    return torch.where(_by_row(which, x), x.flip(axis), x)
+    return torch.where(by_row(which, x), x.flip(axis), x)
 
 
 def turned(x: Tensor, quarters: Tensor) -> Tensor:
@@ -120,8 +117,8 @@ def turned(x: Tensor, quarters: Tensor) -> Tensor:
     tensor([[[[2, 4],
               [1, 3]]]])
     """
-    x = torch.where(_by_row(quarters >= 2, x), x.flip(-2, -1), x)
-    return torch.where(_by_row(quarters % 2 == 1, x), x.rot90(1, (-2, -1)), x)
+    x = torch.where(by_row(quarters >= 2, x), x.flip(-2, -1), x)
+    return torch.where(by_row(quarters % 2 == 1, x), x.rot90(1, (-2, -1)), x)
 
 
 def moved(x: Tensor, by: Tensor, around: bool) -> Tensor:
