@@ -63,7 +63,7 @@ def join(results: Sequence[Result]) -> Result:
 def standard_error(values: Tensor) -> Tensor:
     """Standard error of the mean over the first axis of values, (N, ...), shaped like one row: NaN for a single row."""
     n = len(values)
-    return values.std(0) / n**0.5 if n > 1 else torch.full_like(values[0], math.nan)
+    return values.std(0) / n**0.5 if n > 1 else values.new_full(values.shape[1:], math.nan)
 
 
 def with_error(mean: float, error: float, digits: int = 4) -> str:

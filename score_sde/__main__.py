@@ -2,9 +2,9 @@
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # the current folder comes last: it may hold another project's models.py
+if __name__ == "__main__":  # not in the processes that `certify` spawns, which have this path already
+    sys.path.append(sys.path.pop(0))  # the current folder comes last: it may hold another project's models.py
 
-from score_sde.command_line import main
+    from score_sde.command_line import main
 
-if __name__ == "__main__":
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -54,6 +55,13 @@ def small(tmp_path_factory):
         patch.setattr("score_sde.runs.report.baselines", lambda *_: [])
         assert run.main(["--sde", "vp", "--mode", "train", *TINY]) == 0
     return folder
+
+
+def test_the_processes_that_certify_spawns_find_the_same_modules():
+    """Each imports the main module once more, under another name, and has the path of the first."""
+    before = list(sys.path)
+    runpy.run_module("score_sde.__main__", run_name="__mp_main__")
+    assert sys.path == before
 
 
 @pytest.mark.slow

@@ -453,8 +453,12 @@ def test_inspect_says_what_it_can_of_data_that_are_refused(capsys, tmp_path):
         out = capsys.readouterr().out
         assert all(word in out for word in words), out
         assert run.main(["--mode", "train", "--data", data, "--config.network=mlp", "--dry-run"]) == 2
-    assert run.main(["--mode", "inspect", "--data", "arrays(train='gone.npy')"]) == 2
-    assert "there is no file gone.npy" in capsys.readouterr().err
+    for data, words in (
+        ("arrays(train='gone.npy')", "there is no file gone.npy"),
+        ("arrays(train='a' + b)", "which cannot be read"),
+    ):
+        assert run.main(["--mode", "inspect", "--data", data]) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_inspect_asks_where_the_channels_are(capsys):

@@ -34,6 +34,12 @@ class Mine(Dataset):
 
 class Neither:
     pass
+
+class WithoutLevels:
+    train = test = np.zeros((9, 2))
+    class transform:
+        def dequantize(raw, u):
+            return raw
 """
 
 
@@ -134,5 +140,7 @@ def test_objects_that_are_no_data_set_are_refused(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UsageError, match="train, test, and Images or Standardize as its transform was needed, or a torch Dataset"):
         data_set("own_too:Neither")
+    with pytest.raises(UsageError, match="train, test, and Images or Standardize as its transform was needed"):
+        data_set("own_too:WithoutLevels")
     with pytest.raises(UsageError, match=r"config.data is 'own_too:Mine\(rows=4\)', which was refused: it has 4 items"):
         data_set("own_too:Mine(rows=4)")

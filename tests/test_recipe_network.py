@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,3 +96,17 @@ def test_a_short_name_is_known_once_the_package_is_imported(forget, monkeypatch,
     importlib.import_module("own_networks")
     assert run.main(["--config.network=patch(width=16)", "--dry-run"]) == 0
     assert "PatchTransformer(shape=" in capsys.readouterr().out
+
+
+def test_a_registered_network_of_a_run_with_classes_is_built_for_them(forget):
+    """The config of the run says nothing of classes; the checkpoint does."""
+    text = PATCH.replace("outputs=1):", "outputs=1, condition=0):").replace(
+        "def forward(self, x, noise_label)", "def forward(self, x, noise_label, y=None)"
+    )
+    text = text.replace("self.last = zero_init", "self.of_class = nn.Embedding(condition, width)\n        self.last = zero_init")
+    (Path("own_networks") / "patch.py").write_text(text)
+    options = ["--config.network=own_networks:PatchTransformer(width=16, depth=1)", "--config.train.held_out=0"]
+    train = ["--sde", "vp", "--mode", "train", "--data", "digits(classes=True)", "--config.train.steps=1", "--config.sample.num=2"]
+    assert run.main([*train, "--workdir", "trained", "--config.likelihood.tolerance=1.0", *options]) == 0
+    forget()
+    assert run.main(["--mode", "sample", "--workdir", "trained", "--num", "2", "--steps", "2"]) == 0

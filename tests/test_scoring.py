@@ -19,8 +19,9 @@ from PIL import Image
 import run
 from models import MLP
 from models.checkpoint import save
+from score_sde.config.config import dump, restore
 from score_sde.data import FashionMNIST, Idx
-from score_sde.runs.scores import warn_if_above_target
+from score_sde.runs.scores import load_for_scoring, warn_if_above_target
 from sde_lib import VPSDE, Epsilon, Images, ScoreModel
 from tests.test_sampling import ENVIRONMENT, ROOT
 
@@ -31,7 +32,6 @@ LOOSE = ["--config.likelihood.tolerance=0.03"]
 def folder(tmp_path_factory):
     """A run on an array of one's own, with a network that was never trained."""
     from configs.default import get_config
-    from score_sde.config.config import dump
 
     where = tmp_path_factory.mktemp("run")
     np.save(where / "own.npy", np.random.default_rng(0).integers(0, 17, (400, 1, 4, 4), dtype=np.uint8))
@@ -84,6 +84,36 @@ def test_other_images_and_the_training_split_are_scored(folder, capsys):
     assert score(folder, "--out", "train.npz", "--split", "train") == 0
     with np.load("train.npz") as file:
         assert file["bits_per_dim"].shape == (360,)
+
+
+def test_a_run_is_scored_without_dropout(folder):
+    config = restore(folder / "config.json")
+    for data in (None, str(folder / "own.npy")):
+        model = load_for_scoring(folder, config, "cpu", data, None).model
+        assert not any(module.training for module in model.modules())
+
+
+LABELLED = """
+import torch
+class Net(torch.nn.Module):
+    def __init__(self, shape, condition=0):
+        super().__init__()
+        self.embedding, self.last = torch.nn.Embedding(condition, 8), torch.nn.Linear(8, shape[0])
+    def forward(self, x, noise_label, y=None):
+        return x if y is None else x + self.last(self.embedding(y))
+"""
+
+
+def test_a_network_of_ones_own_with_classes_is_scored_on_the_run_s_data(tmp_path, monkeypatch, capsys):
+    (tmp_path / "labelled.py").write_text(LABELLED)
+    monkeypatch.syspath_prepend(tmp_path)
+    rows = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
+    np.save("x.npy", rows), np.save("y.npy", (rows[:, 0] > 0).astype(np.int64))
+    given = ["--data", "arrays(train='x.npy', train_y='y.npy')", "--config.network=labelled:Net", "--config.train.held_out=0"]
+    assert run.main(["--workdir", "run", *given, "--config.train.steps=3", *LOOSE, "--config.sample.num=4"]) == 0
+    first = json.loads(Path("run/likelihood.json").read_text())["nats"]
+    assert score(Path("run")) == 0, capsys.readouterr().err
+    assert json.loads(Path("run/likelihood.json").read_text())["nats"] == first
 
 
 def test_one_image_has_no_error_and_its_record_is_json(folder):

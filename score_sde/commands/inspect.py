@@ -43,8 +43,8 @@ def _files(data: Component, refusal: UsageError) -> str:
     Raises:
         UsageError: the refusal itself, when the files cannot be read either.
     """
-    values: dict[str, Any] = {key: data.literal(key) for key in data.arguments}
     try:
+        values: dict[str, Any] = {key: data.literal(key) for key in data.arguments}
         return describe_files(data.name, **values)
     except (KeyError, TypeError, ValueError):
         raise refusal from None

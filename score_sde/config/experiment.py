@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
@@ -127,8 +128,11 @@ def _require_positive(section: str, **values: float) -> None:
             raise ValueError(f"{section}.{key} is {value}, and a positive number was needed")
 
 
-def assemble(config: ConfigDict, trained: tuple[ScoreModel, tuple[int, ...]] | None = None) -> Experiment:
-    """Build the objects of a config, and try them on one row of the data. A trained model and its shape take a new one's place.
+def assemble(config: ConfigDict, trained: Callable[[int], tuple[ScoreModel, tuple[int, ...]]] | None = None) -> Experiment:
+    """Build the objects of a config, and try them on one row of the data.
+
+    trained(classes) loads the model of a run on data with so many classes, and gives it with the shape of a sample. Without it,
+    the model is a new one.
 
     Raises:
         UsageError: when a component is refused or does not work with the others, nothing reads a key, or a trained model does not
@@ -142,9 +146,12 @@ def assemble(config: ConfigDict, trained: tuple[ScoreModel, tuple[int, ...]] | N
     seed = reads.seed
     shape, classes = tuple(data.train.shape[1:]), _classes_of(data)
     torch.manual_seed(seed)  # the initial weights
-    if trained is not None and trained[1] != shape:
-        raise UsageError(f"config.data is {reads.data!r}, of shape {shape}, and the run was trained on data of shape {trained[1]}")
-    model = ScoreModel(*parts_of_model(reads, shape, classes), data.transform) if trained is None else trained[0]
+    if trained is None:
+        model = ScoreModel(*parts_of_model(reads, shape, classes), data.transform)
+    else:
+        model, known = trained(classes)
+        if known != shape:
+            raise UsageError(f"config.data is {reads.data!r}, of shape {shape}, and the run was trained on data of shape {known}")
     try:
         settings = Settings(**{field.name: getattr(reads.train, field.name) for field in fields(Settings)})
     except ValueError as error:
@@ -261,6 +268,7 @@ def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
     Raises:
         UsageError: when a component fails.
     """
+    was_training = experiment.model.training  # a trained model is to be used, without dropout
     model, sampler, scoring = experiment.model.eval(), experiment.sampling.sampler, experiment.scoring
     train = experiment.data.train
     codes = train[:1] if len(train) else train.new_zeros(1, *train.shape[1:])
@@ -294,4 +302,4 @@ def _rehearse(experiment: Experiment, config: dict[str, Any]) -> None:
             part()
         except Exception as error:
             raise UsageError(f"config.{key} is {config[key]!r}, which does not work here: {first_line(error)}") from error
-    model.train()
+    model.train(was_training)

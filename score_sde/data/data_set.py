@@ -32,10 +32,10 @@ class DataSet:
         """The data set of a source, an object with train, test and transform, and perhaps the optional attributes.
 
         Raises:
-            TypeError: when the source lacks train, test or transform, or transform has no `dequantize`.
+            TypeError: when the source lacks train, test or transform, or transform is no `DataTransform`.
         """
         missing = [name for name in ("train", "test", "transform") if not hasattr(source, name)]
-        if missing or not hasattr(source.transform, "dequantize"):
+        if missing or not all(hasattr(source.transform, name) for name in ("dequantize", "levels")):
             raise TypeError("a data set with train, test, and Images or Standardize as its transform was needed")
         optional = {name: getattr(source, name, None) for name in ("train_y", "test_y", "class_names", "truth")}
         return cls(source.train, source.test, source.transform, **optional)

@@ -44,8 +44,10 @@ def config_of_run(arguments: Any, overrides: list[tuple[str, str]]) -> tuple[Pat
     return folder, config
 
 
-def open_run(folder: Path, config: Any, device: torch.device | str) -> Run:
+def open_run(folder: Path, config: Any, device: torch.device | str, classes: int = 0) -> Run:
     """Load a run from its folder. A user's network or process is built from the config.
+
+    classes is how many classes a user's network is built for, when the checkpoint does not have its arguments.
 
     When the checkpoint is damaged, the newest readable one before it is used, with a warning on stderr.
 
@@ -56,12 +58,12 @@ def open_run(folder: Path, config: Any, device: torch.device | str) -> Run:
 
     def read(path: Path) -> tuple[ScoreModel, tuple[int, ...]]:
         header = read_header(path)
-        named = (header["network"]["arguments"] or {}).get("shape")  # our networks record their shape; a user's may not
-        found = header.get("shape") or named
+        arguments = header["network"]["arguments"] or {}  # registered networks record them
+        found = header.get("shape") or arguments.get("shape")
         if found is None:
             raise RunError(f"the checkpoint in {folder} does not say what shape a sample has: write it with save(..., shape=...)")
         own = header["network"]["name"] not in NETWORKS or header["network"]["arguments"] is None or header["sde"].get("own")
-        network, sde, _ = parts_of_model(config, tuple(found)) if own else (None, None, None)
+        network, sde, _ = parts_of_model(config, tuple(found), arguments.get("condition", classes)) if own else (None, None, None)
         return load(path, network=network, sde=sde, device=device), tuple(found)
 
     folder = folder.resolve()  # messages name folders from the root

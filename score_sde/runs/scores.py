@@ -58,11 +58,10 @@ def load_for_scoring(folder: Path, config: Any, device: str, data: str | None, s
         )
     split = split or "test"
     if data is None:
-        opened = open_run(folder, config, "cpu")  # where the experiment is tried
-        experiment = assemble(config, opened)
+        experiment = assemble(config, lambda classes: open_run(folder, config, "cpu", classes))  # it is tried on the CPU
         own = experiment.data
         codes, y = own.part(split)
-        return ScoringInput(opened.model.to(device), experiment.scoring, codes, own.train, own.truth, y)
+        return ScoringInput(experiment.model.to(device), experiment.scoring, codes, own.train, own.truth, y)
     model, shape = open_run(folder, config, device)
     other = None if Path(data).suffix in ENDINGS else data_set(data_of(data))
     found, y = (None, None) if other is None else other.part(split)

@@ -18,6 +18,7 @@ def test_the_standard_error_is_scipy_s():
     result.per_image = values[:, 0]
     assert result.standard_error == pytest.approx(stats.sem(values[:, 0].numpy()), rel=1e-12)
     assert math.isnan(standard_error(values[:1, 0])) and standard_error(values[:1]).shape == (3,)
+    assert math.isnan(standard_error(values[:0, 0])) and standard_error(values[:0]).shape == (3,)
 
 
 def test_rows_are_numbered_across_batches_and_empty_batches_are_skipped():

@@ -4,6 +4,13 @@ from tests.planted.mutant import Mutant
 
 MUTANTS = [
     Mutant(
+        "a run is scored with dropout",
+        "score_sde/config/experiment.py",
+        "model.train(was_training)",
+        "model.train()",
+        "../test_scoring.py -k dropout",
+    ),
+    Mutant(
         "training without its autocast",
         "score_sde/training/trainer.py",
         "objective(self.training_model, x0",
