@@ -36,8 +36,8 @@ class Predictor(ABC):
 
     @property
     def convergence(self) -> int:
-        """The order of convergence on the probability flow: order, unless the literature counts otherwise."""
-        return self.order
+        """The order of convergence on the probability flow: order, unless the literature counts otherwise; 0 without an order."""
+        return getattr(self, "order", 0)  # a predictor of one's own may declare none
 
     def check(self, rsde: ReverseSDE) -> None:
         """Refuse, with a sentence, a process or a score function that the step cannot use.

@@ -10,7 +10,7 @@ import run
 OWN = """
 from dataclasses import dataclass
 import torch
-from samplers import EulerMaruyama, Step
+from samplers import EulerMaruyama, Predictor, Step
 
 @dataclass(frozen=True)
 class Mine(EulerMaruyama):
@@ -51,6 +51,11 @@ class Lost(EulerMaruyama):
 @dataclass(frozen=True)
 class Overrated(EulerMaruyama):
     order = 2
+
+@dataclass(frozen=True)
+class Modest(Predictor):
+    def step(self, rsde, x, t, s, memory, noise):
+        return EulerMaruyama().step(rsde, x, t, s, memory, noise)
 """
 
 
@@ -113,6 +118,12 @@ def test_right_samplers_pass(predictor, capsys):
 def test_with_a_corrector(capsys):
     assert certify("ddim", "--corrector", "langevin(snr=0.05)", "--sde", "vp") == 0
     assert "Langevin" in capsys.readouterr().out
+
+
+def test_a_predictor_without_an_order_is_certified(capsys, monkeypatch):
+    monkeypatch.setattr("score_sde.evaluation.certification.certify_laws", lambda *_: iter(()))
+    assert certify("own_steps:Modest", "--sde", "vp") == 0
+    assert "VPSDE            Modest " in capsys.readouterr().out
 
 
 def test_mistakes(capsys):
