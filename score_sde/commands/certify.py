@@ -12,6 +12,7 @@ from score_sde.errors import RunError, UsageError
 from score_sde.evaluation.certification import certify, impulse_table, law_table
 from score_sde.flags import add_out, add_process
 from score_sde.runs.report import write_json
+from score_sde.training.faults import explain_writing
 
 SHORT = {"annealed": "annealed(steps=5)"}  # its 100 moves a time would make 100 times as many draws to follow
 
@@ -43,7 +44,9 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
     print(f"{impulse_table(impulses)}\n\n{law_table(laws)}")
     if arguments.out is not None:
         record = {"impulses": [row._asdict() for row in impulses], "laws": [row._asdict() for row in laws]}
-        write_json(record, arguments.out.with_suffix(".json"))
+        path = arguments.out.with_suffix(".json")
+        with explain_writing(path.parent.resolve()):
+            write_json(record, path)
     failures = sum(row.verdict == "fail" for row in impulses) + sum(row.verdict == "fail" for row in laws)
     seconds = time.perf_counter() - start
     if failures:

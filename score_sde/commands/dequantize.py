@@ -12,6 +12,8 @@ from score_sde.runs.devices import choose_device
 from score_sde.runs.opened import config_of_run
 from score_sde.runs.scores import load_for_scoring
 from score_sde.training.dequantizer import fit_in_folder
+from score_sde.training.faults import explain_writing
+from score_sde.training.lock import passing_lock
 
 STEPS = 2000
 
@@ -37,6 +39,8 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
         raise UsageError(f"--steps {steps}: at least one step is needed")
     print(f"run        {folder.resolve()}")
     if not arguments.dry_run:
-        path = fit_in_folder(model, codes, folder, steps, config.seed)
+        refusal = f"another command is fitting a dequantizer in {folder.resolve()}: wait for its end"
+        with explain_writing(folder.resolve()), passing_lock(folder / ".dequantizer.lock", refusal):
+            path = fit_in_folder(model, codes, folder, steps, config.seed)
         option = shlex.quote(f"--config.likelihood.dequantize=variational(file='{path}')")
         print(f"  {path.resolve()}\nnext:\n  {command('likelihood', sde=arguments.sde, workdir=folder)} {option}")

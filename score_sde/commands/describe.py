@@ -10,6 +10,7 @@ from score_sde.config.experiment import assemble
 from score_sde.config.overrides import config_of
 from score_sde.evaluation.describe import equations, picture
 from score_sde.flags import add_config, add_dry_run, add_out, add_seed
+from score_sde.training.faults import explain_writing
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -27,5 +28,6 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
     print(equations(experiment.model, experiment.objective, data.train))
     if not arguments.dry_run:
         path = (arguments.out or Path(f"describe-{experiment.name}")).with_suffix(".png")
-        picture(experiment.model.sde, data.train, data.transform, experiment.seed, path)
+        with explain_writing(path.parent.resolve()):
+            picture(experiment.model.sde, data.train, data.transform, experiment.seed, path)
         print(f"\npicture: {path.resolve()}")

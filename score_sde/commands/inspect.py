@@ -12,6 +12,7 @@ from score_sde.config.overrides import config_of
 from score_sde.data.inspection import describe_data, describe_files, draw_contact_sheet
 from score_sde.errors import UsageError
 from score_sde.flags import add_config, add_dry_run, add_out
+from score_sde.training.faults import explain_writing
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,8 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
     print(describe_data(data, build("sde", config.sde)))
     if not arguments.dry_run:
         path = (arguments.out or Path(f"inspect-{config.name}")).with_suffix(".png")
-        draw_contact_sheet(data, path)
+        with explain_writing(path.parent.resolve()):
+            draw_contact_sheet(data, path)
         print(f"\npicture: {path.resolve()}")
 
 

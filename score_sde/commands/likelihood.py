@@ -7,6 +7,7 @@ import time
 
 from score_sde.errors import UsageError
 from score_sde.flags import add_device, add_dry_run, add_out, add_process, add_seed, add_workdir
+from score_sde.runs.batches import kept_batches
 from score_sde.runs.devices import choose_device
 from score_sde.runs.estimators import score_set
 from score_sde.runs.opened import config_of_run
@@ -14,6 +15,7 @@ from score_sde.runs.report import compare_with_baselines, write_json
 from score_sde.runs.samples import strip_ending, with_ending
 from score_sde.runs.scores import draw_scores, load_for_scoring, plan_scoring, save_scores, warn_if_above_target
 from score_sde.runs.side_by_side import summary
+from score_sde.training.faults import explain_writing
 from score_sde.training.ranks import torchrun_ranks
 
 
@@ -51,20 +53,20 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
             plan = plan_scoring(model, scoring, codes, y, arguments.target_error, config.seed)
             scoring, text = ranks.broadcast(plan)
             say(f"for +-{arguments.target_error:g}: {text}")
-        parts = with_ending(stem, ".parts")
-        results = score_set(model, scoring, codes, config.seed, parts, ranks, keep_latents=arguments.out is not None, y=y)
-        result = summary(results)
-        if ranks.rank > 0:
-            return
-        seconds = time.perf_counter() - start
-        what = arguments.data or arguments.split or "test"
-        text, record = compare_with_baselines(result, model, config.seed, train, codes, what, truth)
-        written = [with_ending(stem, ".json"), with_ending(stem, ".png")]
-        write_json(record | {"seconds": round(seconds, 2)}, written[0])
-        draw_scores(result, codes, model.data, written[1])
+        with explain_writing(stem.parent.resolve()), kept_batches(stem, ranks) as parts:
+            results = score_set(model, scoring, codes, config.seed, parts, ranks, keep_latents=arguments.out is not None, y=y)
+            result = summary(results)
+            if ranks.rank > 0:
+                return
+            seconds = time.perf_counter() - start
+            what = arguments.data or arguments.split or "test"
+            text, record = compare_with_baselines(result, model, config.seed, train, codes, what, truth)
+            written = [with_ending(stem, ".json"), with_ending(stem, ".png")]
+            write_json(record | {"seconds": round(seconds, 2)}, written[0])
+            draw_scores(result, codes, model.data, written[1])
+            if arguments.out is not None:
+                written.append(with_ending(stem, ".npz"))
+                save_scores(results, written[2])
         missed = "" if arguments.target_error is None else warn_if_above_target(result, arguments.target_error)
         print(f"{text}\n{missed}  {seconds:.1f} s")
-        if arguments.out is not None:
-            written.append(with_ending(stem, ".npz"))
-            save_scores(results, written[2])
         print("\n".join(f"  {path.resolve()}" for path in written))

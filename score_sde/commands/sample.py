@@ -12,6 +12,7 @@ from score_sde.flags import add_device, add_dry_run, add_out, add_process, add_s
 from score_sde.runs.devices import choose_device
 from score_sde.runs.opened import config_of_run, open_run, sampling_of
 from score_sde.runs.samples import FORMATS, strip_ending, write_samples
+from score_sde.training.faults import explain_writing
 from score_sde.training.ranks import torchrun_ranks
 
 
@@ -48,7 +49,8 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
             return
         start = time.perf_counter()
         formats, classes = tuple(arguments.format), tuple(arguments.classes)
-        paths, nfe = write_samples(model, sampling, shape, config.seed, stem, formats, ranks, classes)
+        with explain_writing(stem.parent.resolve()):
+            paths, nfe = write_samples(model, sampling, shape, config.seed, stem, formats, ranks, classes)
         if ranks.rank == 0:
             seconds = time.perf_counter() - start
             print(f"{sampling.num} samples, seed {config.seed}, {nfe} network calls a batch, {seconds:.1f} s:")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import time
+from pathlib import Path
 from typing import Any
 
 from score_sde.config.config import restore
 from score_sde.config.data_sets import require_rows
-from score_sde.config.experiment import assemble
+from score_sde.config.experiment import Experiment, assemble
 from score_sde.config.overrides import config_of, override_free
 from score_sde.errors import UsageError
 from score_sde.flags import add_config, add_device, add_dry_run, add_seed, add_workdir
 from score_sde.program import command
 from score_sde.runs import session
+from score_sde.runs.batches import kept_batches
 from score_sde.runs.devices import choose_device
 from score_sde.runs.estimators import score_set
 from score_sde.runs.folders import existing_run, new_run
@@ -21,7 +24,7 @@ from score_sde.runs.metrics import append_metrics
 from score_sde.runs.report import compare_with_baselines, reverse_strip, write_json
 from score_sde.runs.samples import write_samples
 from score_sde.runs.side_by_side import summary
-from score_sde.training.ranks import torchrun_ranks, world_size
+from score_sde.training.ranks import Ranks, torchrun_ranks, world_size
 from score_sde.training.store import CONFIG_NAME
 
 FIXED = ("config", "data", "objective", "weighting", "parameterization", "schedule")  # flags that --resume cannot change
@@ -55,12 +58,16 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
             arguments.workdir = ranks.broadcast(folder)
         folder = arguments.workdir
         say(f"{experiment}\nfolder     {folder.resolve()}\n")
-        session.train(experiment, config, folder, device, resume=arguments.resume, ranks=ranks)
+        evaluate = functools.partial(_evaluate, experiment, folder, arguments.sde, ranks)
+        session.train(experiment, config, folder, device, resume=arguments.resume, ranks=ranks, afterwards=evaluate)
 
-        model, data, shape = experiment.model, experiment.data, tuple(experiment.data.train.shape[1:])
-        write_samples(model, experiment.sampling, shape, experiment.seed, folder / "samples", ranks=ranks)
-        start = time.perf_counter()
-        parts = folder / "likelihood.parts"
+
+def _evaluate(experiment: Experiment, folder: Path, sde: str | None, ranks: Ranks) -> None:
+    """Sample and score a trained experiment, write the results into its folder, and print the next commands."""
+    model, data, shape = experiment.model, experiment.data, tuple(experiment.data.train.shape[1:])
+    write_samples(model, experiment.sampling, shape, experiment.seed, folder / "samples", ranks=ranks)
+    start = time.perf_counter()
+    with kept_batches(folder / "likelihood", ranks) as parts:
         result = summary(score_set(model, experiment.scoring, data.test, experiment.seed, parts, ranks, y=data.test_y))
         seconds = time.perf_counter() - start
         if ranks.rank > 0:
@@ -70,11 +77,11 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
         write_json(record | {"seconds": round(seconds, 2)}, folder / "likelihood.json")
         number: dict[str, Any] = {key: record[key] for key in ("bits_per_dim", "nats", "standard_error") if key in record}
         append_metrics(folder, {"step": experiment.settings.steps, **number})
-        files = ", ".join(sorted(path.name for path in folder.glob("[!.]*")))
-        print(f"\n{text}\n\nthe run is in {folder.resolve()}: {files}\nnext:")
-        for name in ("sample", "likelihood"):
-            print(f"  {command(name, sde=arguments.sde, workdir=folder)}")
-        print(f"  python -c \"from models import load; print(load('{folder}'))\"")
+    files = ", ".join(sorted(path.name for path in folder.glob("[!.]*")))
+    print(f"\n{text}\n\nthe run is in {folder.resolve()}: {files}\nnext:")
+    for name in ("sample", "likelihood"):
+        print(f"  {command(name, sde=sde, workdir=folder)}")
+    print(f"  python -c \"from models import load; print(load('{folder}'))\"")
 
 
 def _resumed(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> Any:

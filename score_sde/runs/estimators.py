@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -15,7 +14,8 @@ from likelihood import BitsPerDim, SDEBits, VariationalBits, bits_per_dim, sde_b
 from likelihood.results import join
 from score_sde.config.experiment import Scoring
 from score_sde.evaluation.reals import LogDensity, score_reals
-from score_sde.runs.batches import do_batches, read_batches
+from score_sde.protocols import arguments_of
+from score_sde.runs.batches import do_batches, on_rank_zero, read_batches, refuse_another_job
 from score_sde.runs.samples import conditioned_score
 from score_sde.runs.side_by_side import Result
 from score_sde.training.fingerprint import digest, fingerprint_of_model
@@ -40,8 +40,11 @@ def score_set(
     """Bits/dim of integers by the estimator of scoring, or by all side by side; nats of real numbers, by the flow.
 
     The results are by the names of their estimators; `summary` makes one of them. codes (N, *shape) are the raw data, and y (N,)
-    the classes of the rows if they have any. Each batch is kept in the folder parts until all are done, so that the same call
-    after an interruption computes the rest. Ranks share the batches, and each rank gets the whole result.
+    the classes of the rows if they have any. Each batch is kept in the folder parts, of `kept_batches`, so that the same call after
+    an interruption computes the rest. Ranks share the batches, and each rank gets the whole result.
+
+    Raises:
+        UsageError: when parts holds batches of another job.
     """
     names = _estimators(model, scoring)
     starts = range(0, len(codes), scoring.batch_size)
@@ -50,16 +53,14 @@ def score_set(
         "scoring": repr(scoring),
         "latents": keep_latents,
         "data": digest(codes, y),
+        "network": repr(arguments_of(model.network)),
         "model": fingerprint_of_model(model),
     }
+    on_rank_zero(ranks, lambda: refuse_another_job(parts.resolve(), job))
     for name in names:
         score = _score_batch(name, model, scoring, codes, seed, keep_latents, y)
         do_batches(parts / name, job, starts, score, ranks, f"likelihood, {name}")
-    found = {name: join([_result(KINDS[name], part) for part in read_batches(parts / name, starts)]) for name in names}
-    ranks.barrier()
-    if ranks.rank == 0:
-        shutil.rmtree(parts)
-    return found
+    return {name: join([_result(KINDS[name], part) for part in read_batches(parts / name, starts)]) for name in names}
 
 
 def _estimators(model: ScoreModel, scoring: Scoring) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ from models.files import write_atomically
 from score_sde.config.config import dump
 from score_sde.errors import UsageError, first_line
 from score_sde.runs.folders import new_run
+from score_sde.training.faults import explain_writing
+from score_sde.training.lock import passing_lock
 from score_sde.training.store import CONFIG_NAME
 
 __all__ = ["import_run", "options_of"]
@@ -50,8 +52,8 @@ def import_run(source: Path, out: Path | None, family: str | None, options: Any)
     except (FileNotFoundError, ValueError) as error:
         said = first_line(error)
         raise UsageError(f"--from {source}: {said}{'; give the config with --options' if 'config' in said else ''}") from error
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out {out} is there already: name a folder that is empty or not there")
+    if out is not None:
+        _require_empty(out)
     network: Any = model.network
     raw, ema = network.state_dict(), averaged.network.state_dict()
     shape = network.arguments["shape"]
@@ -61,8 +63,13 @@ def import_run(source: Path, out: Path | None, family: str | None, options: Any)
     config.sample.sampler = SAMPLER
     folder = new_run(f"imported-{config.name}", out)
     same = all(torch.equal(raw[name], ema[name]) for name in raw)
-    save(model, folder / FILE_NAME, ema=None if same else ema, shape=shape)
-    write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
+    refusal = f"another command is importing into {folder.resolve()}: name another --out"
+    with explain_writing(folder.resolve()):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with passing_lock(folder.with_name(f".{folder.name}.lock"), refusal):
+            _require_empty(folder)
+            save(model, folder / FILE_NAME, ema=None if same else ema, shape=shape)
+            write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(dump(config)))
     arguments = ", ".join(f"{key}={reprlib.repr(value)}" for key, value in network.arguments.items())  # sigmas may be many
     lines = {
         "network": f"{type(network).__name__}({arguments}), {sum(p.numel() for p in network.parameters()):,} parameters",
@@ -73,3 +80,13 @@ def import_run(source: Path, out: Path | None, family: str | None, options: Any)
         "folder": folder.resolve(),
     }
     return folder, "\n".join(f"{key:<10} {value}" for key, value in lines.items())
+
+
+def _require_empty(out: Path) -> None:
+    """Refuse a folder that has files in it.
+
+    Raises:
+        UsageError: when it has, or is a file.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"--out {out} is there already: name a folder that is empty or not there")

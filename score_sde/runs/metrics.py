@@ -14,6 +14,8 @@ from score_sde.evaluation.figures import loss_curve
 __all__ = ["CURVE_NAME", "METRICS_NAME", "append_metrics", "draw_curve", "forget_after", "log_to", "read_metrics"]
 
 METRICS_NAME, CURVE_NAME, BOARD_NAME = "metrics.jsonl", "loss.png", "tensorboard"
+ERRORS = {"held_out": "held_out_error", "look_bits_per_dim": "look_error", "look_nats": "look_error"}  # by the value that has it
+NUMBERS = ("loss", *ERRORS, *ERRORS.values())  # what `loss_curve` draws
 
 
 def log_to(folder: Path, tensorboard: bool, step: int) -> Callable[[int, dict[str, Any]], None]:
@@ -57,15 +59,29 @@ def append_metrics(folder: Path, row: dict[str, Any]) -> None:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of the run's metrics. Damaged lines, such as one that a crash cut short, are left out."""
-    path, rows = folder / METRICS_NAME, []
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and "step" in row:
-            rows.append(row)
-    return rows
+    path = folder / METRICS_NAME
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else ()
+    return [row for row in map(_row, lines) if row is not None]
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """The row in a line; None when it is no JSON, has no step, a number of another type, or a value without its error."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):  # RecursionError: brackets in brackets
+        return None
+    if not isinstance(row, dict) or type(row.get("step")) is not int:
+        return None
+    numbers = all(_is_number(row[key]) for key in ("step", *NUMBERS) if row.get(key) is not None)
+    return row if numbers and all(error in row for key, error in ERRORS.items() if key in row) else None
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a number that a float can hold."""
+    try:
+        return type(value) in (int, float) and bool(float(value) or True)  # type: ignore[arg-type]
+    except OverflowError:
+        return False
 
 
 def forget_after(folder: Path, step: int) -> None:

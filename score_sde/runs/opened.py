@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from models import load
 from models.checkpoint import FILE_NAME, read_header
 from models.registry import NETWORKS
+from score_sde.config.component import build
 from score_sde.config.config import require, restore
 from score_sde.config.experiment import Sampling, parts_of_model, try_sampler
 from score_sde.config.overrides import override_free
@@ -53,6 +55,7 @@ def open_run(folder: Path, config: Any, device: torch.device | str, classes: int
 
     Raises:
         RunError: when the checkpoint does not have the shape of a sample.
+        UsageError: when the process of the config is not the checkpoint's.
         ValueError: when no checkpoint can be read.
     """
 
@@ -67,8 +70,19 @@ def open_run(folder: Path, config: Any, device: torch.device | str, classes: int
         return load(path, network=network, sde=sde, device=device), tuple(found)
 
     folder = folder.resolve()  # messages name folders from the root
-    _, (model, shape) = newest_readable(folder / FILE_NAME, read)
+    path, (model, shape) = newest_readable(folder / FILE_NAME, read)
+    named = config.sde == type(model.sde).__name__  # by its class alone, as an import writes it
+    if not named and _text(build("sde", config.sde)) != _text(model.sde):
+        raise UsageError(
+            f"{folder / CONFIG_NAME} says sde={config.sde!r}, and {path.name} was trained with {model.sde!r}: "
+            "put the config of that training back"
+        )
     return Run(model, shape)
+
+
+def _text(sde: Any) -> str:
+    """The repr of a process, with whole numbers written as real ones."""
+    return re.sub(r"(?<![\w.])(\d+)(?![\w.])", r"\1.0", repr(sde))
 
 
 def sampling_of(config: Any, run: Run) -> Sampling:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from score_sde.config.experiment import Experiment
+from score_sde.runs.batches import kept_batches
 from score_sde.runs.estimators import score_set
 from score_sde.runs.samples import write_samples
 from score_sde.training.trainer import Trainer
@@ -34,7 +35,7 @@ def preview(experiment: Experiment, trainer: Trainer, folder: Path) -> dict[str,
     loose = max(TOLERANCE, experiment.scoring.tolerance)
     scoring = dataclasses.replace(experiment.scoring, tolerance=loose, estimator="flow")
     y = data.test_y
-    parts = stem.with_name(f"{step}.likelihood.parts")
     y = None if y is None else y[:ROWS]
-    (result,) = score_set(model, scoring, data.test[:ROWS], experiment.seed, parts, trainer.ranks, y=y).values()
+    with kept_batches(stem.with_name(f"{step}.likelihood"), trainer.ranks) as parts:
+        (result,) = score_set(model, scoring, data.test[:ROWS], experiment.seed, parts, trainer.ranks, y=y).values()
     return {f"look_{result.unit}": result.mean, "look_error": result.standard_error}

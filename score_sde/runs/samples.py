@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from score_sde.config.experiment import Sampling
 from score_sde.errors import UsageError
 from score_sde.evaluation.figures import image_grid, is_drawable, save_picture, scatter, standardized
 from score_sde.protocols import arguments_of, streams
-from score_sde.runs.batches import do_batches, read_batches, save_npz
+from score_sde.runs.batches import do_batches, kept_batches, read_batches, save_npz
 from score_sde.training.fingerprint import fingerprint_of_model
 from score_sde.training.ranks import Ranks
 from sde_lib import ScoreModel
@@ -36,6 +37,8 @@ __all__ = [
 
 FORMATS = ("npy", "npz", "grid", "png", "gif")
 GRID, FILM = 256, 64  # the most images in a grid and in a film
+ALL = "all.npy"  # the file of all rows, beside the batches
+LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db")  # files that a desktop puts into a folder that it shows
 
 
 class Written(NamedTuple):
@@ -76,7 +79,7 @@ def write_samples(
         npy: the array (num, *shape).
         npz: the same array as `samples`, with `seed` and `nfe`.
         grid: stem.png, with the first 256 images or all points of a plane.
-        png: a folder stem/ with one picture a sample.
+        png: a folder stem/ with one picture a sample. It takes the place of a folder of pictures that an earlier command wrote.
         gif: a film of the first 64 images on their way from noise.
 
     classes are assigned to the rows in turn; they are all classes of the model unless given. Each batch is kept in stem.parts/
@@ -84,14 +87,25 @@ def write_samples(
     batches, and rank 0 writes.
 
     Raises:
-        UsageError: when a format needs pictures and the samples are none, or stem.parts/ belongs to another command.
+        UsageError: when a format needs pictures and the samples are none, the model does not know a class, stem.parts/ belongs to
+            another command, another command is writing these files, or the folder for png holds anything else.
     """
     drawable = is_drawable(shape) and model.data is not None
     formats = formats or (("npy", "grid") if drawable or shape == (2,) else ("npy",))
     _check(formats, sampling.sampler, shape, drawable)
-    parts = stem.with_name(f"{stem.name}.parts")
-    job = {"seed": seed, "num": sampling.num, "batch_size": sampling.batch_size, "sampler": repr(sampling.sampler)}
-    job |= {"classes": list(classes)} if classes else {}
+    if "png" in formats:
+        _require_pictures_alone(stem)
+    classes_of(model, range(1), classes)
+    job = {
+        "seed": seed,
+        "num": sampling.num,
+        "batch_size": sampling.batch_size,
+        "sampler": repr(sampling.sampler),
+        "classes": list(classes),
+        "shape": list(shape),
+        "network": repr(arguments_of(model.network)),
+        "model": fingerprint_of_model(model),
+    }
     starts = range(0, sampling.num, sampling.batch_size)
     device = next(model.parameters()).device
 
@@ -103,14 +117,14 @@ def write_samples(
         x, nfe = sampling.sampler.sample(model.sde, score_fn(rows), (len(rows), *shape), seed=seed, index=index, device=device)
         return {"codes": _decoded(model, x).numpy(), "nfe": nfe}
 
-    do_batches(parts, job | {"model": fingerprint_of_model(model)}, starts, draw, ranks, "sampling")
     drawn = Written([], 0)
-    if ranks.rank == 0:
-        codes, nfe = _gather(parts, starts)
-        drawn = Written(_write(formats, codes, nfe, model, sampling, seed, stem, score_fn), nfe)
-        if "npy" in formats:
-            os.replace(parts / "all.npy", with_ending(stem, ".npy"))
-        shutil.rmtree(parts)
+    with kept_batches(stem, ranks) as parts:
+        do_batches(parts, job, starts, draw, ranks, "sampling")
+        if ranks.rank == 0:
+            codes, nfe = _gather(parts, starts)
+            drawn = Written(_write(formats, codes, nfe, model, sampling, seed, stem, score_fn), nfe)
+            if "npy" in formats:
+                os.replace(parts / ALL, with_ending(stem, ".npy"))
     ranks.barrier()
     return drawn
 
@@ -151,16 +165,19 @@ def _decoded(model: ScoreModel, x: Tensor) -> Tensor:
 
 def _gather(parts: Path, starts: range) -> tuple[np.ndarray, int]:
     """All rows, mapped from a file so that they need not fit into memory, and the largest number of calls of a batch."""
-    codes, calls, index = None, 0, 0
-    for part in read_batches(parts, starts):
-        rows = part["codes"]
-        if codes is None:
-            codes = np.lib.format.open_memmap(parts / "all.npy", "w+", rows.dtype, (starts.stop, *rows.shape[1:]))
-        codes[index : index + len(rows)] = rows
-        index, calls = index + len(rows), max(calls, int(part["nfe"]))
-    assert codes is not None
-    codes.flush()
-    return codes, calls
+    calls = 0
+    with open(parts / ALL, "wb") as file:  # written before it is mapped: on a full disk a write raises, and a mapped page kills
+        for part in read_batches(parts, starts):
+            rows = np.ascontiguousarray(part["codes"])
+            if file.tell() == 0:
+                kind = np.lib.format.dtype_to_descr(rows.dtype)
+                header = {"descr": kind, "fortran_order": False, "shape": (starts.stop, *rows.shape[1:])}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(rows.tobytes())
+            calls = max(calls, int(part["nfe"]))
+        file.flush()
+        os.fsync(file.fileno())
+    return np.load(parts / ALL, mmap_mode="r"), calls
 
 
 def _write(
@@ -187,13 +204,41 @@ def _write(
             shown = torch.from_numpy(np.array(codes[:GRID]))
             save_picture(image_grid(shown, levels, math.ceil(math.sqrt(len(shown)))), path)
         elif name == "png":
-            path.mkdir(parents=True, exist_ok=True)
-            for i, image in enumerate(codes):
-                picture = image_grid(torch.from_numpy(image[None].copy()), levels, 1)
-                Image.fromarray(picture).save(path / f"{i:0{len(str(len(codes) - 1))}d}.png")
+            _write_pictures(codes, levels, path)
         elif name == "gif":
             _film(model, sampling, codes.shape[1:], seed, path, score_fn)
     return paths
+
+
+def _write_pictures(codes: np.ndarray, levels: Any, folder: Path) -> None:
+    """Write one picture a row into a new folder, which then takes the place of the folder that was there."""
+    apart = folder.with_name(f".{folder.name}.{platform.node()}.{os.getpid()}.tmp")  # as write_atomically does
+    new, old = apart / "new", apart / "old"
+    new.mkdir(parents=True)
+    try:
+        for i, image in enumerate(codes):
+            picture = image_grid(torch.from_numpy(image[None].copy()), levels, 1)
+            Image.fromarray(picture).save(new / f"{i:0{len(str(len(codes) - 1))}d}.png")
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(apart, ignore_errors=True)
+
+
+def _require_pictures_alone(folder: Path) -> None:
+    """Refuse to replace a folder that holds anything but numbered pictures.
+
+    Raises:
+        UsageError: when the folder is a file, or holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--format png writes a folder of pictures, and {folder} is a file: name another --out")
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name not in LEFT_BY_SYSTEMS and not (path.suffix == ".png" and path.stem.isdecimal()):
+            raise UsageError(
+                f"--format png replaces the folder {folder}, which holds {path.name} beside numbered pictures: name another --out"
+            )
 
 
 def with_ending(stem: Path, ending: str) -> Path:

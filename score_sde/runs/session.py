@@ -22,7 +22,7 @@ from score_sde.progress import progress_bar
 from score_sde.runs.folders import new_run
 from score_sde.runs.metrics import CURVE_NAME, METRICS_NAME, draw_curve, log_to
 from score_sde.runs.previews import preview
-from score_sde.training.faults import explain_faults
+from score_sde.training.faults import explain_faults, explain_writing
 from score_sde.training.kept import remove_partial_files
 from score_sde.training.lock import exclusive_lock
 from score_sde.training.ranks import Ranks
@@ -66,8 +66,9 @@ def train(
     *,
     resume: bool,
     ranks: Ranks = Ranks(),  # noqa: B008  (a value)
+    afterwards: Callable[[], None] = lambda: None,
 ) -> None:
-    """Train to the last step of the config. Rank 0 writes and prints.
+    """Train to the last step of the config, and call afterwards while the folder is still locked. Rank 0 writes and prints.
 
     Raises:
         Interrupted: when training was stopped, after saving.
@@ -75,13 +76,16 @@ def train(
         UsageError: when the run is already beyond these steps, or another process is training in the folder.
     """
     folder = folder.resolve()  # messages name folders from the root
-    with explain_faults(folder, config), ExitStack() as held:
-        if ranks.rank == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(exclusive_lock(folder))
-            kept = (Path(name).stem for name in (STATE_NAME, FILE_NAME, BEST_NAME))
-            remove_partial_files(folder, CONFIG_NAME, METRICS_NAME, CURVE_NAME, *kept)
-        _train(experiment, config, folder, device, resume, ranks)
+    with ExitStack() as held:
+        with explain_faults(folder, config):
+            if ranks.rank == 0:
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(exclusive_lock(folder))
+                kept = (Path(name).stem for name in (STATE_NAME, FILE_NAME, BEST_NAME))
+                remove_partial_files(folder, CONFIG_NAME, METRICS_NAME, CURVE_NAME, *kept)
+            _train(experiment, config, folder, device, resume, ranks)
+        with explain_writing(folder, "what follows the training", "go on with --resume"):
+            afterwards()
 
 
 def _train(experiment: Experiment, config: ConfigDict, folder: Path, device: str, resume: bool, ranks: Ranks) -> None:

@@ -1,4 +1,4 @@
-"""Failures of the machine while a run trains, each explained in one sentence."""
+"""Failures of the machine while a command writes or a run trains, each explained in one sentence."""
 
 from __future__ import annotations
 
@@ -13,10 +13,28 @@ from safetensors import SafetensorError
 
 from score_sde.errors import RunError, first_line
 
-__all__ = ["WRITING", "explain_faults"]
+__all__ = ["WRITING", "explain_faults", "explain_writing"]
 
 # Errors of a disk that is full or cannot be written.
 WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+@contextlib.contextmanager
+def explain_writing(folder: Path, what: str = "the command", again: str = "give the same command again") -> Iterator[None]:
+    """Turn errors of a full or read-only disk into a RunError. what has stopped, and again says how to go on.
+
+    Raises:
+        RunError: when the folder cannot be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:  # safetensors errors of reading have been handled before
+        if isinstance(error, OSError) and error.errno not in WRITING:
+            raise
+        raise RunError(
+            f"{folder} cannot be written ({first_line(error)}), and {what} has stopped; what was saved before is kept: "
+            f"make room, or make the folder writable, and {again}"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -27,14 +45,8 @@ def explain_faults(folder: Path, config: Any) -> Iterator[None]:
         RunError: when the folder cannot be written, or there is not enough memory.
     """
     try:
-        yield
-    except (OSError, SafetensorError) as error:  # safetensors errors of reading have been handled before
-        if isinstance(error, OSError) and error.errno not in WRITING:
-            raise
-        raise RunError(
-            f"{folder} cannot be written ({first_line(error)}), and training has stopped; what was saved before is kept: "
-            "make room, or make the folder writable, and go on with --resume"
-        ) from error
+        with explain_writing(folder, "training", "go on with --resume"):
+            yield
     except (RuntimeError, MemoryError) as error:
         if not _is_of_memory(error):
             raise

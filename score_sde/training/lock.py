@@ -1,10 +1,12 @@
-"""Locks: one training at a time in a folder, and one process at a time that makes a file."""
+"""Locks: one training at a time in a folder, one command at a time that writes a file, one process that makes a file."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from score_sde.errors import UsageError
 
@@ -13,7 +15,7 @@ try:
 except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["LOCK_NAME", "exclusive_lock", "wait_for_lock"]
+__all__ = ["LOCK_NAME", "exclusive_lock", "passing_lock", "wait_for_lock"]
 
 LOCK_NAME = ".lock"
 
@@ -28,14 +30,50 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
         UsageError: when another process holds the lock.
     """
     with open(folder / LOCK_NAME, "ab") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(f"another process is training in {folder}: wait for its end, or name another folder") from None
-            except OSError:
-                pass
+        _take(file, f"another process is training in {folder}: wait for its end, or name another folder")
         yield
+
+
+@contextlib.contextmanager
+def passing_lock(path: Path, refusal: str) -> Iterator[None]:
+    """Hold the lock of a file that is there only while the lock is held. A killed process leaves the file, and no lock.
+
+    Raises:
+        UsageError: with the message refusal, when another process holds the lock.
+    """
+    with _open_locked(path, refusal):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows removes no open file
+                path.unlink()  # before the lock is released, so that nobody holds the lock of a file that is gone
+
+
+def _open_locked(path: Path, refusal: str) -> IO[bytes]:
+    """The file of a lock, opened and locked. The last holder may have removed it in between: then it is made again."""
+    while True:
+        file = open(path, "ab")  # noqa: SIM115  (closed by the caller)
+        try:
+            _take(file, refusal)
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        except FileNotFoundError:
+            pass
+        except UsageError:
+            file.close()
+            raise
+        file.close()
+
+
+def _take(file: IO[bytes], refusal: str) -> None:
+    """Lock an open file, and refuse when another process holds its lock. A file system without locks gives no protection."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(refusal) from None
+        except OSError:
+            pass
 
 
 @contextlib.contextmanager

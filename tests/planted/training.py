@@ -188,7 +188,7 @@ MUTANTS = [
     Mutant(
         "remains of a kill kept",
         "score_sde/runs/session.py",
-        "            remove_partial_files(folder, CONFIG_NAME, METRICS_NAME, CURVE_NAME, *kept)\n",
+        "                remove_partial_files(folder, CONFIG_NAME, METRICS_NAME, CURVE_NAME, *kept)\n",
         "",
         "../test_faults.py -k half_written",
     ),
