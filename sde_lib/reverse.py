@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sde_lib.base import SDE, require_kind
@@ -30,6 +29,7 @@ class ReverseSDE:
     Reference: Anderson, 1982; Song et al., 2021, arXiv 2011.13456, equations 6 and 13; Huang, Lim, Courville, 2021, arXiv
     2106.02808, theorem 4 (eta).
 
+    >>> import torch
     >>> from sde_lib import VPSDE
     >>> reverse = ReverseSDE(VPSDE(), lambda x, t: -x)
     >>> reverse.flow(torch.ones(1, 2), 0.5), reverse.calls
@@ -63,13 +63,7 @@ class ReverseSDE:
             ValueError: when x requires a gradient, and the answer carries none.
         """
         with counting_network_calls(self._total, len(x)):
-            score = score_of(self.score_fn, x, t)
-        if x.requires_grad and torch.is_grad_enabled() and not score.requires_grad:
-            raise ValueError(
-                "the score function's answer carries no gradient with respect to x, and one is needed here: "
-                "compute it with torch operations, without torch.no_grad and detach"
-            )
-        return score
+            return score_of(self.score_fn, x, t)
 
     def predict(self, x: Tensor, t: Tensor) -> Prediction:
         """The model's prediction at x and t: one evaluation of the score function."""
