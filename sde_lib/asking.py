@@ -1,4 +1,4 @@
-"""Calls of networks and score functions: they must leave their input as it is, and their answer must carry its gradient."""
+"""What is asked of networks and score functions: to leave their input alone, to carry its gradient, not to be in training."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
-__all__ = ["ask", "check_conditions_kept", "check_gradient", "versions"]
+__all__ = ["ask", "check_conditions_kept", "check_evaluation_mode", "check_gradient", "versions"]
 
 
 def ask(fn: Callable[..., Any], who: str, x: Tensor, *others: Any, **cond: Any) -> Any:
@@ -88,3 +88,32 @@ def _leads_to(answer: Tensor, x: Tensor) -> bool:
             seen.add(node)
             waiting.extend(reversed([to for to in node.next_functions if to[0] is not None]))
     return False
+
+
+def check_evaluation_mode(network: Any) -> None:
+    """Refuse a network in training mode in which a layer draws at random there, or goes by the batch and counts it.
+
+    A network without such layers is the same in both modes, and passes. So does a network in evaluation mode with a layer that was
+    put into training mode on its own, as for dropout that is meant.
+
+    Raises:
+        ValueError: when there is such a layer.
+    """
+    if not (isinstance(network, nn.Module) and network.training):
+        return
+    layers = sorted({type(layer).__name__ for layer in network.modules() if layer.training and _differs(layer)})
+    if layers:
+        raise ValueError(
+            f"the network is in training mode, in which its layers {', '.join(layers)} draw at random or go by the batch, so that "
+            "samples and likelihoods would be wrong: call model.eval() first"
+        )
+
+
+def _differs(layer: Any) -> bool:
+    """Whether a layer gives other answers in training mode: dropout of any kind, random slopes, statistics of the batch."""
+    if isinstance(layer, nn.modules.batchnorm._NormBase):  # batch and instance norms
+        return layer.track_running_stats
+    if isinstance(layer, nn.RReLU):
+        return layer.lower < layer.upper
+    chance = layer.p if isinstance(layer, nn.modules.dropout._DropoutNd) else getattr(layer, "dropout", 0.0)
+    return isinstance(chance, (int, float)) and chance > 0  # dropout may also be a layer, which is asked itself

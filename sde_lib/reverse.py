@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from sde_lib.asking import check_evaluation_mode
 from sde_lib.base import SDE, require_kind
 from sde_lib.counting import NetworkCalls, counting_network_calls
 from sde_lib.prediction import Prediction
@@ -24,6 +25,7 @@ class ReverseSDE:
 
     Raises:
         ValueError: when score_fn carries another process than sde.
+        ValueError: when score_fn is, or has, a network in training mode with layers that behave otherwise there.
         TypeError: when the two are swapped.
 
     Reference: Anderson, 1982; Song et al., 2021, arXiv 2011.13456, equations 6 and 13; Huang, Lim, Courville, 2021, arXiv
@@ -38,6 +40,8 @@ class ReverseSDE:
 
     def __init__(self, sde: SDE, score_fn: Any) -> None:
         check_score_fn(sde, score_fn)
+        for part in (score_fn, *getattr(score_fn, "__dict__", {}).values()):
+            check_evaluation_mode(part)
         self.sde: Any = sde
         self.score_fn = score_fn
         self._total = NetworkCalls()

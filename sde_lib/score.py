@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from sde_lib.asking import ask, check_conditions_kept, check_gradient, versions
+from sde_lib.asking import ask, check_conditions_kept, check_evaluation_mode, check_gradient, versions
 from sde_lib.base import SDE, require_kind
-from sde_lib.counting import count_network_call
+from sde_lib.counting import count_network_call, is_counting
 from sde_lib.data import DataTransform
 from sde_lib.grid_cache import cached_at
 from sde_lib.linear import Level, LinearSDE
@@ -164,6 +164,7 @@ class ScoreModel(nn.Module):
         Raises:
             ValueError: when the network answers in another shape, or t has another.
         ValueError: when the network has changed x in place.
+        ValueError: when a sampler or a likelihood asks, and the network has layers that behave otherwise in training mode.
         ValueError: when x requires a gradient, autograd records it, and the network's answer carries none.
             ValueError: when the network fails on a state whose shape, dtype or device is not its own.
             TypeError: when the network answers with no tensor.
@@ -175,6 +176,8 @@ class ScoreModel(nn.Module):
         label = label.to(x.device, told, copy=True).expand(x.shape[0])  # the network may change its own copy in place
         inputs = x if isinstance(scale, float) and scale == 1 else expand(torch.as_tensor(scale), x) * x
         count_network_call(len(x))
+        if is_counting():
+            check_evaluation_mode(self.network)
         try:
             answer = ask(self.network, "the network", x, label, **cond) if inputs is x else self.network(inputs, label, **cond)
         except RuntimeError as error:

@@ -7,15 +7,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from likelihood import Exact, Hutchinson, Probing, log_likelihood, sde_bound
-from samplers import DDIM, FlowSampler, Heun, LogSNR, Sampler
+from likelihood import Exact, Hutchinson, Probing, bits_per_dim, log_likelihood, sde_bits_per_dim, sde_bound, variational_bound
+from models import MLP
+from samplers import DDIM, FlowSampler, Heun, LogSNR, Sampler, Threshold, progressive
 from sde_lib import (
     EDM,
     VESDE,
     VPSDE,
     Data,
+    DenoisingScoreMatching,
     Epsilon,
     GaussianOracle,
+    Images,
     ImplicitScoreMatching,
     PreviousMean,
     RectifiedFlow,
@@ -244,3 +247,123 @@ def test_the_state_of_a_report_of_91():
     assert math.isclose(got.item(), expected.item(), rel_tol=1e-12)
     with pytest.raises(ValueError, match="in place"):
         DDIM().step(ReverseSDE(sde, ScoreModel(lambda x, label: x.clamp_(max=10.0), sde, Data())), x, t, s, None, torch.zeros_like)
+
+
+class Mixed(nn.Module):
+    """A network around one layer."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.first, self.layer = nn.Linear(2, 4), layer
+
+    def forward(self, x, label, y=None):
+        h = self.first(x)
+        h = self.layer(h[:, :, None])[:, :, 0] if isinstance(self.layer, nn.InstanceNorm1d | nn.Dropout1d) else self.layer(h)
+        return h[:, :2]
+
+
+class Attention(nn.MultiheadAttention):
+    def forward(self, h):
+        return super().forward(h[None], h[None], h[None])[0][0]
+
+
+RANDOM = {
+    "Dropout": lambda: nn.Dropout(0.5),
+    "Dropout1d": lambda: nn.Dropout1d(0.5),
+    "AlphaDropout": lambda: nn.AlphaDropout(0.5),
+    "BatchNorm1d": lambda: nn.BatchNorm1d(4),
+    "InstanceNorm1d": lambda: nn.InstanceNorm1d(4, track_running_stats=True),
+    "RReLU": lambda: nn.RReLU(),
+    "Attention": lambda: Attention(4, 1, dropout=0.5),
+    "TransformerEncoderLayer": lambda: nn.TransformerEncoderLayer(4, 1, 8, dropout=0.5),
+}
+STEADY = {
+    "Dropout(0)": lambda: nn.Dropout(0.0),
+    "GroupNorm": lambda: nn.GroupNorm(2, 4),
+    "Attention(0)": lambda: Attention(4, 1),
+    "RReLU(1, 1)": lambda: nn.RReLU(1.0, 1.0),
+}
+
+
+def uses(sde):
+    """Every door: the samplers, the likelihoods and the bounds."""
+    table = Tabulated.from_betas(torch.linspace(1e-3, 0.3, 5))
+    x = torch.full((2, 2), 0.3)
+    grid = Sampler(DDIM(), times=LogSNR(3))
+    codes = {"images": Images(levels=4)}
+    return {
+        "Sampler": lambda model: grid.sample(sde, model, (2, 2)).x,
+        "Sampler.stream": lambda model: [frame.x for frame in grid.stream(sde, model, (2, 2))][-1],
+        "Sampler.encode": lambda model: grid.encode(sde, model, x).x,
+        "FlowSampler": lambda model: FlowSampler(rtol=0.3, atol=0.3).sample(sde, model, (2, 2)).x,
+        "FlowSampler.encode": lambda model: FlowSampler(rtol=0.3, atol=0.3).encode(sde, model, x).x,
+        "progressive": lambda model: [frame.x for frame in progressive(grid, sde, model, (2, 2))][-1],
+        "log_likelihood": lambda model: log_likelihood(sde, model, x, tolerance=0.3).log_prob,
+        "bits_per_dim": lambda model: bits_per_dim(sde, model, (x * 4).long(), tolerance=0.3, **codes).per_image,
+        "sde_bound": lambda model: sde_bound(sde, model, x, draws=2).log_prob,
+        "sde_bits_per_dim": lambda model: sde_bits_per_dim(sde, model, (x * 4).long(), draws=2, **codes).per_image,
+        "variational_bound": lambda model: (
+            variational_bound(table, ScoreModel(model.network, table, model.parameterization), (x * 4).long(), **codes).per_image
+        ),
+    }
+
+
+@pytest.mark.parametrize("layer", RANDOM)
+@pytest.mark.parametrize("door", uses(VPSDE()))
+def test_a_network_in_training_mode_is_refused_by_name_and_in_evaluation_mode_gives_the_same_twice(door, layer):
+    model = ScoreModel(Mixed(RANDOM[layer]()), VPSDE(), Epsilon())
+    use = uses(model.sde)[door]
+    with pytest.raises(ValueError, match=r"in training mode, .* call model\.eval\(\) first"):
+        use(model)
+    model.eval()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    assert torch.equal(use(model), use(model))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())  # no statistics were counted
+
+
+@pytest.mark.parametrize("layer", STEADY)
+def test_a_network_that_is_the_same_in_both_modes_may_stay_in_training_mode(layer):
+    model = ScoreModel(Mixed(STEADY[layer]()), VPSDE(), Epsilon())
+    for use in list(uses(model.sde).values())[:5]:
+        assert torch.equal(use(model.train()), use(model.eval()))
+
+
+def test_a_network_in_training_mode_is_found_wherever_it_is():
+    sde = VPSDE()
+    network = Mixed(nn.Dropout(0.5))
+    model = ScoreModel(network, sde, Epsilon())
+    bare = ScoreModel(lambda x, label: network(x, label), sde, Epsilon())
+    bare.classifier = network
+    before = Threshold(model)  # made while the network trains, and used when it does not
+    of_modules = nn.Sequential(nn.Dropout(0.5))
+    of_modules.forward = lambda x, t: -x
+    sampler = Sampler(DDIM(), times=LogSNR(3))
+    for score_fn in (
+        model.bind(),
+        lambda x, t: model(x, t),
+        Threshold(model.bind()),
+        bare,
+        before,
+        of_modules,
+        ScoreModel(DistributedLike(network), sde, Epsilon()),
+    ):
+        with pytest.raises(ValueError, match=r"call model\.eval\(\) first"):
+            sampler.sample(sde, score_fn, (2, 2))
+    conditional = ScoreModel(MLP((2,), condition=3, condition_dropout=0.1), sde, Epsilon())
+    with pytest.raises(ValueError, match=r"layers Condition draw"):
+        sampler.sample(sde, conditional.bind(y=torch.tensor([0, 1])), (2, 2))
+    assert sampler.sample(sde, before.score_fn.eval() and before, (2, 2)).x.isfinite().all()
+    model.network.layer.train()  # dropout that is meant: Monte Carlo over networks
+    first, second = (sampler.sample(sde, model, (64, 2)).x for _ in range(2))
+    assert not torch.equal(first, second)
+    model.train()
+    assert DenoisingScoreMatching()(model, torch.ones(2, 2)).isfinite().all()  # training is what the mode is for
+
+
+class DistributedLike(nn.Module):
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args):
+        return self.module(*args)
