@@ -14,8 +14,9 @@ from sde_lib.base import SDE
 from sde_lib.linear import LinearSDE
 from sde_lib.tables import strided
 from sde_lib.tabulated import require_table
+from sde_lib.tensors import as_time
 
-__all__ = ["From", "Grid", "Karras", "LogSNR", "Quadratic", "Respaced", "Table", "Uniform"]
+__all__ = ["From", "Grid", "Karras", "LogSNR", "Quadratic", "Respaced", "Table", "Uniform", "times_of"]
 
 
 @dataclass(frozen=True)
@@ -202,11 +203,38 @@ class From:
 
     def __call__(self, sde: SDE) -> Tensor:
         """The times, float64, on the CPU."""
-        times = self.times(sde)
+        times = times_of(self.times, sde)
         rest = times[int((times - self.t).abs().argmin()) :]
         if len(rest) < 2:
             raise ValueError(f"{self!r} leaves no step: a t nearer to T than to the grid's end, {times[-1].item():.4g}, is needed")
         return rest
+
+
+def times_of(times: Callable[[SDE], Tensor], sde: SDE) -> Tensor:
+    """The times that a grid gives for a process, float64, on the CPU: falling, from T or below, to 0 or above.
+
+    Two equal times are a step that leads nowhere. Times that were rounded to float32 may lie above T by that much.
+
+    Raises:
+        ValueError: when the times are no list of finite numbers, rise, or leave [0, T].
+    """
+    grid = as_time(times(sde)).cpu()
+    what = ""
+    if grid.ndim != 1 or len(grid) < 1:
+        what = f"has shape {tuple(grid.shape)}"
+    elif not bool(grid.isfinite().all()):
+        what = f"has {int((~grid.isfinite()).sum())} times that are NaN or infinite"
+    elif bool((grid.diff() > 0).any()):
+        i = int((grid.diff() > 0).nonzero()[0])
+        what = f"rises from {grid[i]:.6g} to {grid[i + 1]:.6g}"
+    elif grid[0] > sde.T * (1 + 1e-6) or grid[-1] < 0:
+        what = f"goes from {grid[0]:.6g} to {grid[-1]:.6g}"
+    if what:
+        raise ValueError(
+            f"the grid {times!r} {what}, and falling times between T = {sde.T:.6g} and 0 were needed: "
+            "sort them with times.sort(descending=True).values, or use a grid of this package, such as Uniform(100)"
+        )
+    return grid
 
 
 def _kept(grid: object, sde: SDE, t_min: float | None) -> Tensor:

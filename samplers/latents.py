@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from samplers.grids import From
+from samplers.grids import From, times_of
 from samplers.sampler import Sampler, Samples
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise, Stream
@@ -146,10 +146,10 @@ def progressive(
     if every < 1:
         raise ValueError(f"every={every}: 1 or more steps between two frames are needed")
     rsde = ReverseSDE(sde, score_fn)
-    last = len(sampler.times(sde)) - (sampler.predictor is not None)  # a corrector alone visits each time
+    last = len(times_of(sampler.times, sde)) - (sampler.predictor is not None)  # a corrector alone visits each time
     for frame in sampler.stream(sde, score_fn, shape, seed=seed, index=index, device=device, dtype=dtype, x_T=x_T):
         if frame.i % every == 0 or frame.i == last:
-            x0 = rsde.predict(frame.x, torch.tensor(frame.t, dtype=torch.float64)).x0
+            x0 = rsde.predict(frame.x, torch.tensor(frame.t, dtype=torch.float64)).x0.to(frame.x.dtype)
             yield ProgressiveFrame(frame.i, frame.t, frame.x, x0, frame.nfe + rsde.calls)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from samplers.algorithm import Corrector, Predictor
 from samplers.constraints import Constraint
-from samplers.grids import Uniform
+from samplers.grids import Uniform, times_of
 from samplers.start import Start
 from sde_lib.base import SDE
 from sde_lib.fields import check_choices
@@ -52,7 +52,7 @@ class Sampler:
     last says what the result is: "mean" drops the last noise, "denoise" spends one more evaluation on E[x0 | x], "sample" is
     the state itself. Sample i depends on (seed, i) alone: its draws to the bit, its value to round-off. Without a predictor the
     corrector moves at every time, the last one too, and the state goes on to the next as it is (annealed Langevin dynamics).
-    times is a grid, or any function that gives decreasing times for a process.
+    times is a grid, or any function that gives falling times in [0, T] for a process.
 
     Raises:
         ValueError: when last is another word.
@@ -100,18 +100,19 @@ class Sampler:
         Raises:
             TypeError: when an algorithm cannot use the process, or dtype is not a floating-point one.
             ValueError: when score_fn belongs to another process, or shape or x_T cannot be sampled.
+            ValueError: when the times rise, leave [0, T], or are not finite.
             RuntimeError: when a sample is not finite.
         """
-        frame = None
+        frame, times = None, times_of(self.times, sde)
         start = Start(shape, seed, index, device, dtype, x_T, noise)
-        for frame in self._frames(sde, score_fn, start, constraint):  # noqa: B007
+        for frame in self._frames(sde, score_fn, start, times, constraint):  # noqa: B007
             pass
         assert frame is not None
         x, nfe = (frame.mean if self.last == "mean" else frame.x), frame.nfe
         if self.last == "denoise":
             rsde = ReverseSDE(sde, score_fn)
             with torch.no_grad():
-                x, nfe = rsde.predict(x, self.times(sde)[-1]).x0, nfe + rsde.calls
+                x, nfe = rsde.predict(x, times[-1]).x0.to(x.dtype), nfe + rsde.calls
         lost = int((~x.isfinite()).flatten(1).any(1).sum())
         if lost:
             raise RuntimeError(
@@ -134,20 +135,22 @@ class Sampler:
         noise: Noise | None = None,
     ) -> Iterator[Frame]:
         """The states on the way, as sample makes them: a Frame for the start and one after each step."""
-        return self._frames(sde, score_fn, Start(shape, seed, index, device, dtype, x_T, noise), constraint)
+        start = Start(shape, seed, index, device, dtype, x_T, noise)
+        return self._frames(sde, score_fn, start, times_of(self.times, sde), constraint)
 
     @torch.no_grad()  # a decorator: opened inside the body of a generator, it would leak into the caller between frames
-    def _frames(self, sde: SDE, score_fn: Any, start: Start, constraint: Constraint | None = None) -> Iterator[Frame]:
+    def _frames(self, sde: SDE, score_fn: Any, start: Start, grid: Tensor, constraint: Constraint | None = None) -> Iterator[Frame]:
         rsde = ReverseSDE(sde, score_fn)
         for algorithm in (self.predictor, self.corrector):
             if algorithm is not None:
                 rsde.require(algorithm.requires, type(algorithm).__name__)
                 algorithm.check(rsde)
-        times = with_grid_cache(self.times(sde))
+        times = with_grid_cache(grid)
         x, source = start.begin(sde)
-        mean = x
+        mean, dtype = x, x.dtype
         if constraint is not None:
             x, mean, _ = constraint(sde, x, mean, times[0], source[Stream.CONSTRAINT])
+        x, mean = x.to(dtype), mean.to(dtype)
         yield Frame(0, times[0].item(), x, mean, rsde.calls)
         predictor, memory = self.predictor, None
         if predictor is not None:
@@ -165,6 +168,7 @@ class Sampler:
                 x, mean, memory = predictor.step(rsde, x, t, s, memory, source[Stream.STEP])
                 if constraint is not None:
                     x, mean, _ = constraint(sde, x, mean, s, source[Stream.CONSTRAINT])
+            x, mean = x.to(dtype), mean.to(dtype)  # a score in another precision leaves the state in its own
             yield Frame(i, s.item(), x, mean, rsde.calls)
 
     def encode(self, sde: SDE, score_fn: Any, x0: Tensor) -> Samples:
@@ -181,10 +185,9 @@ class Sampler:
         Reference: Song, Meng, Ermon, 2021, arXiv 2010.02502, sections 4.3 and 5.4.
         """
         check_state(x0, "x0")
-        other_way = replace(self, times=lambda sde: self.times(sde).flip(0))
         frame = None
         start = Start(x0.shape, device=x0.device, dtype=x0.dtype, x_T=x0, noise=_no_noise)
-        for frame in other_way._frames(sde, score_fn, start):  # noqa: B007
+        for frame in self._frames(sde, score_fn, start, times_of(self.times, sde).flip(0)):  # noqa: B007
             pass
         assert frame is not None
         if not bool(frame.x.isfinite().all()):
@@ -248,7 +251,7 @@ class FlowSampler:
         solution = self._carry(rsde, x_T, sde.T, t_min)
         x = solution.reached()
         if self.last == "denoise":
-            x = rsde.predict(x, torch.tensor(t_min, dtype=torch.float64)).x0
+            x = rsde.predict(x, torch.tensor(t_min, dtype=torch.float64)).x0.to(x.dtype)
         return solution.require_all(UNSOLVED, Samples(x, rsde.calls), index)
 
     @torch.no_grad()

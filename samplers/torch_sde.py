@@ -102,7 +102,7 @@ class _Equation:
 
     def f(self, clock: Any, y: Tensor) -> Tensor:
         """The drift, whose sign is that of the clock."""
-        return -self.rsde.drift(y.reshape(self.shape), self._time(clock)).flatten(1)
+        return -self.rsde.drift(y.reshape(self.shape), self._time(clock)).to(y.dtype).flatten(1)
 
     def g(self, clock: Any, y: Tensor) -> Tensor:
         """The diffusion."""

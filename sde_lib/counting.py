@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["NetworkCalls", "count_network_call", "counting_network_calls"]
+__all__ = ["NetworkCalls", "count_network_call", "counting_network_calls", "is_counting"]
 
 
 @dataclass(eq=False)
@@ -38,6 +38,11 @@ def count_network_call(rows: int) -> None:
     counter = _counter.get()
     if counter is not None:
         counter.add(1, rows)
+
+
+def is_counting() -> bool:
+    """Whether somebody counts: a sampler, a likelihood or a bound is asking, and not training. Never inside a compiled graph."""
+    return not torch.compiler.is_compiling() and _counter.get() is not None
 
 
 @contextmanager

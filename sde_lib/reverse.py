@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from sde_lib.asking import check_evaluation_mode
 from sde_lib.base import SDE, require_kind
 from sde_lib.counting import NetworkCalls, counting_network_calls
 from sde_lib.prediction import Prediction
@@ -25,11 +25,13 @@ class ReverseSDE:
 
     Raises:
         ValueError: when score_fn carries another process than sde.
+        ValueError: when score_fn is, or has, a network in training mode with layers that behave otherwise there.
         TypeError: when the two are swapped.
 
     Reference: Anderson, 1982; Song et al., 2021, arXiv 2011.13456, equations 6 and 13; Huang, Lim, Courville, 2021, arXiv
     2106.02808, theorem 4 (eta).
 
+    >>> import torch
     >>> from sde_lib import VPSDE
     >>> reverse = ReverseSDE(VPSDE(), lambda x, t: -x)
     >>> reverse.flow(torch.ones(1, 2), 0.5), reverse.calls
@@ -38,6 +40,8 @@ class ReverseSDE:
 
     def __init__(self, sde: SDE, score_fn: Any) -> None:
         check_score_fn(sde, score_fn)
+        for part in (score_fn, *getattr(score_fn, "__dict__", {}).values()):
+            check_evaluation_mode(part)
         self.sde: Any = sde
         self.score_fn = score_fn
         self._total = NetworkCalls()
@@ -63,13 +67,7 @@ class ReverseSDE:
             ValueError: when x requires a gradient, and the answer carries none.
         """
         with counting_network_calls(self._total, len(x)):
-            score = score_of(self.score_fn, x, t)
-        if x.requires_grad and torch.is_grad_enabled() and not score.requires_grad:
-            raise ValueError(
-                "the score function's answer carries no gradient with respect to x, and one is needed here: "
-                "compute it with torch operations, without torch.no_grad and detach"
-            )
-        return score
+            return score_of(self.score_fn, x, t)
 
     def predict(self, x: Tensor, t: Tensor) -> Prediction:
         """The model's prediction at x and t: one evaluation of the score function."""

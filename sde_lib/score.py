@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from sde_lib.asking import ask, check_conditions_kept, check_evaluation_mode, check_gradient, versions
 from sde_lib.base import SDE, require_kind
-from sde_lib.counting import count_network_call
+from sde_lib.counting import count_network_call, is_counting
 from sde_lib.data import DataTransform
 from sde_lib.grid_cache import cached_at
 from sde_lib.linear import Level, LinearSDE
@@ -102,12 +103,14 @@ def score_of(score_fn: ScoreFn, x: Tensor, t: Time) -> Tensor:
 
     Raises:
         TypeError: when the answer is no tensor.
-        ValueError: when its shape is not that of x.
+        ValueError: when its shape is not that of x, or the score function has changed x in place.
+        ValueError: when x requires a gradient, autograd records it, and the answer carries none.
     """
-    score = score_fn(x, t)  # type: ignore[arg-type]
+    score = ask(score_fn, "the score function", x, t)
     check_tensor(score, "the score function's answer")
     advice = "the two must agree; where they only broadcast, the result would be silently wrong"
     check_same_shape(score, x, "the score function", advice)
+    check_gradient(score, x, "the score function")
     return score
 
 
@@ -119,7 +122,7 @@ def prediction_of(score_fn: Any, sde: SDE, x: Tensor, t: Time) -> Prediction:
         TypeError, ValueError: as score_of does.
     """
     if hasattr(score_fn, "predict"):
-        return score_fn.predict(x, t)
+        return ask(score_fn.predict, "the score function", x, t)
     linear: LinearSDE = require_kind(sde, LinearSDE, "a prediction of x0 from a bare score")
     t = as_time(t)
     level = linear.at(t)
@@ -160,19 +163,23 @@ class ScoreModel(nn.Module):
 
         Raises:
             ValueError: when the network answers in another shape, or t has another.
+        ValueError: when the network has changed x in place.
+        ValueError: when a sampler or a likelihood asks, and the network has layers that behave otherwise in training mode.
+        ValueError: when x requires a gradient, autograd records it, and the network's answer carries none.
             ValueError: when the network fails on a state whose shape, dtype or device is not its own.
             TypeError: when the network answers with no tensor.
         """
         t = as_time(t)
         check_time(t, x)
         level, scale, label, (a, b), readings = cached_at(self, self._of_time, t)
-        if label.is_floating_point():
-            label = label.to(x.dtype)
-        label = label.to(x.device).expand(x.shape[0])
+        told = x.dtype if label.is_floating_point() else label.dtype
+        label = label.to(x.device, told, copy=True).expand(x.shape[0])  # the network may change its own copy in place
         inputs = x if isinstance(scale, float) and scale == 1 else expand(torch.as_tensor(scale), x) * x
         count_network_call(len(x))
+        if is_counting():
+            check_evaluation_mode(self.network)
         try:
-            answer = self.network(inputs, label, **cond)
+            answer = ask(self.network, "the network", x, label, **cond) if inputs is x else self.network(inputs, label, **cond)
         except RuntimeError as error:
             refuse_misfit(self.network, x, error)
             raise
@@ -180,6 +187,7 @@ class ScoreModel(nn.Module):
         output, variance = self.parameterization.split(answer)
         advice = "the two must agree; check its number of output channels, or wrap the parameterization in WithVariance"
         check_same_shape(output, x, "the network", advice)
+        check_gradient(output, x, "the network")
         output = output.to(torch.promote_types(output.dtype, x.dtype))
         return Prediction(x, output, level, a, b, readings=readings, **variance)
 
@@ -251,7 +259,10 @@ class Conditioned(ScoreFunction):
                     f"condition {key!r} of shape {tuple(c.shape)} meets a state of shape {tuple(x.shape)}: "
                     "give it a row for each sample, or one value for all as a 0-d tensor or a number"
                 )
-        return self.model.predict(x, t, **self.cond)
+        before = versions(self.cond)
+        prediction = self.model.predict(x, t, **self.cond)
+        check_conditions_kept(self.cond, before)
+        return prediction
 
     def take(self, rows: Tensor) -> Conditioned:
         """The score function for the given rows alone, with their conditions."""

@@ -1,12 +1,11 @@
-"""The errors that tests must see, by what they are in."""
+"""The errors that tests must see: each file of this folder has those of one subject, in MUTANTS."""
 
-from tests.planted import commands, data, likelihood, networks, predictors, processes, samplers, tables, training, truths
+import importlib
+import pkgutil
+
 from tests.planted.mutant import Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
 
-MUTANTS = [
-    m
-    for of in (commands, data, likelihood, networks, predictors, processes, samplers, tables, training, truths)
-    for m in of.MUTANTS
-]
+SUBJECTS = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "mutant"]
+MUTANTS = [mutant for name in SUBJECTS for mutant in importlib.import_module(f"{__name__}.{name}").MUTANTS]

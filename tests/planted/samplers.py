@@ -139,8 +139,8 @@ MUTANTS = [
     Mutant(
         "encoding along the grid as it is",
         "samplers/sampler.py",
-        "self.times(sde).flip(0)",
-        "self.times(sde)",
+        "times_of(self.times, sde).flip(0)",
+        "times_of(self.times, sde)",
         "test_latents.py -k paper_s",
     ),
     Mutant(
