@@ -39,4 +39,5 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
     if not arguments.dry_run:
         path = fit_in_folder(model, codes, folder, steps, config.seed)
         option = shlex.quote(f"--config.likelihood.dequantize=variational(file='{path}')")
-        print(f"  {path.resolve()}\nnext:\n  {command('likelihood', sde=arguments.sde, workdir=folder)} {option}")
+        again = command("likelihood", sde=arguments.sde, workdir=folder, trust=arguments.trust)
+        print(f"  {path.resolve()}\nnext:\n  {again} {option}")

@@ -6,7 +6,8 @@ import argparse
 import time
 from typing import Any
 
-from score_sde.config.config import restore
+from score_sde.config.component import classes_in, own_classes
+from score_sde.config.config import flat, restore
 from score_sde.config.data_sets import require_rows
 from score_sde.config.experiment import assemble
 from score_sde.config.overrides import config_of, override_free
@@ -42,6 +43,7 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
     """Train, sample, score, and print the next commands."""
     config = _resumed(arguments, overrides) if arguments.resume else config_of(arguments, overrides)
     experiment = assemble(config)
+    arguments.trust |= bool(own_classes(flat(config)) - set(classes_in("sde", arguments.sde or "")))  # in what is printed
     experiment.settings.require_processes(world_size())
     if arguments.dry_run:
         print(experiment)
@@ -73,7 +75,7 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
         files = ", ".join(sorted(path.name for path in folder.glob("[!.]*")))
         print(f"\n{text}\n\nthe run is in {folder.resolve()}: {files}\nnext:")
         for name in ("sample", "likelihood"):
-            print(f"  {command(name, sde=arguments.sde, workdir=folder)}")
+            print(f"  {command(name, sde=arguments.sde, workdir=folder, trust=arguments.trust)}")
         print(f"  python -c \"from models import load; print(load('{folder}'))\"")
 
 
