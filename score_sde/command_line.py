@@ -23,6 +23,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # read when torch is imported
 from score_sde import __version__, commands
 from score_sde.errors import Interrupted, UsageError, first_line
 from score_sde.program import command, foreign_package, program
+from score_sde.trust import trust_of_command
 
 __all__ = ["main", "parser_of"]
 
@@ -40,7 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments, rest = parser.parse_known_args(words)
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
     try:
-        module.run(arguments, _overrides_of(parser, name, rest))
+        overrides = _overrides_of(parser, name, rest)
+        with trust_of_command(arguments, overrides):
+            module.run(arguments, overrides)
         return 0
     except Interrupted as stop:
         if os.environ.get("RANK", "0") == "0":  # rank 0 alone prints
@@ -63,7 +66,8 @@ def _program_name() -> str:
 
 
 def _resume_command(arguments: argparse.Namespace) -> str:
-    return f"{command('train', sde=arguments.sde, workdir=arguments.workdir)} --resume"
+    trust = getattr(arguments, "trust", False)
+    return f"{command('train', sde=arguments.sde, workdir=arguments.workdir, trust=trust)} --resume"
 
 
 def _names() -> dict[str, str]:

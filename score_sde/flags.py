@@ -54,6 +54,11 @@ def add_workdir(parser: argparse.ArgumentParser) -> None:
     """Add --workdir; `config_of_run` reads it."""
     parser.set_defaults(seed=None)
     parser.add_argument("--workdir", type=Path, help="the run's folder (default: a new one in runs/, or the newest of the process)")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="build the classes of others' packages that the run's folder names, which run their code",
+    )
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:

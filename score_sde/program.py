@@ -18,7 +18,7 @@ def program() -> str:
     return "python -m score_sde" if called.parts[-2:] == ("score_sde", "__main__.py") else "score-sde"
 
 
-def command(name: str, *, sde: str | None = None, workdir: Path | None = None) -> str:
+def command(name: str, *, sde: str | None = None, workdir: Path | None = None, trust: bool = False) -> str:
     """The command line that runs a command, quoted for the shell.
 
     >>> command("sample", sde="vp(beta_max=10.0)", workdir=Path("runs/vp digits"))
@@ -26,6 +26,7 @@ def command(name: str, *, sde: str | None = None, workdir: Path | None = None) -
     """
     process = f" --sde {shlex.quote(sde)}" if sde else ""
     folder = f" --workdir {shlex.quote(str(workdir))}" if workdir else ""
+    folder += " --trust" if trust else ""
     if program() == "python run.py --mode":  # as the README has it: the process first
         return f"python run.py{process} --mode {name}{folder}"
     return f"{program()} {name}{process}{folder}"

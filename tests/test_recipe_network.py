@@ -70,7 +70,7 @@ def test_a_network_of_ones_own_is_trained_saved_loaded_and_sampled(forget, monke
         load("trained")
     assert "own_networks" not in sys.modules
 
-    sample = ["--mode", "sample", "--workdir", "trained", "--num", "3", "--seed", "1", "--steps", "5"]
+    sample = ["--mode", "sample", "--workdir", "trained", "--num", "3", "--seed", "1", "--steps", "5", "--trust"]
     assert run.main([*sample, "--out", "by_the_config"]) == 0
     assert "own_networks" in sys.modules
     assert run.main([*sample, "--out", "by_the_registry"]) == 0

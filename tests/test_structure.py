@@ -19,7 +19,7 @@ from tests.registry import PACKAGES, public_names
 ROOT = Path(__file__).parent.parent
 STANDARD = set(sys.stdlib_module_names)
 LIBRARY = ("sde_lib", "samplers", "likelihood", "models")
-BASE = ("score_sde.errors", "score_sde.program", "score_sde.progress", "score_sde.protocols")
+BASE = ("score_sde.errors", "score_sde.program", "score_sde.progress", "score_sde.protocols", "score_sde.trust")
 # Who may import whom: each part the parts named here, besides itself.
 BELOW = {
     "sde_lib": (),
@@ -30,6 +30,7 @@ BELOW = {
     "score_sde.errors": (),
     "score_sde.program": (),
     "score_sde.progress": (),
+    "score_sde.trust": (),
     "score_sde.protocols": ("sde_lib",),
     "score_sde.training": (*LIBRARY, "configs", *BASE),
     "score_sde.evaluation": (*LIBRARY, *BASE),

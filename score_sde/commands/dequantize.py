@@ -43,4 +43,5 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
         with explain_writing(folder.resolve()), passing_lock(folder / ".dequantizer.lock", refusal):
             path = fit_in_folder(model, codes, folder, steps, config.seed)
         option = shlex.quote(f"--config.likelihood.dequantize=variational(file='{path}')")
-        print(f"  {path.resolve()}\nnext:\n  {command('likelihood', sde=arguments.sde, workdir=folder)} {option}")
+        again = command("likelihood", sde=arguments.sde, workdir=folder, trust=arguments.trust)
+        print(f"  {path.resolve()}\nnext:\n  {again} {option}")

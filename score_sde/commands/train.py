@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from score_sde.config.config import restore
+from score_sde.config.component import classes_in, own_classes
+from score_sde.config.config import flat, restore
 from score_sde.config.data_sets import require_rows
 from score_sde.config.experiment import Experiment, assemble
 from score_sde.config.overrides import config_of, override_free
@@ -45,6 +46,7 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
     """Train, sample, score, and print the next commands."""
     config = _resumed(arguments, overrides) if arguments.resume else config_of(arguments, overrides)
     experiment = assemble(config)
+    arguments.trust |= bool(own_classes(flat(config)) - set(classes_in("sde", arguments.sde or "")))  # in what is printed
     experiment.settings.require_processes(world_size())
     if arguments.dry_run:
         print(experiment)
@@ -58,12 +60,13 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
             arguments.workdir = ranks.broadcast(folder)
         folder = arguments.workdir
         say(f"{experiment}\nfolder     {folder.resolve()}\n")
-        evaluate = functools.partial(_evaluate, experiment, folder, arguments.sde, ranks)
+        evaluate = functools.partial(_evaluate, experiment, arguments, ranks)
         session.train(experiment, config, folder, device, resume=arguments.resume, ranks=ranks, afterwards=evaluate)
 
 
-def _evaluate(experiment: Experiment, folder: Path, sde: str | None, ranks: Ranks) -> None:
+def _evaluate(experiment: Experiment, arguments: argparse.Namespace, ranks: Ranks) -> None:
     """Sample and score a trained experiment, write the results into its folder, and print the next commands."""
+    folder: Path = arguments.workdir
     model, data, shape = experiment.model, experiment.data, tuple(experiment.data.train.shape[1:])
     write_samples(model, experiment.sampling, shape, experiment.seed, folder / "samples", ranks=ranks)
     start = time.perf_counter()
@@ -80,7 +83,7 @@ def _evaluate(experiment: Experiment, folder: Path, sde: str | None, ranks: Rank
     files = ", ".join(sorted(path.name for path in folder.glob("[!.]*")))
     print(f"\n{text}\n\nthe run is in {folder.resolve()}: {files}\nnext:")
     for name in ("sample", "likelihood"):
-        print(f"  {command(name, sde=sde, workdir=folder)}")
+        print(f"  {command(name, sde=arguments.sde, workdir=folder, trust=arguments.trust)}")
     print(f"  python -c \"from models import load; print(load('{folder}'))\"")
 
 

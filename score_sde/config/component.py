@@ -7,15 +7,33 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import nn
+
 from configs.names import ALIASES, NAMES
 from models.registry import SHORT_NAMES
+from samplers.algorithm import Corrector, Predictor
 from score_sde.errors import RunError, UsageError, first_line
+from score_sde.trust import current_trust
+from sde_lib import LinearSDE
+from sde_lib.parameterizations import Parameterization
 
-__all__ = ["Component", "build", "resolve"]
+__all__ = ["Component", "build", "classes_in", "own_classes", "resolve"]
+
+KINDS = {"network", *(kind for kind in NAMES if "." not in kind)}  # the last parts of the keys of a config that are components
+
+# What a class must be, by kind. A kind that is not here has no base class: each of its classes is registered or trusted.
+BASES: dict[str, type] = {
+    "sde": LinearSDE,
+    "network": nn.Module,
+    "parameterization": Parameterization,
+    "sampler.predictor": Predictor,
+    "sampler.corrector": Corrector,
+}
 
 
 def build(kind: str, text: str, *given: Any, **more: Any) -> Any:
@@ -24,15 +42,20 @@ def build(kind: str, text: str, *given: Any, **more: Any) -> Any:
     given are positional arguments before those of the string. more are keyword arguments that the string may override.
 
     Raises:
-        UsageError: when the name is not known, the text has another form, or the class refuses its arguments.
+        UsageError: when the name is not known, or is one of a run's folder that is not registered.
+        UsageError: when the text has another form, or the class is of another kind or refuses its arguments.
         RunError: when the class raises it, for example because the disk is full.
     """
     name, arguments = _parse(kind, text)
     try:
         values = more | {key: _value(f"{kind}.{key}", node) for key, node in arguments.items()}
-    except ValueError as error:
-        raise UsageError(f"{_where(kind)} is {text!r}, which cannot be read: {error}") from None
+    except (ValueError, TypeError, RecursionError, MemoryError) as error:
+        raise UsageError(f"{_where(kind)} is {text!r}, which cannot be read: {first_line(error)}") from None
     factory = resolve(kind, name)
+    base = BASES.get(ALIASES.get(kind, kind), object)
+    if isinstance(factory, type) and not issubclass(factory, base):
+        said = f"which makes a {factory.__name__}, and a {base.__name__} was needed"
+        raise UsageError(f"{_where(kind)} is {text!r}, {said}")
     try:
         accepted = list(inspect.signature(factory).parameters)[len(given) :]
     except (TypeError, ValueError):
@@ -107,20 +130,67 @@ class Component:
 
 def _parse(kind: str, text: str) -> tuple[str, dict[str, ast.expr]]:
     """The name and the arguments of a component's string."""
-    match = re.fullmatch(r"\s*([\w.]+(?::\w+)?)\s*(\(.*\))?\s*", text, re.DOTALL)
-    if match is None:
+    name, bracket, rest = text.strip().partition("(")
+    name = name.rstrip()
+    if re.fullmatch(r"[\w.]+(:\w+)?", name) is None or (bracket and not rest.endswith(")")):
         raise UsageError(f'{_where(kind)} is {text!r}, and "name" or "name(key=value, ...)" was needed')
-    name, arguments = match.groups()
     try:
-        call = ast.parse(f"f{arguments or '()'}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
+        call = ast.parse(f"f({rest or ')'}", mode="eval").body
+        plain = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args
+        if not isinstance(call, ast.Call) or not plain or any(keyword.arg is None for keyword in call.keywords):
             raise SyntaxError("only key=value arguments are allowed")
         found = {str(keyword.arg): keyword.value for keyword in call.keywords}
         if len(found) < len(call.keywords):
             raise SyntaxError("an argument is given twice")
-    except (SyntaxError, ValueError) as error:
-        raise UsageError(f"{_where(kind)} is {text!r}, which cannot be read: {error}") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: brackets in thousands of brackets
+        raise UsageError(f"{_where(kind)} is {text!r}, which cannot be read: {first_line(error)}") from None
     return name, found
+
+
+def classes_in(kind: str, text: str) -> Iterator[str]:
+    """Every "module:Class" that a component's text names where it would be built, in its arguments too.
+
+    >>> list(classes_in("sampler", "pc(predictor='mine:Leap(eta=0.0)', times=uniform(steps=3))"))
+    ['mine:Leap']
+    """
+    with suppress(UsageError):  # of another form: it names nothing
+        name, arguments = _parse(kind, text)
+        if ":" in name:
+            yield name
+        for key, node in arguments.items():
+            below = ALIASES.get(f"{kind}.{key}", f"{kind}.{key}")
+            if isinstance(node, ast.Call):
+                yield from classes_in(below, ast.unparse(node))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and below in NAMES:
+                yield from classes_in(below, node.value)
+
+
+def own_classes(values: Mapping[str, Any]) -> set[str]:
+    """Every "module:Class" that the values of a config name, by key, and that is not registered.
+
+    >>> own_classes({"sde": "mine:Sine", "sample.sampler": "pc(predictor=heun)"})
+    {'mine:Sine'}
+    """
+    kinds = {key: key.rpartition(".")[2] for key, value in values.items() if isinstance(value, str)}
+    named = {(kind, path) for key, kind in kinds.items() if kind in KINDS for path in classes_in(kind, values[key])}
+    return {path for kind, path in named if path not in _registered(kind).values()}
+
+
+def _registered(kind: str) -> Mapping[str, str]:
+    """The classes of a kind, each as "module:Class", by their short names."""
+    return SHORT_NAMES if kind == "network" else NAMES.get(kind, {})  # a network registers its own name
+
+
+def _require_trusted(kind: str, path: str) -> None:
+    """Refuse a class that only a run's folder names."""
+    trust = current_trust()
+    if trust.everything or path in _registered(kind).values():
+        return
+    if not any(path in classes_in(where, text) for where, text in trust.texts):
+        raise UsageError(
+            f"the run's folder names {path} for {kind}, which is not a class of this project and would run code: name it on the "
+            "command line, or give --trust if you know who wrote the folder"
+        )
 
 
 def resolve(kind: str, name: str) -> Any:
@@ -128,13 +198,15 @@ def resolve(kind: str, name: str) -> Any:
 
     Raises:
         UsageError: when there is no such class, or its module cannot be imported.
+        UsageError: when a run's folder alone names it, and it is not registered.
     """
-    names = SHORT_NAMES if kind == "network" else NAMES.get(kind, {})  # a network registers its own name
+    names = _registered(kind)
     path = names.get(name, name)
     if ":" not in path:
         known = ", ".join(names) or "none"
         own = "'package.module:Class', in quotes" if "." in kind else "package.module:Class"
         raise UsageError(f"{kind} {name!r} is not known: use one of {known}, or your own as {own}")
+    _require_trusted(kind, path)
     module, attribute = path.split(":")
     if "" not in sys.path:
         sys.path.append("")  # the current folder comes last: its modules must not hide those of installed packages

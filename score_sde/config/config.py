@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from configs import default
 from configs.presets import PRESETS
 from score_sde.errors import UsageError, first_line, nearest
+from score_sde.trust import reading_a_folder
 
 __all__ = ["Reads", "dump", "find_config", "flat", "override", "require", "restore"]
 
@@ -194,11 +195,12 @@ def _tuples(value: Any) -> Any:
 
 
 def restore(path: Path) -> ConfigDict:
-    """The config in a file of a run's folder.
+    """The config in a file of a run's folder. From here on the command builds registered classes and those of its flags alone.
 
     Raises:
         UsageError: when the file is missing or damaged.
     """
+    reading_a_folder()
     try:
         content = json.loads(path.read_text())
         if not isinstance(content, dict):
@@ -208,5 +210,5 @@ def restore(path: Path) -> ConfigDict:
         return ConfigDict(_tuples(content))
     except FileNotFoundError:
         raise UsageError(f"{path.parent} has no {path.name}: give the folder of a run with --workdir, or train one first") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UsageError(f"{path} is damaged ({error}): restore it, or train again") from None

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.ImageFile import StubImageFile
 from torch import Tensor
 
 from score_sde.data.reading import as_tensor, cached, new_array
@@ -23,6 +22,9 @@ from sde_lib import Images
 
 __all__ = ["Folder", "on_white", "sizes"]
 
+# The formats that are read, as Pillow names them. Pillow reads others too: one starts Ghostscript (EPS), some are seldom tested.
+FORMATS = ("AVIF", "BMP", "DDS", "DIB", "FITS", "GIF", "ICNS", "ICO", "IM", "JPEG", "JPEG2000", "MPO", "MSP", "PCX", "PNG", "PPM")
+FORMATS += ("PSD", "QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM")
 GREY = ("1", "L", "LA")
 DEEP = "I;16"
 LEVELS = {"bool": 2, "uint8": 256, "int32": 65536}  # by the type in which pictures are stored
@@ -30,7 +32,7 @@ FEW = 256  # pictures that one process decodes in the time that further processe
 
 
 class Folder:
-    """The pictures in a folder and its subfolders, of any format that Pillow reads: uint8 (N, 3 or 1, height, width), 256 levels.
+    """The pictures in a folder and its subfolders, of the formats in FORMATS: uint8 (N, 3 or 1, height, width), 256 levels.
 
     Pictures that are all bilevel, and not resized, have 2 levels, where white is 1. Pictures that are all greys of 16 bits have
     65,536 levels. Transparent pictures are placed on white. The pictures are decoded once, by several processes, into runs/data/,
@@ -121,11 +123,8 @@ def _files_of(path: str) -> list[Path]:
 
 
 def _endings() -> set[str]:
-    """The endings of the formats that Pillow reads. Pillow also lists formats that it only writes or needs a plugin for."""
-    endings = Image.registered_extensions()
-    stubs = {name for name, (reader, _) in Image.OPEN.items() if isinstance(reader, type) and issubclass(reader, StubImageFile)}
-    read = (Image.OPEN.keys() | {"MPO"}) - stubs - {"MPEG"}  # MPO is opened as JPEG; for MPEG only the head is read
-    return {ending for ending, name in endings.items() if name in read}
+    """The endings of the formats that are read."""
+    return {ending for ending, name in Image.registered_extensions().items() if name in FORMATS}
 
 
 def pictures(path: str, files: list[Path], size: int | tuple[int, ...] | None, grey: bool | None) -> np.ndarray:
@@ -202,12 +201,18 @@ class _Processes:
         self.pool.terminate()
 
 
+def _known() -> list[str]:
+    """The formats of FORMATS that this build of Pillow has. MPO is opened as JPEG."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
 @contextmanager
 def _opened(file: Path) -> Iterator[Image.Image]:
     """An opened picture. Damage that is found while it is open becomes a ValueError that names the file."""
     try:
         with open(file, "rb") as stream:
-            picture = Image.open(stream)
+            picture = Image.open(stream, formats=_known())
             deep = picture.mode.startswith(("I", "F")) or ";16" in str(picture.tile)  # Pillow drops the lower byte of colours
             if deep and _mode(picture) != DEEP:
                 raise ValueError(

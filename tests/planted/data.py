@@ -83,9 +83,9 @@ MUTANTS = [
     Mutant(
         "pickles of CIFAR-10 may run code",
         "score_sde/data/cifar.py",
-        "if (module, name) not in SAFE",
-        "if False",
-        "../test_data.py -k cifar",
+        "        return STAND_INS[module, name]\n",
+        "        return super().find_class(module, name)\n",
+        "../test_faults_pickles.py",
     ),
     Mutant(
         "test pictures with the classes of others",
