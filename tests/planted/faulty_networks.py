@@ -101,4 +101,11 @@ MUTANTS = [
         "transform.encode(raw.float())",
         "../test_faults_precision.py -k far_from_zero_is",
     ),
+    Mutant(
+        "tolerances below round-off",
+        "sde_lib/ode.py",
+        "if tolerance < least:",
+        "if tolerance < 0 * least:",
+        "../test_faults_tolerances.py -k 'round_off and below'",
+    ),
 ]
