@@ -18,6 +18,7 @@ from likelihood.results import PerRowResult, count_of, join, numbered, with_erro
 from sde_lib.data import Images, require_levels
 from sde_lib.linear import LinearSDE
 from sde_lib.noise import RowNoise, Stream
+from sde_lib.ode import smallest_tolerance
 from sde_lib.reverse import ReverseSDE
 from sde_lib.score import can_take
 
@@ -138,7 +139,7 @@ def bits_per_dim(
 
     Raises:
         TypeError: when the data are not integers.
-        ValueError: when data lie outside the levels, or the set is empty.
+        ValueError: when data lie outside the levels, the set is empty, or tolerance is below the round-off of the states.
         RuntimeError: when the likelihood of a row cannot be computed.
 
     Reference: Theis, van den Oord, Bethge, 2016, arXiv 1511.01844, section 3.1; Song et al., 2021, arXiv 2011.13456, section
@@ -170,7 +171,7 @@ def bits_per_dim(
                 own, part = score_fn, x  # all of them where the rows of score_fn cannot be told apart
                 if can_take(score_fn):
                     own, part = score_fn.take(torch.arange(len(x[first]), device=x.device)), x[first]
-                finer = solve(own, part, tolerance=tolerance / 10, **options)
+                finer = solve(own, part, tolerance=max(tolerance / 10, smallest_tolerance(part.dtype)), **options)
                 nfe += finer.nfe
                 solver[first] = (finer.log_prob[first] - result.log_prob[first]).abs().cpu()
                 left -= len(x[first])

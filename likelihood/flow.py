@@ -14,7 +14,7 @@ from likelihood.divergence import Divergence, Exact
 from likelihood.results import count_of, standard_error, with_error
 from sde_lib.base import SDE
 from sde_lib.noise import RowNoise, Stream
-from sde_lib.ode import integrate_on_clock
+from sde_lib.ode import check_round_off, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
 from sde_lib.score import can_take
 from sde_lib.tensors import check_state
@@ -71,6 +71,7 @@ def log_likelihood(
 
     Raises:
         ValueError: when x is not finite, t_min is outside (0, T), or tolerance is not positive.
+        ValueError: when tolerance is below the round-off of x, 7.5e-9 in float32.
         TypeError: when x is not float32 or float64.
         RuntimeError: when called under torch.inference_mode.
         sde_lib.Unfinished: when rows cannot be carried to T; it has the reason for each, and the values of the others.
@@ -88,6 +89,7 @@ def log_likelihood(
         raise ValueError(f"tolerance={tolerance}: a positive number is needed")
     if x.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"x has dtype {x.dtype}, in which a solver loses its way: give it as float32 or float64")
+    check_round_off(tolerance, x.dtype, f"tolerance={tolerance}")
     if torch.is_inference_mode_enabled():
         raise RuntimeError("log_likelihood differentiates the score and cannot run under inference_mode: use torch.no_grad")
     rsde = ReverseSDE(sde, score_fn)

@@ -19,7 +19,7 @@ from sde_lib.grid_cache import with_grid_cache
 from sde_lib.noise import Noise, Stream
 from sde_lib.ode import check_options, integrate_on_clock
 from sde_lib.reverse import ReverseSDE
-from sde_lib.score import can_take
+from sde_lib.score import can_take, check_score_fn
 from sde_lib.solution import Solution
 from sde_lib.tensors import check_state
 
@@ -103,6 +103,7 @@ class Sampler:
             ValueError: when the times rise, leave [0, T], or are not finite.
             RuntimeError: when a sample is not finite.
         """
+        check_score_fn(sde, score_fn)
         frame, times = None, times_of(self.times, sde)
         start = Start(shape, seed, index, device, dtype, x_T, noise)
         for frame in self._frames(sde, score_fn, start, times, constraint):  # noqa: B007
@@ -135,6 +136,7 @@ class Sampler:
         noise: Noise | None = None,
     ) -> Iterator[Frame]:
         """The states on the way, as sample makes them: a Frame for the start and one after each step."""
+        check_score_fn(sde, score_fn)
         start = Start(shape, seed, index, device, dtype, x_T, noise)
         return self._frames(sde, score_fn, start, times_of(self.times, sde), constraint)
 
@@ -185,6 +187,7 @@ class Sampler:
         Reference: Song, Meng, Ermon, 2021, arXiv 2010.02502, sections 4.3 and 5.4.
         """
         check_state(x0, "x0")
+        check_score_fn(sde, score_fn)
         frame = None
         start = Start(x0.shape, device=x0.device, dtype=x0.dtype, x_T=x0, noise=_no_noise)
         for frame in self._frames(sde, score_fn, start, times_of(self.times, sde).flip(0)):  # noqa: B007
@@ -242,6 +245,7 @@ class FlowSampler:
 
         Raises:
             ValueError: when t_min is outside (0, T), score_fn belongs to another process, or shape or x_T cannot be sampled.
+            ValueError: when rtol + atol is below the round-off of the dtype, 7.5e-9 in float32.
             TypeError: when dtype is not a floating-point one.
             sde_lib.Unfinished: when samples cannot be carried to t_min; it has the reason for each, and the other samples.
         """

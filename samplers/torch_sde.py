@@ -14,6 +14,7 @@ from samplers.start import Start
 from sde_lib.base import SDE
 from sde_lib.fields import check_choices
 from sde_lib.noise import RowNoise, Stream
+from sde_lib.ode import check_round_off
 from sde_lib.reverse import ReverseSDE
 
 __all__ = ["RowBrownian", "TorchSDE"]
@@ -67,6 +68,7 @@ class TorchSDE:
         Raises:
             ImportError: when torchsde is not installed.
             ValueError: when score_fn belongs to another process, or shape or x_T cannot be sampled.
+            ValueError: when steps are adaptive, and rtol + atol is below the round-off of the dtype.
             TypeError: when dtype is not a floating-point one.
             RuntimeError: when a sample is not finite.
         """
@@ -77,6 +79,8 @@ class TorchSDE:
         rsde = ReverseSDE(sde, score_fn)
         start = Start(shape, seed, index, device, dtype, x_T)
         first, _ = start.begin(sde)
+        if self.adaptive:
+            check_round_off(self.rtol + self.atol, first.dtype, f"rtol + atol = {self.rtol + self.atol:.3g}")
         span = sde.T - sde.valid_t_min(self.t_min)
         equation = _Equation(rsde, first.shape)
         path = _brownian(torchsde, RowBrownian(seed, start.rows(len(first)), first.flatten(1), span))

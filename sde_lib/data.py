@@ -162,12 +162,16 @@ class Standardize:
         return (raw - self.mean) / self.std
 
     def dequantize(self, raw: Tensor, u: Tensor) -> Tensor:
-        """(raw - mean) / std in the dtype of u, which is not used, since real numbers have no bins. The values are not checked."""
-        return (raw.to(u.dtype) - self.mean) / self.std
+        """(raw - mean) / std in the dtype of u, which is not used, since real numbers have no bins. The values are not checked.
+
+        The mean is subtracted in the precision of the data, where that is the higher one.
+        """
+        return ((raw.to(torch.promote_types(raw.dtype, u.dtype)) - self.mean) / self.std).to(u.dtype)
 
     def decode(self, x: Tensor) -> Tensor:
-        """mean + std x."""
-        return self.mean + self.std * x
+        """mean + std x in the dtype of x, or in float64 where that is coarser than 2^-13 std at the mean (float32: 1024 std)."""
+        coarse = abs(self.mean) * torch.finfo(x.dtype).eps > self.std * 2**-13
+        return self.mean + self.std * (x.double() if coarse else x)
 
     def log_det(self, dims: int) -> float:
         """Nats to add to log p(state) for the log-density of the raw data: -dims log std."""

@@ -50,7 +50,7 @@ def score_reals(
     sde: LinearSDE, score_fn: Any, raw: Tensor, *, transform: Standardize, keep_latents: bool = False, **options: Any
 ) -> LogDensity:
     """log p of real data (N, *shape) by the flow. The options are those of `log_likelihood`."""
-    found = log_likelihood(sde, score_fn, transform.encode(raw.float()), **options)
+    found = log_likelihood(sde, score_fn, transform.dequantize(raw, torch.zeros(())), **options)
     unit = transform.log_det(raw[0].numel())
     return LogDensity(found.log_prob + unit, found.probe_error, found.latent if keep_latents else None, found.nfe)
 

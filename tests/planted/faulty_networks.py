@@ -80,4 +80,32 @@ MUTANTS = [
         "pass  # a score",
         "../test_faults_grids.py -k precision",
     ),
+    Mutant(
+        "data cast before their mean is subtracted",
+        "sde_lib/data.py",
+        "raw.to(torch.promote_types(raw.dtype, u.dtype)) - self.mean",
+        "raw.to(u.dtype) - self.mean",
+        "../test_faults_precision.py -k less_their_mean",
+    ),
+    Mutant(
+        "samples far from 0 decoded in float32",
+        "sde_lib/data.py",
+        "(x.double() if coarse else x)",
+        "x",
+        "../test_faults_precision.py -k digits",
+    ),
+    Mutant(
+        "real data scored after they were cast",
+        "score_sde/evaluation/reals.py",
+        "transform.dequantize(raw, torch.zeros(()))",
+        "transform.encode(raw.float())",
+        "../test_faults_precision.py -k far_from_zero_is",
+    ),
+    Mutant(
+        "tolerances below round-off",
+        "sde_lib/ode.py",
+        "if tolerance < least:",
+        "if tolerance < 0 * least:",
+        "../test_faults_tolerances.py -k 'round_off and below'",
+    ),
 ]
