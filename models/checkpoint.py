@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 import sde_lib
-from sde_lib import LinearSDE, ScoreModel
+from sde_lib import Images, LinearSDE, ScoreModel, Standardize
+from sde_lib.parameterizations import Parameterization
 
+from .building import build_to_fit, load_weights
 from .files import commit, read_metadata, read_tensors, write_tensors
 from .registry import NETWORKS
 
@@ -22,6 +25,8 @@ __all__ = ["FILE_NAME", "describe", "load", "read_header", "save"]
 
 FILE_NAME = "checkpoint.safetensors"
 FORMAT, VERSION = "sde-score-model", 1
+# What a class raises when a header describes it wrongly. A ValueError is a sentence of its own.
+UNBUILT = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, RuntimeError, TypeError)
 KEYS = {"network", "sde", "parameterization", "data", "weights"}
 
 
@@ -100,26 +105,22 @@ def load(
         names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
         state = {key.removeprefix(prefix): value for key, value in read_tensors(path, file, names).items()}
     try:
-        network = _network(path, header["network"]) if network is None else network
-        sde = _rebuild(path, header["sde"], "sde") if sde is None else sde
-        parameterization, data = (_rebuild(path, header[key], None) for key in ("parameterization", "data"))
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} describes what cannot be built here ({error}): it is damaged, or of another version of this code"
-        ) from None
+        build = None if network is not None else _network(path, header["network"])
+        sde = _rebuild(path, header["sde"], "sde", LinearSDE) if sde is None else sde
+        parameterization = _rebuild(path, header["parameterization"], None, Parameterization)
+        data = _rebuild(path, header["data"], None, (Images, Standardize, type(None)))
+    except UNBUILT as error:
+        raise _cannot_be_built(path, error) from None
     try:
-        missing, unexpected = network.load_state_dict(state, strict=False)
-    except RuntimeError as error:  # a weight of another shape
-        why = str(error).strip().splitlines()[-1].strip().rstrip(".")
+        fitted: Any = network if build is None else build_to_fit(build, state)
+        load_weights(fitted, state)
+    except ValueError as error:
         raise ValueError(
-            f"the weights in {path} do not fit the network: {why}; pass the network that they were trained with"
+            f"the weights in {path} do not fit the network: {error}; pass the network that they were trained with"
         ) from None
-    if missing or unexpected:
-        raise ValueError(
-            f"the weights in {path} do not fit the network: {len(missing)} missing, {len(unexpected)} unknown, "
-            f"for example {(missing + unexpected)[0]!r}; pass the network that they were trained with"
-        )
-    return ScoreModel(network, sde, parameterization, data).to(device).eval()
+    except UNBUILT as error:
+        raise _cannot_be_built(path, error) from None
+    return ScoreModel(fitted, sde, parameterization, data).to(device).eval()
 
 
 def describe(value: Any) -> Any:
@@ -139,17 +140,37 @@ def describe(value: Any) -> Any:
     raise TypeError(f"{value!r} cannot be kept in a checkpoint: write it as a frozen dataclass of numbers and strings")
 
 
-def _rebuild(path: str | Path, described: Any, argument: str | None) -> Any:
+def _cannot_be_built(path: str | Path, error: Exception) -> ValueError:
+    why = str(error).strip().split("\n")[0]
+    return ValueError(f"{path} describes what cannot be built here ({why}): it is damaged, or of another version of this code")
+
+
+def _rebuild(path: str | Path, described: Any, argument: str | None, kind: Any) -> Any:
+    """The object that `describe` described. It must be of a kind.
+
+    Raises:
+        TypeError: when it is of another kind.
+    """
+    value = _value(path, described, argument, kind)
+    if not isinstance(value, kind):
+        raise TypeError(f"a {type(value).__name__} has the place of another object")
+    return value
+
+
+def _value(path: str | Path, described: Any, argument: str | None, kind: Any = object) -> Any:
     if isinstance(described, list):
-        return tuple(_rebuild(path, item, argument) for item in described)
+        return tuple(_value(path, item, argument) for item in described)
     if not isinstance(described, dict):
         return described
     name = described["name"]
     if name not in sde_lib.__all__ or described.get("own"):
         remedy = f"pass it, load(path, {argument}={name}(...))" if argument else "build the ScoreModel from its parts"
         raise ValueError(f"{path} was made with {name}, which sde_lib does not have: {remedy}")
-    fields = {key: _rebuild(path, value, argument) for key, value in described["fields"].items()}
-    return getattr(sde_lib, name)(**fields)
+    cls: Any = getattr(sde_lib, name)
+    described_so = dataclasses.is_dataclass(cls)
+    if not described_so or not issubclass(cls, kind):  # before it is called
+        raise TypeError(f"a {name} has the place of another object")
+    return cls(**{key: _value(path, value, argument) for key, value in described["fields"].items()})
 
 
 def _arguments_of(network: Any) -> Any:
@@ -168,7 +189,8 @@ def _arguments_of(network: Any) -> Any:
     return arguments
 
 
-def _network(path: str | Path, described: dict[str, Any]) -> nn.Module:
+def _network(path: str | Path, described: dict[str, Any]) -> Callable[[], nn.Module]:
+    """What builds the network of a header."""
     name, arguments = described["name"], described["arguments"]
     if arguments is None:
         raise ValueError(
@@ -179,7 +201,7 @@ def _network(path: str | Path, described: dict[str, Any]) -> nn.Module:
             f"{path} holds the weights of {name}, which no imported module registers: import the module of that class, "
             f"or pass a network, load(path, network={name}(...))"
         )
-    return NETWORKS[name](**arguments)
+    return partial(NETWORKS[name], **arguments)
 
 
 def _open(path: str | Path) -> Any:
@@ -208,10 +230,21 @@ def _header(path: str | Path, metadata: dict[str, str]) -> dict[str, Any]:
         )
     try:
         version, header = int(metadata["version"]), json.loads(metadata["model"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         version, header = 0, None
     if version > VERSION:
         raise ValueError(f"{path} has format version {metadata['version']}, and this code reads up to {VERSION}: update it")
-    if not isinstance(header, dict) or not header.keys() >= KEYS:
+    if not isinstance(header, dict) or not header.keys() >= KEYS or not _is_whole(header):
         raise ValueError(f"{path} is damaged: it does not say what its weights are of; use another copy")
     return header
+
+
+def _is_whole(header: dict[str, Any]) -> bool:
+    """Whether the parts of a header have the types that save writes."""
+    network, weights, shape = header["network"], header["weights"], header.get("shape")
+    if not isinstance(network, dict) or not isinstance(network.get("arguments", ()), (dict, type(None))):
+        return False
+    if not isinstance(weights, dict) or not all(isinstance(prefix, str) for prefix in weights.values()):
+        return False
+    sizes = shape if isinstance(shape, list) else []
+    return (shape is None or isinstance(shape, list)) and all(type(size) is int and 0 < size < 1 << 31 for size in sizes)

@@ -157,10 +157,13 @@ STAND_INS: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]  # the one in C takes the memory that a pickle asks for
+UNPICKLER: Any = pickle._Unpickler  # the one in C takes the memory that a pickle asks for
+
+
+class _Unpickler(UNPICKLER):
     """Reads a batch of CIFAR-10. Nothing that a pickle names is imported."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    dispatch = dict(UNPICKLER.dispatch)
 
     def __init__(self, content: bytes) -> None:
         super().__init__(io.BytesIO(content), encoding="bytes")

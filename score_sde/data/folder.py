@@ -23,8 +23,8 @@ from sde_lib import Images
 __all__ = ["Folder", "on_white", "sizes"]
 
 # The formats that are read, as Pillow names them. Pillow reads others too: one starts Ghostscript (EPS), some are seldom tested.
-FORMATS = ("AVIF", "BMP", "DDS", "DIB", "FITS", "GIF", "ICNS", "ICO", "IM", "JPEG", "JPEG2000", "MPO", "MSP", "PCX", "PNG", "PPM")
-FORMATS += ("PSD", "QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM")
+FORMATS = {"AVIF", "BMP", "DDS", "DIB", "FITS", "GIF", "ICNS", "ICO", "IM", "JPEG", "JPEG2000", "MPO", "MSP", "PCX", "PNG"}
+FORMATS |= {"PPM", "PSD", "QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM"}
 GREY = ("1", "L", "LA")
 DEEP = "I;16"
 LEVELS = {"bool": 2, "uint8": 256, "int32": 65536}  # by the type in which pictures are stored

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from likelihood import Variational
 from models import MLP, UNet
+from models.building import build_to_fit
 from models.files import read_metadata, read_tensors, write_tensors
 from models.registry import NETWORKS
 from score_sde.progress import progress_bar
@@ -102,9 +104,9 @@ def variational(file: str, draws: int = 1) -> Variational:
         with safe_open(file, framework="pt") as opened:
             described = json.loads(read_metadata(file, opened)["network"])
             state = read_tensors(file, opened, opened.keys())
-        network = NETWORKS[described["name"]](**described["arguments"])
+        network = build_to_fit(partial(NETWORKS[described["name"]], **described["arguments"]), state)
         network.load_state_dict(state)
-    except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
+    except (SafetensorError, ArithmeticError, AttributeError, LookupError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"{file} is damaged, or holds no dequantizer ({type(error).__name__}): fit one again") from None
     digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]
     return Variational(network.eval().requires_grad_(False), f"{file}, {digest}", draws)
