@@ -23,6 +23,7 @@ from tests.laws.test_networks import EVERY
 
 HUGE = [
     ("MLP", {"width": 20_000}),
+    ("MLP", {"depth": 30_000}),
     ("MLP", {"depth": 1_000_000}),
     ("MLP", {"depth": 10**12}),
     ("MLP", {"width": 10**18}),

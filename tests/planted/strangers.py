@@ -43,7 +43,7 @@ MUTANTS = [
         "models/building.py",
         "if made[what] > most[what]:",
         "if False:",
-        "../test_faults_sizes.py -k 'little_memory and depth and 1000000'",
+        "../test_faults_sizes.py -k 'little_memory and depth and 30000'",
     ),
     Mutant(
         "networks of a claimed size are built before their shapes are compared",
