@@ -153,7 +153,8 @@ LAWS = "tests/laws/"
 def hold(folder, recipe, files, words):
     """The tests of some files whose names contain some words, with a recipe as a plug-in: their output, and whether all pass."""
     (folder / "my_recipe.py").write_text(recipe)
-    arguments = [sys.executable, "-m", "pytest", "-n", "0", "-v", "-p", "no:cacheprovider", *files, "-k", words]
+    arguments = [sys.executable, "-m", "pytest", "-n", "0", "-v", "-p", "no:cacheprovider", "-m", "slow or not slow"]
+    arguments += [*files, "-k", words]
     environment = {
         "SCORE_SDE_TEST_PLUGINS": "my_recipe",
         "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
