@@ -19,7 +19,7 @@ from matplotlib import pyplot as plt
 __all__ = ["image_grid", "is_drawable", "loss_curve", "save_picture", "scatter", "standardized"]
 
 # Rows, times and noise are the same at each save: their draw moves all values together, on the digits by as much as 15 %.
-HELD_OUT = "held out: fixed rows, times and noise; its changes are exact, its level has the error shown"
+HELD_OUT = "held out: fixed rows, times and noise; compare its changes, for its level has the error shown"
 FEW = 30  # a curve of fewer points has markers
 
 
