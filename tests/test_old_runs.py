@@ -10,6 +10,7 @@ import torch
 
 import run
 from models import load
+from score_sde.config.config import OLDER, restore
 
 OLD = Path(__file__).parent / "fixtures" / "run_4b134d5"
 
@@ -40,3 +41,12 @@ def test_an_old_run_goes_on_to_the_weights_that_it_went_on_to(old):
     found, before = load(old).network.state_dict(), load(OLD / "resumed.safetensors").network.state_dict()
     assert found.keys() == before.keys()
     assert all(torch.allclose(found[name], before[name], rtol=0, atol=1e-5) for name in found)
+
+
+def test_a_config_without_the_newer_keys_has_what_such_runs_did(old):
+    """The old run was trained with these very values, which its config still names."""
+    config = json.loads((old / "config.json").read_text())
+    config["train"] = {key: value for key, value in config["train"].items() if key not in OLDER}
+    (old / "older.json").write_text(json.dumps(config))
+    assert len(config["train"]) == 9
+    assert restore(old / "older.json").to_dict() == restore(old / "config.json").to_dict()

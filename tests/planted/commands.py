@@ -143,4 +143,18 @@ MUTANTS = [
         "all(row)",
         "../test_faults_metrics.py -m 'not slow'",
     ),
+    Mutant(
+        "the time left follows from the last steps",
+        "score_sde/progress.py",
+        "return tqdm(items, **options, smoothing=0, file",
+        "return tqdm(items, **options, file",
+        "../test_progress.py -k mean_speed",
+    ),
+    Mutant(
+        "runs without the key hold rows out",
+        "score_sde/config/config.py",
+        '    "held_out": 0,',
+        '    "held_out": 512,',
+        "../test_old_runs.py -k newer_keys",
+    ),
 ]
