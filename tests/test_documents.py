@@ -32,6 +32,7 @@ def blocks(path):
     return re.findall(r"^```python\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.quick("[!R]*")  # the README trains two networks
 @pytest.mark.parametrize("path", [d for d in DOCUMENTS if blocks(d)], ids=lambda path: path.name)
 def test_python_blocks_run(path, tmp_path, monkeypatch, capsys):
     """On the CPU, with little steps, small data under the names that the text leaves to the reader."""

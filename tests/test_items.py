@@ -48,7 +48,7 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.quick("--dry-run")
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["--dry-run", "--mode=inspect", "--mode=suggest"])
 def test_a_class_in_the_current_folder_is_found(tmp_path, mode):
     """By a run.py in another."""

@@ -38,6 +38,7 @@ def on_the_board(folder="run"):
     return dict(points)
 
 
+@pytest.mark.slow
 def test_previews_are_saved_and_change_nothing():
     """The last one is of the weights that the run ends with: its number is theirs, computed here."""
     pytest.importorskip("tensorboard")
